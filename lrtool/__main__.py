@@ -1,0 +1,6 @@
+"""`python -m lrtool`."""
+
+from lrtool.cli import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,109 @@
+"""The command line: the Typer app, and `main`, where every error becomes two lines on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from lrtool.cli import mem_sweep, options, range_test, replay, report
+from lrtool.cli.console import Terminal, open_terminal
+from lrtool.config import check_environment
+from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
+
+app = typer.Typer(
+    name="lrtool",
+    help="LR range test and GPU-memory profiler for PyTorch.",
+    epilog="lrtool range-test digits  ·  lrtool range-test model.py  ·  lrtool report last",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("range-test", rich_help_panel="Measure")(range_test.command)
+app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
+app.command("replay", rich_help_panel="Measure")(replay.command)
+app.command("report", rich_help_panel="Read")(report.command)
+
+QUICK_START = """lrtool answers with measurements: which learning-rate range, how much memory, and why it ran out.
+
+  lrtool range-test digits      a range test on bundled data, in seconds
+  lrtool range-test model.py    on your own model: a build() that returns a dict
+  lrtool mem-sweep model.py     how much memory, and does the step size matter
+  lrtool report last            the last run again: table and plots
+
+lrtool --help lists everything."""
+
+
+@app.callback(invoke_without_command=True)
+def entry(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"lrtool {version_of('lrtool')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(QUICK_START)
+    check_environment(options.VARIABLES)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; nothing it meets comes out as a traceback of lrtool's."""
+    given = sys.argv[1:] if arguments is None else arguments
+    terminal = open_terminal()
+    try:
+        app(given, prog_name="lrtool", standalone_mode=False)
+    except LrtoolError as error:
+        terminal.error(error)
+        _show_cause(terminal, error, given)
+        return error.exit_code
+    except KeyboardInterrupt:
+        terminal.error(UsageError("interrupted", hint="nothing had been measured yet"))
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_DONE
+    except typer.TyperException as error:
+        return _usage(terminal, error)
+    except Exception as error:
+        _show_cause(terminal, error, given)
+        terminal.error(
+            LrtoolError(
+                f"lrtool itself failed: {type(error).__name__}: {error}",
+                hint="this is a defect of lrtool; -vv shows where, please report it",
+            )
+        )
+        return EXIT_DEFECT
+    return EXIT_DONE
+
+
+def run() -> None:
+    """The console script. What the user's code prints on its way out still goes to stderr."""
+    code = main()
+    try:
+        sys.stdout.flush()
+        os.dup2(2, 1)
+    except (OSError, ValueError):
+        code = code or EXIT_DONE
+    sys.exit(code)
+
+
+def _usage(terminal: Terminal, error: typer.TyperException) -> int:
+    """typer's own complaint in lrtool's two lines."""
+    message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+    sentence, _, rest = message.partition(" Did you mean ")
+    sentence, _, options = sentence.partition(" (Possible options: ")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "lrtool"
+    hint = f"see `{path} --help`"
+    if rest or options:
+        hint = f"did you mean {rest or options.rstrip(')')}? {hint}".replace("??", "?")
+    terminal.error(UsageError(f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".,"), hint=hint))
+    return EXIT_USAGE
+
+
+def _show_cause(terminal: Terminal, error: BaseException, arguments: list[str]) -> None:
+    if any(a.startswith("-vv") or a == "--verbose" for a in arguments) or arguments.count("-v") > 1:
+        terminal.err.print("".join(traceback.format_exception(error)), markup=False, highlight=False, soft_wrap=True)

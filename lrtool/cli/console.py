@@ -1,0 +1,170 @@
+"""The terminal, decided once: what goes to stdout and what to stderr, colour, width, progress, `--json` and `--quiet`."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from lrtool.errors import LrtoolError
+from lrtool.units import format_duration, format_lr
+
+Color = Literal["auto", "always", "never"]
+PIPED_WIDTH = 80
+HEARTBEAT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terminal:
+    """Where a command speaks: `out` for its result and nothing else, `err` for everything else."""
+
+    out: Console
+    err: Console
+    quiet: bool = False
+    verbose: int = 0
+    interactive: bool = False
+
+    def result(self, *parts: RenderableType) -> None:
+        for part in parts:
+            self.out.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+
+    def note(self, text: str) -> None:
+        """One line of narration on stderr; none with --quiet."""
+        if not self.quiet:
+            self.err.print(printable(text), style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    def error(self, error: LrtoolError) -> None:
+        """The user's own frames where there are some, then the two lines."""
+        if error.trace:
+            self.err.print(printable(error.trace), style="dim", markup=False, highlight=False, soft_wrap=True)
+        for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
+            line = Text(label, style=style).append(f" {printable(text)}", style="not bold default")
+            self.err.print(line, highlight=False, soft_wrap=True)
+
+
+def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 0) -> Terminal:
+    """A terminal on copies of the process's stdout and stderr, which user code can neither close nor write into."""
+    out, err = _copy_of(1), _copy_of(2)
+    return Terminal(
+        out=_console(out, color),
+        err=_console(err, color),
+        quiet=quiet,
+        verbose=verbose,
+        interactive=err.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"),
+    )
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """While user code runs, whatever it prints, by whatever means, goes to stderr: stdout is the result's alone."""
+    _flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def printable(text: str) -> str:
+    """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+ShowRamp = Callable[[int, int, float, float, float], None]
+
+
+@contextmanager
+def progress_of_ramp(terminal: Terminal) -> Iterator[ShowRamp]:
+    """A function (step, num_steps, lr, loss, best_loss) that shows where the ramp stands.
+
+    A bar that vanishes at the end on a terminal; elsewhere a line every ten seconds; nothing with --quiet.
+    """
+    if terminal.quiet:
+        yield lambda *position: None
+    elif terminal.interactive:
+        yield from _bar(terminal)
+    else:
+        yield _heartbeat(terminal)
+
+
+def _bar(terminal: Terminal) -> Iterator[ShowRamp]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TextColumn("ETA"), TimeRemainingColumn())
+    with Progress(*columns, console=terminal.err, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(step: int, num_steps: int, lr: float, loss: float, best_loss: float) -> None:
+            bar.update(task, completed=step, total=num_steps, description=_position(lr, loss, best_loss))
+
+        yield show
+
+
+def _heartbeat(terminal: Terminal) -> ShowRamp:
+    begin = last = time.monotonic()
+
+    def show(step: int, num_steps: int, lr: float, loss: float, best_loss: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= HEARTBEAT_S:
+            last = now
+            rest = format_duration((now - begin) / step * (num_steps - step))
+            terminal.note(f"step {step} of {num_steps}  {_position(lr, loss, best_loss)}  ETA {rest}")
+
+    return show
+
+
+def _position(lr: float, loss: float, best_loss: float) -> str:
+    return f"lr {format_lr(lr)}  loss {loss:.4g}  best {best_loss:.4g}"
+
+
+def _console(file: TextIO, color: Color) -> Console:
+    width = (
+        None
+        if file.isatty()
+        else int(columns)
+        if (columns := os.environ.get("COLUMNS", "")).isdecimal()
+        else PIPED_WIDTH
+    )
+    colored = _wants_color(file, color)
+    return Console(
+        file=file,
+        width=width,
+        force_terminal=colored or None,
+        color_system=("auto" if file.isatty() else "standard") if colored else None,
+        legacy_windows=False,
+    )
+
+
+def _wants_color(file: TextIO, color: Color) -> bool:
+    if color != "auto":
+        return color == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return file.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _copy_of(descriptor: int) -> TextIO:
+    """A text file on a copy of the descriptor; where that is closed (`>&-`), one that swallows what is written."""
+    try:
+        return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (ValueError, OSError, AttributeError):
+            continue

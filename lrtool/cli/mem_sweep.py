@@ -1,0 +1,162 @@
+"""`lrtool mem-sweep`: plan the trials, run each in a process of its own, store, show."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrtool.cli import options
+from lrtool.cli.console import open_terminal
+from lrtool.cli.options import axis, option
+from lrtool.config import MemSweepSettings, find_settings_file, read_settings_file, resolve, search_start
+from lrtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIED = "Varied: several values, separated by commas, give a trial each"
+TRIALS = "Trials"
+DEFAULT = MemSweepSettings()
+NOT_WITH_RESUME = "a resumed sweep goes on as it was planned"
+
+
+def command(
+    target: options.Target = None,
+    param: options.Param = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    config: options.ConfigFile = None,
+    step_sizes: Annotated[
+        str | None,
+        option("--step-sizes", help="CyclicLR's step_size_up.", panel=VARIED, default="2500,3000,3500"),
+    ] = None,
+    step_size_down: Annotated[
+        str | None, option("--step-size-down", help="CyclicLR's step_size_down. Default: step_size_up.", panel=VARIED)
+    ] = None,
+    schedule: Annotated[
+        str | None, option("--schedule", help="cyclic, onecycle or constant.", panel=VARIED, default="cyclic")
+    ] = None,
+    mode: Annotated[
+        str | None, option("--mode", help="triangular, triangular2 or exp_range.", panel=VARIED, default="triangular")
+    ] = None,
+    gamma: Annotated[str | None, option("--gamma", help="Of exp_range.", panel=VARIED, default="1.0")] = None,
+    scale_mode: Annotated[
+        str | None, option("--scale-mode", help="cycle or iterations.", panel=VARIED, default="cycle")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--settings",
+            help="PYTORCH_CUDA_ALLOC_CONF, as it is written; repeatable: a trial each. Default: torch's own.",
+            rich_help_panel=VARIED,
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, option("--precision", help="fp32, bf16 or fp16. Default: the workload's.", panel=VARIED)
+    ] = None,
+    batch_size: Annotated[
+        str | None, option("--batch-size", help="As --param batch_size=... . Default: build()'s.", panel=VARIED)
+    ] = None,
+    cycles: Annotated[
+        int | None, option("--cycles", help="Cycles in a trial, up and down again.", panel=TRIALS, default=1)
+    ] = None,
+    steps: Annotated[
+        int | None, option("--steps", help="Steps of every trial, instead of whole cycles.", panel=TRIALS)
+    ] = None,
+    repeats: Annotated[
+        int | None, option("--repeats", help="Trials of each condition.", panel=TRIALS, default=1)
+    ] = None,
+    order: Annotated[
+        str | None, option("--order", help="shuffled (by --seed) or given.", panel=TRIALS, default="shuffled")
+    ] = None,
+    base_lr: Annotated[
+        float | None,
+        option("--base-lr", help="Default: of the last range test of the target, else the optimizer's.", panel=TRIALS),
+    ] = None,
+    max_lr: Annotated[float | None, option("--max-lr", help="Default: likewise.", panel=TRIALS)] = None,
+    recorder: Annotated[
+        str | None,
+        option(
+            "--recorder",
+            help="auto, cuda (measured), predicted (traced without a GPU) or cpu (a real run there).",
+            panel=TRIALS,
+            default="auto",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str | None, option("--gpu", help="The card to predict for: h100, rtx4090 ...", panel=TRIALS, default="h100")
+    ] = None,
+    capacity: Annotated[
+        str | None, option("--capacity", help="Memory there is: 24GiB, or a card. Default: --gpu's.", panel=TRIALS)
+    ] = None,
+    history: Annotated[
+        str | None, option("--history", help="Steps whose allocations are kept in a snapshot, on CUDA.", panel=TRIALS)
+    ] = None,
+    jobs: Annotated[
+        int | None, option("--jobs", help="Trials at once; on CUDA one per GPU.", panel=TRIALS, default=1)
+    ] = None,
+    timeout: Annotated[
+        float | None, option("--timeout", help="Seconds after which a trial is ended. Default: none.", panel=TRIALS)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", help="A run (directory, number, last) whose missing trials to run.", rich_help_panel=TRIALS
+        ),
+    ] = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.ColorChoice = "auto",
+) -> None:
+    """Find out how much memory training takes, and whether the schedule's step size or another setting matters.
+
+    One trial per step size, each in a process of its own. Without a GPU the figures are predicted.
+
+    Examples: lrtool mem-sweep model.py --step-sizes 2500,3000,3500 --capacity 24GiB | lrtool mem-sweep --resume last
+    """
+    from lrtool.cli.sweep_run import resume_sweep, start_sweep
+
+    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
+    planned = {
+        "target": target,
+        "params": options.parse_params(param) or None,
+        "device": device,
+        "seed": seed,
+        "step_sizes": axis(step_sizes, int),
+        "step_size_down": axis(step_size_down, int),
+        "schedule": axis(schedule),
+        "mode": axis(mode),
+        "gamma": axis(gamma, float),
+        "scale_mode": axis(scale_mode),
+        "settings": settings or None,
+        "precision": axis(precision),
+        "batch_size": axis(batch_size, int),
+        "cycles": cycles,
+        "steps": steps,
+        "repeats": repeats,
+        "order": order,
+        "base_lr": base_lr,
+        "max_lr": max_lr,
+        "recorder": recorder,
+        "gpu": gpu,
+        "capacity": capacity,
+        "history": axis(history, int),
+    }
+    now = {"out": out, "jobs": jobs, "timeout": timeout}
+    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
+    if resume is not None:
+        _refuse_with_resume(planned)
+        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
+        return
+    resolved = resolve(file, command="mem_sweep", options={**planned, **now})
+    start_sweep(terminal, resolved, file=file, as_json=as_json)
+
+
+def _refuse_with_resume(planned: "Mapping[str, Any]") -> None:
+    given = [name for name, value in planned.items() if value is not None]
+    if given:
+        name = {"target": "a target", "params": "--param"}.get(given[0], f"--{given[0].replace('_', '-')}")
+        raise UsageError(f"--resume and {name} do not go together", hint=f"{NOT_WITH_RESUME}: leave it out")

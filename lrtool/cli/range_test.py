@@ -1,0 +1,158 @@
+"""`lrtool range-test`: measure, store, show."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lrtool.cli import options
+from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.options import option
+from lrtool.config import (
+    RangeTestSettings,
+    Settings,
+    SettingsFile,
+    find_settings_file,
+    read_settings_file,
+    resolve,
+    search_start,
+)
+from lrtool.errors import Interrupted, LrtoolError
+from lrtool.units import format_lr
+
+if TYPE_CHECKING:
+    from lrtool.lr.measure import Measurement, Source
+    from lrtool.results import RangeTest
+
+PANEL = "Range test"
+DEFAULT = RangeTestSettings()
+
+
+def command(
+    target: options.Target = None,
+    param: options.Param = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    config: options.ConfigFile = None,
+    start_lr: Annotated[
+        float | None, option("--start-lr", help="LR of the first step.", panel=PANEL, default=DEFAULT.start_lr)
+    ] = None,
+    end_lr: Annotated[
+        float | None, option("--end-lr", help="LR of the last step.", panel=PANEL, default=DEFAULT.end_lr)
+    ] = None,
+    num_steps: Annotated[
+        int | None, option("--num-steps", help="Steps from one to the other.", panel=PANEL, default=DEFAULT.num_steps)
+    ] = None,
+    mode: Annotated[
+        str | None, option("--mode", help="Shape of the ramp: exp or linear.", panel=PANEL, default=DEFAULT.mode)
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
+    ] = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.ColorChoice = "auto",
+) -> None:
+    """Find the learning-rate range to train with, by an exponential LR range test.
+
+    Prints base_lr and max_lr for CyclicLR and OneCycleLR and a constant LR, and draws the curve.
+
+    Examples: lrtool range-test digits | lrtool range-test model.py --param batch_size=128 --num-steps 400
+    """
+    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
+    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
+    settings = resolve(
+        file,
+        command="range_test",
+        options={
+            "target": target,
+            "params": options.parse_params(param),
+            "device": device,
+            "seed": seed,
+            "out": out,
+            "start_lr": start_lr,
+            "end_lr": end_lr,
+            "num_steps": num_steps,
+            "mode": mode,
+            "repeats": repeats,
+        },
+    )
+    run_range_test(terminal, settings, file=file, as_json=as_json)
+
+
+def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
+    """The command below its options. What was measured is stored and shown before what ended it is raised."""
+    from lrtool.cli.output import show, store
+    from lrtool.store import create_run_dir
+
+    target = options.target_of(settings)
+    with stdout_to_stderr():
+        source = _source(settings, target)
+        run_dir = create_run_dir(Path(settings.out), command="range-test")
+        _announce(terminal, settings, target, str(source.device), file)
+        try:
+            measurement = _measure(terminal, source, settings)
+        except BaseException:
+            with suppress(OSError):
+                run_dir.rmdir()
+            raise
+        result = _result(measurement, target)
+        stored_in, run, unwritten = store(
+            result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
+        )
+        show(terminal, run, stored_in, as_json=as_json)
+    error = _what_ended_it(measurement, run_dir) or unwritten
+    if error is not None:
+        raise error
+
+
+def _source(settings: Settings, target: str) -> "Source":
+    from lrtool.lr.measure import find_source
+
+    return find_source(target, params=settings.params, device=settings.device)
+
+
+def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measurement":
+    from lrtool.lr.measure import measure
+
+    with progress_of_ramp(terminal) as show_ramp:
+        return measure(
+            source,
+            settings=settings.range_test,
+            seed=settings.seed,
+            on_progress=lambda p: show_ramp(p.step, p.num_steps, p.lr, p.loss, p.best_loss),
+        )
+
+
+def _result(measurement: "Measurement", target: str) -> "RangeTest":
+    from lrtool.lr.range_test import conclude
+
+    return conclude(measurement, target=target)
+
+
+def _what_ended_it(measurement: "Measurement", run_dir: Path) -> BaseException | None:
+    from lrtool.lr.measure import as_error
+
+    if measurement.error is None:
+        return None
+    error = as_error(measurement.error)
+    kept = f"{sum(len(ramp.losses) for ramp in measurement.ramps)} points are kept: lrtool report {run_dir}"
+    if isinstance(error, LrtoolError):
+        error.hint = f"{error.hint}; {kept}"
+        return error
+    return Interrupted(measurement.ramps[-1].stop.reason, hint=kept)
+
+
+def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
+    ramp = settings.range_test
+    given = "" if settings.target is not None else " (bundled; no target was given)"
+    repeats = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    for name, value in asdict(settings).items() if terminal.verbose else ():
+        terminal.note(f"  {name.replace('_', '-')} = {value}")
+    terminal.note(
+        f"range test of {target}{given} on {device}: {ramp.num_steps} steps from {format_lr(ramp.start_lr)} "
+        f"to {format_lr(ramp.end_lr)}{repeats}" + (f"; settings from {file.path}" if file.path else "")
+    )

@@ -1,0 +1,64 @@
+"""Every failure a user can meet, as a tree of exceptions that carry their own hint and exit code.
+
+    LrtoolError
+    ├── UsageError          2   the command line or a settings file is wrong
+    ├── WorkloadError       3   the user's code failed, or does not describe a training setup
+    ├── UnavailableError    4   this machine cannot: no such device, no optional package, no room on the disk
+    └── Interrupted       130   Ctrl-C; what was measured by then is kept
+
+Exit code 0 is "done", 1 "measured, and the gate says no", 70 "a defect of lrtool".
+"""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_GATE = 1
+EXIT_USAGE = 2
+EXIT_WORKLOAD = 3
+EXIT_UNAVAILABLE = 4
+EXIT_DEFECT = 70
+EXIT_INTERRUPTED = 130
+
+
+class LrtoolError(Exception):
+    """A failure told in two lines: what went wrong (`message`), and what to do about it (`hint`)."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, *, hint: str, trace: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.trace = trace  # the user's own frames, where their code raised
+
+
+class UsageError(LrtoolError):
+    """The command line or a settings file is wrong."""
+
+
+class WorkloadError(LrtoolError):
+    """The user's code failed, or does not describe a training setup."""
+
+    exit_code = EXIT_WORKLOAD
+
+
+class UnavailableError(LrtoolError):
+    """This machine cannot do what was asked."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class Interrupted(LrtoolError):
+    """Ctrl-C; what was measured by then is kept."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The hint for a misspelt `word`: its nearest spelling, else the list of all `known` words."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(known)}" if known else "nothing is known by that name here"

@@ -1,0 +1,1 @@
+"""Learning rates: the range test, what its curve suggests, and the arithmetic of the cycle that uses it."""

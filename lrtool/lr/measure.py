@@ -1,0 +1,306 @@
+"""Measure a range test: one ramp of training steps for each repeat, on a fresh workload or on live objects put back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrtool.batches import Batches, LoaderEnded
+from lrtool.config import RangeTestSettings
+from lrtool.devices import model_device, pick_device, place
+from lrtool.errors import LrtoolError, WorkloadError
+from lrtool.live_objects import restored
+from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
+from lrtool.target import Factory, from_callable, load, seed_everything
+from lrtool.training import Step, make_step
+from lrtool.user_code import failure_of, user_code
+from lrtool.workload import Workload, from_mapping, loader_length
+
+MIN_STEPS_BETWEEN_LOOKS = 4
+MAX_STEPS_BETWEEN_LOOKS = 50
+SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where a range test stands: `step` of `num_steps` over all repeats, and the last and best loss looked at."""
+
+    step: int
+    num_steps: int
+    lr: float
+    loss: float
+    best_loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ramp:
+    """What one ramp measured, and how it ended; `error` is what ended it, where something raised."""
+
+    lrs: list[float]
+    losses: list[float]
+    stop: Stop
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What there is to say of a workload once it has been dropped."""
+
+    device: str
+    optimizer: str
+    group_ratios: tuple[float, ...]
+    steps_per_epoch: int | None
+    cycles_momentum: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short."""
+
+    setup: Setup
+    ramps: list[Ramp]
+    duration_s: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back."""
+
+    name: str
+    factory: Factory | None = None
+    live: Workload | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def find_source(
+    target: str | Callable[..., Any] | Workload | Mapping[str, Any], *, params: Mapping[str, Any], device: str
+) -> Source:
+    """What `target` names. Raises UsageError, WorkloadError, UnavailableError."""
+    if isinstance(target, Workload | Mapping):
+        live = target if isinstance(target, Workload) else from_mapping(target, name="the workload")
+        return Source(name="live objects", live=live, device=model_device(live.model))
+    picked = pick_device(device)
+    if isinstance(target, str):
+        return Source(name=target, factory=load(target, params=params), device=picked)
+    factory = from_callable(target, params=params)
+    return Source(name=factory.name, factory=factory, device=picked)
+
+
+def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Measurement:
+    """One ramp for each repeat, seeds `seed`, `seed + 1`, ...; what was measured before an error or Ctrl-C is kept.
+
+    Raises what ended the first ramp if it came before any loss did.
+    """
+    begin = time.perf_counter()
+    ramps: list[Ramp] = []
+    setup: Setup | None = None
+    error: BaseException | None = None
+    for repeat in range(settings.repeats):
+        try:
+            setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
+        except (Exception, KeyboardInterrupt) as raised:
+            error = raised
+            break
+        ramps.append(ramp)
+        error = ramp.error
+        if error is not None:
+            break
+    if setup is None or not any(ramp.losses for ramp in ramps):
+        assert error is not None
+        raise as_error(error)
+    return Measurement(setup=setup, ramps=ramps, duration_s=time.perf_counter() - begin, error=error)
+
+
+def as_error(error: BaseException) -> BaseException:
+    """The error to show for what ended a ramp: lrtool's own and Ctrl-C as they are, the user's with their frames."""
+    if isinstance(error, LrtoolError | KeyboardInterrupt):
+        return error
+    failure = failure_of(error, doing="the training step")
+    failure.__cause__ = error
+    return failure
+
+
+def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+    if source.live is not None:
+        with restored(source.live):
+            seed_everything(seed)
+            return _run(source.live, source.device, settings, on_progress)
+    assert source.factory is not None
+    workload = source.factory.build(seed=seed, device=source.device)
+    return _run(workload, source.device, settings, on_progress)
+
+
+def _run(
+    workload: Workload, device: torch.device, settings: RangeTestSettings, on_progress: OnProgress
+) -> tuple[Setup, Ramp]:
+    _refuse_one_batch(loader_length(workload.train_loader))
+    with user_code("moving the model to its device"):
+        place(workload, device)
+    setup = _describe(workload, device)
+    batches = Batches(workload.train_loader)
+    step = make_step(workload, device, batches)
+    ramp = run_ramp(
+        step, workload.optimizer, lrs=ramp_lrs(settings), ratios=setup.group_ratios, on_progress=on_progress
+    )
+    _refuse_one_batch(batches.epoch_length)
+    return setup, ramp
+
+
+def run_ramp(
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    *,
+    lrs: Sequence[float],
+    ratios: Sequence[float],
+    on_progress: OnProgress,
+) -> Ramp:
+    """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
+
+    Losses stay on the device and are looked at every 4 to 50 steps, some 50 ms apart: reading each would make the CPU wait
+    for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
+    depend on when the looks were.
+    """
+    watch = DivergenceWatch(list(lrs))
+    pending: list[Tensor] = []
+    stop: Stop | None = None
+    error: BaseException | None = None
+    next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+    try:
+        for lr in lrs:
+            set_lr(optimizer, lr, ratios)
+            pending.append(step())
+            if _is_look_due(len(pending), next_look):
+                stop = watch.feed(_read(pending))
+                _report(watch, lrs, on_progress)
+                if stop is not None:
+                    break
+                next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+    except (Exception, SystemExit, KeyboardInterrupt) as raised:
+        error = raised
+    return _finished(watch, pending, lrs, stop, error)
+
+
+def _is_look_due(num_pending: int, next_look: float) -> bool:
+    if num_pending < MIN_STEPS_BETWEEN_LOOKS:
+        return False
+    return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= next_look
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> None:
+    """Set every group's LR to `lr` times its ratio; an LR kept as a tensor is filled, as capturable optimizers need."""
+    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * ratio)
+        else:
+            group["lr"] = lr * ratio
+
+
+def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
+    """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
+    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    largest = max(lrs)
+    return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
+
+
+def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a schedule can cycle momentum without switching it on where the user has none."""
+    return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
+
+
+def _read(pending: list[Tensor]) -> list[float]:
+    """The values of the losses kept so far, which are given up: on a GPU one copy and one wait for all of them."""
+    if pending[0].device.type == "cpu":
+        losses = [loss.item() for loss in pending]
+    else:
+        losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
+    pending.clear()
+    return losses
+
+
+def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:
+    done = len(watch.losses)
+    if done:
+        on_progress(
+            Progress(
+                step=done, num_steps=len(lrs), lr=lrs[done - 1], loss=watch.losses[-1], best_loss=min(watch.losses)
+            )
+        )
+
+
+def _finished(
+    watch: DivergenceWatch,
+    pending: list[Tensor],
+    lrs: Sequence[float],
+    stop: Stop | None,
+    error: BaseException | None,
+) -> Ramp:
+    if pending and stop is None:
+        try:
+            stop = watch.feed(_read(pending))
+        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
+            error = error or raised
+    count = len(watch.losses)
+    if stop is None:
+        stop = _stop_by(error, count)
+    if stop.kind == "non-finite" and count == 0:
+        error = WorkloadError(
+            f"{stop.reason}, before the learning rate did anything",
+            hint="look for NaN in the data, a log or a division by zero, or fp16 without need",
+        )
+    error = None if isinstance(error, LoaderEnded) and count else error
+    return Ramp(lrs=list(lrs[:count]), losses=watch.losses, stop=stop, error=error)
+
+
+def _stop_by(error: BaseException | None, count: int) -> Stop:
+    if error is None:
+        return Stop(kind="end", reason="the ramp reached its end", num_points=count)
+    if isinstance(error, KeyboardInterrupt):
+        return Stop(kind="interrupted", reason=f"interrupted after {count} steps", num_points=count)
+    if isinstance(error, LoaderEnded):
+        reason = f"train_loader ended after {count} steps and, being an iterator, cannot start again"
+        return Stop(kind="loader-ended", reason=reason, num_points=count)
+    return Stop(kind="failed", reason=f"{type(error).__name__} after {count} steps", num_points=count)
+
+
+def _refuse_one_batch(num_batches: int | None) -> None:
+    if num_batches == 1:
+        raise WorkloadError(
+            "train_loader has a single batch: the ramp would see the same samples at every step",
+            hint="lower batch_size; for full-batch training, which means to, give itertools.repeat(batch)",
+        )
+
+
+def _describe(workload: Workload, device: torch.device) -> Setup:
+    optimizer = workload.optimizer
+    length = loader_length(workload.train_loader)
+    return Setup(
+        device=str(device),
+        optimizer=type(optimizer).__name__,
+        group_ratios=group_ratios(optimizer),
+        steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
+        cycles_momentum=cycles_momentum(optimizer),
+    )
+
+
+def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
+    """Progress of one repeat as progress of all."""
+
+    def report(progress: Progress) -> None:
+        on_progress(
+            Progress(
+                step=repeat * settings.num_steps + progress.step,
+                num_steps=settings.repeats * settings.num_steps,
+                lr=progress.lr,
+                loss=progress.loss,
+                best_loss=progress.best_loss,
+            )
+        )
+
+    return report

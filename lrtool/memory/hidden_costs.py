@@ -1,0 +1,166 @@
+"""Device memory that no trace sees: workspaces of libraries and scratch inside kernels, by operator, GPU and torch version.
+
+Only what a public source gives a formula for; nothing here was measured by lrtool. What is known to be missing stands in
+`UNKNOWN`.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KIB, MIB = 2**10, 2**20
+CONTEXT_RANGE_BYTES = (287_047_680, 666_632_192)
+"""A CUDA context, lazily and eagerly loaded (CUDA 11.7), pytorch/pytorch#86509; outside of what the allocator reserves."""
+
+UNKNOWN = {
+    "cuDNN convolution": "chosen by cuDNN's heuristics: 2 to 4 MiB in traces, tens of GiB asked for in pytorch#31500",
+    "cuDNN batch norm, channels last": "the size of its reserve is not documented",
+    "cuBLASLt": "1 to 32 MiB (pytorch#120925) where TORCH_CUBLASLT_UNIFIED_WORKSPACE keeps it apart from cuBLAS",
+    "cuDNN recurrent layers": "reserve and workspace; the meta kernel says 0 bytes",
+    "cuDNN attention backward": "workspace up to 256 MB, cudnn-frontend#398",
+    "sort, topk, unique, cumsum": "cub's temporary storage",
+    "large reductions": "scratch of 32 to 157 MiB was seen in public traces",
+    "embedding backward": "cub's temporary storage, on top of what is counted",
+}
+
+_HOPPER_AND_LATER = (9, 10, 12)
+_GEMMS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addmv", "mv"})
+_PER_CALL_SINCE = (2, 15)
+_SORTED_ABOVE_INDICES = 3072
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What the costs depend on: compute capability, torch release, and $CUBLAS_WORKSPACE_CONFIG."""
+
+    capability: tuple[int, int]
+    torch_version: tuple[int, int]
+    cublas_config: str | None = None
+
+    @property
+    def cublas_workspace_bytes(self) -> int:
+        """One cuBLAS workspace: CUDABlas' `parseChosenWorkspaceSize` in ATen/cuda/CublasHandlePool.cpp.
+
+        32 MiB since Hopper, `:4096:2:16:8` (8,519,680 B) before: pytorch#83461, #95668. cuBLASLt shares it by default.
+        """
+        sizes = re.findall(r":(\d+):(\d+)", self.cublas_config or "")
+        if sizes:
+            return sum(int(kib) * KIB * int(count) for kib, count in sizes)
+        return 32 * MIB if self.capability[0] in _HOPPER_AND_LATER else 8_519_680
+
+
+def this_platform(capability: tuple[int, int]) -> Platform:
+    """The torch that runs here, on a GPU of `capability`."""
+    import torch
+
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    config = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    return Platform(capability=capability, torch_version=(major, minor), cublas_config=config)
+
+
+class HiddenCosts:
+    """Answers for each operator, in the order they run, what its kernel allocates for itself."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._handles_with_workspace: set[tuple[int, bool]] = set()
+
+    def of(
+        self, operator: str, args: Sequence[Any], *, stream: int = 0, in_backward: bool = False
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Bytes of the requests that stay for good, and of those freed when the operator `operator` returns."""
+        if operator in _GEMMS:
+            return self._matrix_product((stream, in_backward))
+        formula = _FORMULAS.get(operator)
+        return (), () if formula is None else tuple(size for size in formula(args) if size)
+
+    def _matrix_product(self, handle: tuple[int, bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Kept per stream and handle up to torch 2.14; since 2.15 taken for each call, pytorch#194311.
+
+        Autograd's thread has a handle of its own: public traces show one workspace without backward, two with it.
+        """
+        size = self._platform.cublas_workspace_bytes
+        if size == 0:
+            return (), ()
+        if self._platform.torch_version >= _PER_CALL_SINCE:
+            return (), (size,)
+        if handle in self._handles_with_workspace:
+            return (), ()
+        self._handles_with_workspace.add(handle)
+        return (size,), ()
+
+
+def _embedding_backward(args: Sequence[Any]) -> list[int]:
+    """The sorted path of ATen/native/cuda/EmbeddingBackwardKernel.cu: indices, segments, partial sums."""
+    gradient, indices, scale_by_frequency = args[0], args[1], bool(args[4]) if len(args) > 4 else False
+    count, width = indices.numel(), gradient.shape[-1]
+    if count <= _SORTED_ABOVE_INDICES and not scale_by_frequency:
+        return []
+    array = count * indices.element_size()
+    return [array] * 6 + [8, 8] + [count * width * max(4, gradient.element_size())]
+
+
+def _flash_backward(args: Sequence[Any]) -> list[int]:
+    """softmax_d and dq_accum of flash_api.cpp's mha_bwd; with grouped heads, expanded dk and dv."""
+    query, key = args[1], args[2]
+    batch, heads, time, width = query.shape
+    padded_time, padded_width = _up(time, 128), _up(width, 32 if width <= 128 else 64)
+    scratch = [batch * heads * padded_time * 4, batch * padded_time * heads * padded_width * 4]
+    if key.shape[1] != heads:
+        scratch += [batch * key.shape[2] * heads * width * query.element_size()] * 2
+    return scratch
+
+
+def _layer_norm_backward(args: Sequence[Any]) -> list[int]:
+    """Partial sums of ATen/native/cuda/layer_norm_kernel.cu, for many more rows than columns only."""
+    x, shape = args[1], args[2]
+    columns = math.prod(shape)
+    rows = x.numel() // columns
+    blocks = -(-columns // 32)
+    if rows <= 64 * KIB or blocks >= 132 // 2:
+        return []
+    return [min(64 * KIB // 2 // blocks, -(-rows // 32)) * columns * x.element_size()] * 2
+
+
+def _group_norm_backward(args: Sequence[Any]) -> list[int]:
+    """ds, db, c2, c3 and c1 of ATen/native/cuda/group_norm_kernel.cu, in the accumulation type."""
+    x, batch, channels, groups = args[1], args[5], args[6], args[8]
+    element = max(4, x.element_size())
+    return [batch * channels * element] * 2 + [batch * groups * element] * 2 + [batch * channels * element]
+
+
+def _reduced_loss(args: Sequence[Any]) -> list[int]:
+    """ATen/native/Loss.cpp computes the loss of every element before it reduces; reduction 0 is none."""
+    import torch
+
+    if len(args) > 2 and args[2] == 0:
+        return []
+    return [math.prod(torch.broadcast_shapes(args[0].shape, args[1].shape)) * args[0].element_size()]
+
+
+def _foreach_norm(args: Sequence[Any]) -> list[int]:
+    """One partial result for each chunk of 64 Ki elements: ATen/native/cuda/ForeachReduceOp.cu."""
+    tensors = args[0]
+    if not tensors:
+        return []
+    chunks = max(-(-tensor.numel() // (64 * KIB)) for tensor in tensors)
+    return [len(tensors) * chunks * max(4, tensors[0].element_size())]
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+_FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
+    "embedding_dense_backward": _embedding_backward,
+    "_scaled_dot_product_flash_attention_backward": _flash_backward,
+    "native_layer_norm_backward": _layer_norm_backward,
+    "native_group_norm_backward": _group_norm_backward,
+    "mse_loss": _reduced_loss,
+    "smooth_l1_loss": _reduced_loss,
+    "huber_loss": _reduced_loss,
+    "_foreach_norm": _foreach_norm,
+}

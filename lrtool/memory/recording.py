@@ -1,0 +1,53 @@
+"""What every recorder yields: the memory of a trial's steps, its peaks, and how it ended."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrtool.results import GrowthSource, Recorder, StepSeries, TrialDeath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSettings:
+    """How one trial is recorded.
+
+    `settings` are the allocator's. `folder` receives snapshots: of the steps in `history`, and where memory ran out.
+    """
+
+    recorder: Recorder
+    num_steps: int
+    seed: int
+    device: str = "auto"
+    gpu: str = "h100"
+    capacity_bytes: int | None = None
+    settings: str = ""
+    history: tuple[int, ...] = ()
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPeaks:
+    """The most there was at once, and what was split off when the most was reserved; bytes."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+    active_bytes: int
+    inactive_split_bytes: int
+    reserved_when_split_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One recorded trial. `death` tells of memory that ran out, `error` what else ended it; `note` limits what is known.
+
+    `num_steps_traced` is None where every step was run, `other_processes_bytes` and `capacity_bytes` are known on a GPU only.
+    """
+
+    series: StepSeries
+    peaks: RecordedPeaks | None
+    num_steps_traced: int | None = None
+    death: TrialDeath | None = None
+    error: BaseException | None = None
+    note: str | None = None
+    growth_sources: tuple[GrowthSource, ...] = ()
+    other_processes_bytes: int | None = None
+    capacity_bytes: int | None = None

@@ -1,0 +1,147 @@
+"""The allocation stream: the requests a program made of the CUDA allocator, in order, in compact columns.
+
+Every source (a live recorder, a tracer, a file) yields one, and the simulated allocator eats it.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from lrtool.errors import UsageError
+
+MAX_SIZE_BYTES = 2**48
+MAX_STREAM_ID = 2**63 - 1
+ALL_STREAMS = -1
+NO_SLOT = -1
+NO_NOTE = -1
+
+
+class StreamError(UsageError):
+    """An allocation stream contradicts itself, or cannot be read."""
+
+
+class Op(IntEnum):
+    """What is asked of the allocator; STEP only marks where a training step begins."""
+
+    ALLOC = 0
+    FREE = 1
+    RECORD_STREAM = 2
+    ADVANCE = 3
+    EMPTY_CACHE = 4
+    RESET_PEAK = 5
+    RESET_ACCUMULATED = 6
+    SET_MEMORY_FRACTION = 7
+    SET_LIMIT = 8
+    SETTINGS = 9
+    STEP = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a source knows of an allocation beyond its size; `source` is `file.py:line`."""
+
+    phase: str | None = None
+    category: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """The stored requests `start` to `stop` (excluded) happen `times` times in a row."""
+
+    start: int
+    stop: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartBlock:
+    """A block that is live when the stream begins; `size` and `requested` in bytes."""
+
+    address: int
+    size: int
+    requested: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartSegment:
+    """A segment that is reserved when the stream begins; between its live blocks it is free."""
+
+    address: int
+    size: int
+    stream: int
+    is_small: bool
+    is_expandable: bool
+    blocks: tuple[StartBlock, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartState:
+    """What the process had reserved and allocated before its first recorded request.
+
+    `num_guessed_blocks` were freed during the recording, so that only their requested sizes are known.
+    """
+
+    segments: tuple[StartSegment, ...] = ()
+    num_guessed_blocks: int = 0
+
+    @property
+    def reserved_bytes(self) -> int:
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def live_bytes(self) -> int:
+        return sum(block.size for segment in self.segments for block in segment.blocks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationStream:
+    """Requests as parallel columns: `ops[i]` acts on `slots[i]` (which tensor) with `values[i]` on `streams[i]`.
+
+    A value is a size in bytes, a stream, a limit in bytes, or an index into `texts` or `fractions`. Slots are small
+    numbers, reused once freed. `recorded_segments` are (address, bytes) of the segments that CUDA handed out, in order,
+    and `recorded_settings` the allocator configuration of the recorded process, where the source knows them.
+    """
+
+    name: str
+    ops: bytes
+    slots: "array[int]"
+    values: "array[int]"
+    streams: "array[int]"
+    notes: "array[int]"
+    note_table: tuple[Note, ...] = ()
+    texts: tuple[str, ...] = ()
+    fractions: tuple[float, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    num_slots: int = 0
+    start: StartState | None = None
+    recorded_segments: tuple[tuple[int, int], ...] = ()
+    recorded_settings: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of requests as they happen, repetitions included."""
+        return len(self.ops) + sum((each.times - 1) * (each.stop - each.start) for each in self.repeats)
+
+    @property
+    def has_manual_events(self) -> bool:
+        """Events are done only when `advance` says so; without any `advance`, at once."""
+        return Op.ADVANCE in self.ops
+
+    def note(self, stored_index: int) -> Note:
+        """What is known of the stored request; empty where the source said nothing."""
+        number = self.notes[stored_index]
+        return Note() if number == NO_NOTE else self.note_table[number]
+
+    def parts(self) -> Iterator[Repeat]:
+        """The stream as consecutive ranges of stored requests; what is not repeated has `times` 1."""
+        position = 0
+        for repeat in self.repeats:
+            if position < repeat.start:
+                yield Repeat(start=position, stop=repeat.start, times=1)
+            yield repeat
+            position = repeat.stop
+        if position < len(self.ops):
+            yield Repeat(start=position, stop=len(self.ops), times=1)

@@ -1,0 +1,125 @@
+"""Recorders without a GPU: the steps are traced ("predicted" or "cpu") and their stream replayed at the capacity."""
+
+import linecache
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lrtool.errors import LrtoolError
+from lrtool.memory.cards import find_card
+from lrtool.memory.fake_cuda import H100, FakeGpu
+from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
+from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.step_columns import COLUMNS, StepColumns
+from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.stream_player import StepEnd
+from lrtool.memory.survivors import Survivor
+from lrtool.memory.tracer import Kind, Trace, TraceSettings, trace
+from lrtool.results import GrowthSource, StepSeries, TrialDeath
+from lrtool.target import Factory
+from lrtool.user_code import is_users_file
+
+CAPABILITIES = {
+    "rtx3080": (8, 6), "rtx3090": (8, 6), "rtx4060": (8, 9), "rtx4090": (8, 9), "rtx5090": (12, 0), "t4": (7, 5),
+    "v100-32": (7, 0), "a10": (8, 6), "a30": (8, 0), "l4": (8, 9), "l40s": (8, 9), "a100-40": (8, 0), "a100-80": (8, 0),
+    "h100": (9, 0), "h100-nvl": (9, 0),
+}  # fmt: skip
+"""CUDA compute capability by card, developer.nvidia.com/cuda-gpus: it decides which kernels torch takes."""
+
+
+def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
+    """Trace as many steps as it takes until they repeat, and replay the whole run."""
+    kind: Kind = "cpu" if settings.recorder == "cpu" else "predicted"
+    try:
+        traced = trace(
+            factory,
+            TraceSettings(num_steps=settings.num_steps, kind=kind, seed=settings.seed, gpu=fake_gpu(settings.gpu)),
+        )
+        played = replay(
+            traced.stream, Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes)
+        )  # fmt: skip
+    except (LrtoolError, KeyboardInterrupt) as error:
+        return Recording(series=StepColumns().series(), peaks=None, error=error)
+    return Recording(
+        series=_series(played.steps),
+        peaks=_peaks(played),
+        num_steps_traced=traced.num_traced_steps,
+        death=None if played.failure is None else _death(played.failure, traced),
+        note="; ".join(traced.warnings) or None,
+        growth_sources=tuple(map(_source, traced.survivors)),
+    )
+
+
+def fake_gpu(card_name: str) -> FakeGpu:
+    """The card as user code sees it while it is traced."""
+    card = find_card(card_name)
+    if card is None:
+        return H100
+    return FakeGpu(capability=CAPABILITIES[card.name], total_bytes=card.total_bytes)
+
+
+def _series(steps: Iterable[StepEnd]) -> StepSeries:
+    columns = StepColumns()
+    for step in steps:
+        columns.append(**{name: getattr(step, name) for name in COLUMNS})
+    return columns.series()
+
+
+def _peaks(played: ReplayResult) -> RecordedPeaks:
+    split = played.fragmentation.split_fragmentation or 0.0
+    reserved = played.peaks.reserved_bytes
+    return RecordedPeaks(
+        allocated_bytes=played.peaks.allocated_bytes,
+        reserved_bytes=reserved,
+        active_bytes=played.peaks.active_bytes,
+        inactive_split_bytes=round(split * reserved),
+        reserved_when_split_bytes=reserved,
+    )
+
+
+def _death(failure: Failure, traced: Trace) -> TrialDeath:
+    return TrialDeath(
+        step=step_of(traced.stream, failure.request),
+        request_bytes=failure.size_bytes,
+        cause=failure.cause,
+        source=failure.note.source,
+    )
+
+
+def step_of(stream: AllocationStream, request: int) -> int:
+    """The step, from 1, in which request number `request` was made; 0 before the first."""
+    step = position = 0
+    for times, marks, length in _marks(stream):
+        if request < position + times * length:
+            rounds, rest = divmod(request - position, length)
+            return step + rounds * len(marks) + sum(mark <= rest for mark in marks)
+        step += times * len(marks)
+        position += times * length
+    return step
+
+
+def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
+    """(times, where steps begin, requests) of each part of a stream."""
+    for part in stream.parts():
+        requests = stream.ops[part.start : part.stop]
+        yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)
+
+
+def _source(survivor: Survivor) -> GrowthSource:
+    place, _, line = (survivor.stored_at or survivor.source or "unknown").partition(" ")
+    return GrowthSource(
+        source=place,
+        line=line or _line_at(place),
+        container=survivor.holder,
+        bytes_per_step=survivor.bytes_per_step,
+    )
+
+
+def _line_at(place: str) -> str | None:
+    """The text of `file.py:line`, of a user's module that was imported from a file of that name."""
+    name, _, number = place.rpartition(":")
+    if not number.isdecimal():
+        return None
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    found = [file for file in files if Path(file).name == name and is_users_file(file)]
+    return linecache.getline(found[0], int(number)).strip() or None if found else None

@@ -1,0 +1,277 @@
+"""The allocation stream of a workload's build and training steps: on fake CUDA tensors, or of a real run on the CPU."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, Literal
+
+import torch
+from torch.optim.optimizer import Optimizer
+
+from lrtool.batches import Batches, LoaderEnded, move
+from lrtool.devices import place
+from lrtool.memory.autograd_engine import watched_engine
+from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
+from lrtool.memory.fake_cuda_api import Listener, replaced
+from lrtool.memory.hidden_costs import HiddenCosts, this_platform
+from lrtool.memory.loading import has_even_batches, loading_in_process
+from lrtool.memory.steady import Period, find_period, grows_regularly
+from lrtool.memory.storage_recorder import StorageRecorder
+from lrtool.memory.stream import AllocationStream
+from lrtool.memory.survivors import Survivor, SurvivorWatch
+from lrtool.memory.trace_log import TraceLog
+from lrtool.memory.traced_stream import stream_of
+from lrtool.target import Factory
+from lrtool.training import Step, make_step, with_scheduler
+from lrtool.user_code import user_code
+from lrtool.workload import Workload, loader_length
+
+Kind = Literal["predicted", "cpu"]
+DEFAULT_MAX_TRACED_STEPS = 400
+MAX_EPOCH_STEPS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSettings:
+    """What to trace: `num_steps` is the length of the run that the stream stands for.
+
+    Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
+    seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
+    kernels are known to allocate for themselves.
+    """
+
+    num_steps: int
+    kind: Kind = "predicted"
+    seed: int = 0
+    gpu: FakeGpu = H100
+    max_traced_steps: int = DEFAULT_MAX_TRACED_STEPS
+    max_duration_s: float = 600.0
+    until_steady: bool = True
+    with_workspaces: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A traced run. `stream` covers the build and `num_steps` training steps, of which `num_traced_steps` were traced.
+
+    Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
+    `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
+    what grows, largest first.
+    """
+
+    stream: AllocationStream
+    kind: Kind
+    num_steps: int
+    num_traced_steps: int
+    period: Period | None
+    live_bytes: tuple[int, ...]
+    survivors: tuple[Survivor, ...]
+    build_duration_s: float
+    step_durations_s: tuple[float, ...]
+    warnings: tuple[str, ...]
+
+
+def trace(factory: Factory, settings: TraceSettings) -> Trace:
+    """Build the workload and take training steps until they repeat.
+
+    Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had.
+    """
+    costs = HiddenCosts(this_platform(settings.gpu.capability)) if settings.with_workspaces else None
+    with recording(settings.kind, gpu=settings.gpu, costs=costs) as recorder:
+        run = _Run(factory, settings, recorder)
+        run.build()
+        run.take_steps()
+        return run.result()
+
+
+@contextmanager
+def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = None) -> Iterator[StorageRecorder]:
+    """Record what the body allocates, on a fake GPU ("predicted") or really on the CPU ("cpu"); it begins with a build.
+
+    `costs` are added to a prediction.
+    """
+    listener, log = Listener(), TraceLog()
+    fake = kind == "predicted"
+    recorder = StorageRecorder(
+        log,
+        device_type="cuda" if fake else "cpu",
+        listener=listener,
+        keeps_small_real=fake,
+        costs=costs if fake else None,
+    )
+    with ExitStack() as stack:
+        if fake:
+            stack.enter_context(fake_cuda(gpu, listener=listener))
+        stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
+        stack.enter_context(_watched_optimizers(recorder))
+        stack.enter_context(_watched_resizing(recorder))
+        stack.enter_context(loading_in_process(recorder))
+        stack.enter_context(recorder)
+        recorder.start()
+        stack.callback(recorder.stop)
+        yield recorder
+
+
+class _Run:
+    """One traced run, from the build to the result."""
+
+    def __init__(self, factory: Factory, settings: TraceSettings, recorder: StorageRecorder) -> None:
+        self._factory, self._settings, self._recorder = factory, settings, recorder
+        self._device = torch.device("cuda", 0) if settings.kind == "predicted" else torch.device("cpu")
+        self._begin = time.perf_counter()
+        self._durations: list[float] = []
+        self._period: Period | None = None
+        self._warnings: list[str] = []
+        self._watch = SurvivorWatch(recorder)
+
+    def build(self) -> None:
+        recorder = self._recorder
+        workload = self._factory.build(seed=self._settings.seed, device=self._device)
+        with user_code("moving the model to its device"):
+            place(workload, self._device)
+        model, optimizer = workload.model, workload.optimizer
+        recorder.categorize(model.buffers(), "buffer")
+        recorder.categorize(model.parameters(), "parameter")
+        recorder.categorize(_state_tensors(optimizer), "optimizer state")
+        recorder.is_training = lambda: model.training
+        is_even = has_even_batches(workload.train_loader)
+        self._epoch_steps = None if is_even else self._traceable_epoch(_epoch_steps(workload))
+        step = make_step(_marked(workload, recorder), self._device, Batches(workload.train_loader))
+        self._step = with_scheduler(step, workload.scheduler)
+        recorder.phase = None
+        recorder.end_step()
+        self.build_duration_s = time.perf_counter() - self._begin
+
+    def take_steps(self) -> None:
+        settings = self._settings
+        while len(self._durations) < settings.num_steps:
+            if not self._take_step(self._step):
+                return
+            if settings.until_steady and self._is_steady():
+                return
+            if settings.until_steady and self._is_enough():
+                self._warnings.append(
+                    f"the {len(self._durations)} steps traced do not repeat; nothing is known of the steps after them"
+                )
+                return
+
+    def result(self) -> Trace:
+        self._recorder.stop()
+        log, settings = self._recorder.log, self._settings
+        traced = len(self._durations)
+        num_steps = settings.num_steps if self._period is not None else traced
+        warnings = tuple(self._warnings)
+        return Trace(
+            stream=stream_of(
+                log.steps, period=self._period, num_steps=num_steps, name=self._factory.name, warnings=warnings
+            ),
+            kind=settings.kind,
+            num_steps=num_steps,
+            num_traced_steps=traced,
+            period=self._period,
+            live_bytes=tuple(log.live_bytes_at_ends),
+            survivors=self._watch.survivors(self._period),
+            build_duration_s=self.build_duration_s,
+            step_durations_s=tuple(self._durations),
+            warnings=warnings,
+        )
+
+    def _traceable_epoch(self, epoch_steps: int | None) -> int | None:
+        """The epoch's length where its end can be waited for; a run that ends before it need not wait either."""
+        if epoch_steps is None or epoch_steps >= self._settings.num_steps:
+            return None
+        if epoch_steps <= MAX_EPOCH_STEPS or not self._settings.until_steady:
+            return epoch_steps
+        self._warnings.append(f"an epoch has {epoch_steps} steps; what happens at its end was not traced")
+        return None
+
+    def _take_step(self, step: Step) -> bool:
+        begin = time.perf_counter()
+        try:
+            with user_code("the training step"):
+                step()
+        except LoaderEnded:
+            self._warnings.append(f"train_loader ended after {len(self._durations)} steps and cannot start again")
+            return False
+        self._recorder.end_step()
+        self._watch.step_ended()
+        self._durations.append(time.perf_counter() - begin)
+        return True
+
+    def _is_steady(self) -> bool:
+        log = self._recorder.log
+        digests = [step.digest for step in log.steps[1:]]
+        self._period = find_period(digests, epoch_steps=self._epoch_steps, grows=self._grows())
+        return self._period is not None
+
+    def _grows(self) -> bool:
+        last = self._recorder.log.live_bytes_at_ends[-4:]
+        return len(last) == 4 and last[0] < last[1] < last[2] < last[3]
+
+    def _is_enough(self) -> bool:
+        """More steps would teach nothing: each does more than the one before, or the limits are reached."""
+        settings, live_bytes = self._settings, self._recorder.log.live_bytes_at_ends
+        is_late = time.perf_counter() - self._begin > settings.max_duration_s
+        return is_late or len(self._durations) >= settings.max_traced_steps or grows_regularly(live_bytes)
+
+
+def _marked(workload: Workload, recorder: StorageRecorder) -> Workload:
+    """The workload with a `prepare` under which what it moves is known as input."""
+    prepare = workload.prepare or move
+
+    @wraps(prepare)
+    def marked(*arguments: Any, **named: Any) -> Any:
+        with recorder.loading():
+            return prepare(*arguments, **named)
+
+    return replace(workload, prepare=marked)
+
+
+def _epoch_steps(workload: Workload) -> int | None:
+    """Steps after which batches and steps begin together anew; None where the loader does not know its length."""
+    length = loader_length(workload.train_loader)
+    return None if length is None else math.lcm(length, workload.accumulate) // workload.accumulate
+
+
+def _state_tensors(optimizer: Optimizer) -> Iterator[object]:
+    for state in optimizer.state.values():
+        if isinstance(state, dict):
+            yield from state.values()
+
+
+@contextmanager
+def _watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
+    """Know gradients as an optimizer steps, its state once it has, and that all in between is the optimizer's."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    def before(optimizer: Optimizer, *_: Any) -> None:
+        gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
+        recorder.categorize(gradients, "gradient")
+        recorder.phase = "optimizer"
+
+    def after(optimizer: Optimizer, *_: Any) -> None:
+        recorder.categorize(_state_tensors(optimizer), "optimizer state")
+        recorder.phase = None
+
+    hooks = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _watched_resizing(recorder: StorageRecorder) -> Iterator[None]:
+    original = torch.UntypedStorage.resize_
+
+    def resize(storage: torch.UntypedStorage, num_bytes: int) -> Any:
+        result = original(storage, num_bytes)
+        recorder.resized(storage)
+        return result
+
+    with replaced((torch.UntypedStorage, "resize_", resize)):
+        yield

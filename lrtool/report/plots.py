@@ -1,0 +1,128 @@
+"""Plots, drawn from results alone on figures of their own: no pyplot state, no display, the same bytes each time."""
+
+from io import BytesIO
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
+from lrtool.results import RangeTest
+from lrtool.units import format_lr
+
+LEFT_PART = 0.4
+
+
+def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files."""
+    buffer = BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def draw_curve(result: RangeTest) -> Figure:
+    """Loss over learning rate: raw, smoothed, the band of the repeats, the suggested range, and where it diverged."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate (log scale)")
+    axes.set_ylabel("training loss")
+    axes.set_title(_title(result), loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    low, high = _limits(result)
+    axes.set_ylim(low, high)
+    axes.set_xlim(result.curve.lr[0], max(result.curve.lr[-1], result.curve.lr[0] * 1.01))
+    _lines(axes, result)
+    _divergent_part(axes, result, high)
+    _markers(axes, result)
+    return figure
+
+
+def _title(result: RangeTest) -> str:
+    if result.base_lr is None or result.max_lr is None:
+        return f"No suggestion: {result.reason}"
+    return (
+        f"{result.target}: cycle between {format_lr(result.base_lr)} and {format_lr(result.max_lr)} "
+        f"(confidence {result.confidence})"
+    )
+
+
+def _limits(result: RangeTest) -> tuple[float, float]:
+    """The y range: the descent with some air; the explosion is cut off above it."""
+    smooth = result.curve.smoothed_loss
+    lowest = smooth.index(min(smooth))
+    top = max(*smooth[: lowest + 1], *result.curve.loss[: max(1, len(smooth) // 10)])
+    bottom = min(smooth[lowest], *result.curve.loss)
+    span = (top - bottom) or abs(top) or 1.0
+    return bottom - 0.25 * span, top + 0.2 * span
+
+
+def _lines(axes: Axes, result: RangeTest) -> None:
+    curve = result.curve
+    if result.band is not None:
+        axes.fill_between(result.band.lr, result.band.low, result.band.high, color=SKY, alpha=0.35, linewidth=0)
+    axes.plot(curve.lr, curve.loss, color=GREY, linewidth=0.8, alpha=0.8)
+    axes.plot(curve.lr, curve.smoothed_loss, color=BLUE, linewidth=2.4)
+    at = len(curve.lr) // 8
+    text = (
+        "smoothed (raw in grey)"
+        if result.band is None
+        else f"median of {len(result.repeats)} (band: lowest to highest)"
+    )
+    axes.annotate(
+        text,
+        (curve.lr[at], curve.smoothed_loss[at]),
+        xytext=(0, 12),
+        textcoords="offset points",
+        color=BLUE,
+        fontsize=9,
+    )
+
+
+def _divergent_part(axes: Axes, result: RangeTest, high: float) -> None:
+    curve = result.curve
+    if result.stopped not in ("diverged", "non-finite"):
+        return
+    lowest = curve.smoothed_loss.index(min(curve.smoothed_loss))
+    above = [lr for lr, loss in zip(curve.lr[lowest:], curve.smoothed_loss[lowest:], strict=True) if loss > high]
+    begin = above[0] if above else curve.lr[-1]
+    end = axes.get_xlim()[1]
+    if begin >= end:
+        axes.set_xlim(curve.lr[0], end := begin * 2)
+    axes.axvspan(begin, end, facecolor="none", edgecolor=VERMILLION, hatch="///", alpha=0.35, linewidth=0)
+    axes.annotate(
+        "diverged" if result.stopped == "diverged" else "not finite",
+        (end, 0.99), xycoords=("data", "axes fraction"), xytext=(-4, 0), textcoords="offset points",
+        ha="right", va="top", color=VERMILLION, fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
+
+
+def _markers(axes: Axes, result: RangeTest) -> None:
+    """Each LR as a marker of its own shape on the curve, and a line down to its label; labels stand on separate rows."""
+    if result.base_lr is None or result.max_lr is None or result.suggested_lr is None:
+        return
+    axes.axvspan(result.base_lr, result.max_lr, color=GREEN, alpha=0.10, linewidth=0)
+    low, high = axes.get_ylim()
+    for name, lr, marker, row in (
+        ("base_lr", result.base_lr, "^", 0.15),
+        ("suggested_lr (constant)", result.suggested_lr, "D", 0.09),
+        ("max_lr", result.max_lr, "s", 0.03),
+    ):
+        loss, foot = _loss_at(result, lr), low + row * (high - low)
+        axes.plot([lr, lr], [foot, loss], color=GREEN, linewidth=0.8, linestyle=":")
+        axes.plot([lr], [loss], marker=marker, markersize=9, color=GREEN, markeredgecolor="white", zorder=5)
+        to_the_left = axes.transLimits.transform(axes.transScale.transform((lr, foot)))[0] > LEFT_PART
+        axes.annotate(
+            f"{name} {format_lr(lr)}",
+            (lr, foot), xytext=(-5 if to_the_left else 5, 0), textcoords="offset points",
+            ha="right" if to_the_left else "left", va="center", color=GREEN, fontsize=9, fontweight="bold",
+        )  # fmt: skip
+
+
+def _loss_at(result: RangeTest, lr: float) -> float:
+    nearest = min(range(len(result.curve.lr)), key=lambda i: abs(result.curve.lr[i] - lr))
+    return result.curve.smoothed_loss[nearest]

@@ -1,0 +1,131 @@
+"""A replay as lines and a table: the best settings first, where it dies and what would survive last."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lrtool.results import Death, Replay, ReplayRow
+from lrtool.units import format_bytes
+
+
+def replay_lines(result: Replay) -> list[RenderableType]:
+    """Everything but the closing line."""
+    parts: list[RenderableType] = [
+        Text(replay_answer(result), style="bold"),
+        "",
+        _scenarios(result),
+        "",
+        _figures(result),
+    ]
+    parts += [Text(line) for row in result.rows for line in _death_lines(result, row)]
+    least = [line for row in result.rows if (line := _least_line(row))]
+    parts += ["", *map(Text, dict.fromkeys(least))] if least else []
+    parts += [Text(f"\nnote: {warning}", style="dim") for warning in result.warnings]
+    return parts
+
+
+def replay_answer(result: Replay) -> str:
+    """The replay in one sentence."""
+    row = result.rows[result.best]
+    what = f"peak reserved {format_bytes(row.peak_reserved_bytes)}, peak allocated {format_bytes(row.peak_allocated_bytes)}"
+    if row.death is not None:
+        survivors = f"; it survives with {row.death.surviving_settings[0]}" if row.death.surviving_settings else ""
+        tried = "Every row dies" if len(result.rows) > 1 else "It dies"
+        return f"{tried} of {row.death.cause}{_on(row)} at request {row.death.request + 1:,}{survivors}."
+    if len(result.rows) == 1:
+        return f"It survives{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
+    return f"Best: {settings_name(row)}{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
+
+
+def settings_name(row: ReplayRow) -> str:
+    """The settings as a person would say them."""
+    return (row.settings or "default settings") + ("" if row.caching else ", no caching")
+
+
+def percent(ratio: float | None) -> str:
+    """With as many decimals as fit six characters."""
+    if not ratio:
+        return "-" if ratio is None else "0%"
+    return f"{100 * ratio:.2f}%" if 100 * ratio < 9.995 else f"{100 * ratio:.1f}%"
+
+
+def _on(row: ReplayRow) -> str:
+    if row.capacity_bytes is None:
+        return ""
+    return f" on {format_bytes(row.capacity_bytes)}" + (f" ({row.card})" if row.card else "")
+
+
+def _scenarios(result: Replay) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, row in enumerate(result.rows, 1):
+        best = "  (best)" if number - 1 == result.best and len(result.rows) > 1 else ""
+        table.add_row(str(number), Text(f"{settings_name(row)}{_on(row)}, torch {row.torch}{best}"))
+    return table
+
+
+def _figures(result: Replay) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column("\n#", justify="right", no_wrap=True)
+    headings = (
+        "peak\nallocated",
+        "peak\nreserved",
+        "\nfrag.",
+        "\nsplit",
+        "largest\nfree",
+        "\nretries",
+        "device\nallocs",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("\noutcome", no_wrap=True)
+    for number, row in enumerate(result.rows, 1):
+        table.add_row(
+            str(number),
+            format_bytes(row.peak_allocated_bytes),
+            format_bytes(row.peak_reserved_bytes),
+            percent(row.fragmentation),
+            percent(row.split_fragmentation),
+            percent(row.largest_free_ratio),
+            str(row.num_alloc_retries),
+            str(row.num_device_allocs),
+            {"ok": "survives", "oom": "OOM", "error": "error"}[row.outcome],
+        )
+    return table
+
+
+def _death_lines(result: Replay, row: ReplayRow) -> list[str]:
+    death = row.death
+    if death is None:
+        return []
+    where = ", ".join(text for text in (death.phase, death.source) if text)
+    number = result.rows.index(row) + 1
+    lines = [
+        "",
+        f"Row {number} dies of {death.cause} at request {death.request + 1:,} of {result.num_requests:,}"
+        + (f" ({where})" if where else ""),
+        f"  asked for {format_bytes(death.size_bytes)}; largest free piece {format_bytes(death.largest_free_bytes)}, "
+        f"all free {format_bytes(death.free_bytes)}",
+        f"  {_way_out(death)}",
+    ]
+    return lines if death.detail is None else [*lines, f"  {death.detail}"]
+
+
+def _way_out(death: Death) -> str:
+    if not death.surviving_settings:
+        return "no settings tried would survive here: it needs less memory, or more of it (--min-capacity)"
+    return f"would survive with {' or '.join(death.surviving_settings)}"
+
+
+def _least_line(row: ReplayRow) -> str:
+    least = row.least_capacity
+    if least is None:
+        return ""
+    proof = "" if least.is_proven else "; smaller ones were not all tried"
+    flushes = f"{least.num_alloc_retries} cache flush{'es' if least.num_alloc_retries != 1 else ''}"
+    return (
+        f"min capacity, {settings_name(row)}: {format_bytes(least.capacity_bytes)} ({least.capacity_bytes:,} B), with "
+        f"{flushes}; unpressured it reserves {format_bytes(least.unpressured_peak_bytes)}{proof}"
+    )

@@ -1,0 +1,94 @@
+"""Results as lines and tables for a terminal of 80 columns: the answer first, where it was written last."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lrtool.report.files import MAIN_PLOT
+from lrtool.report.replay_tables import replay_lines
+from lrtool.report.sweep_tables import sweep_lines
+from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.units import format_duration, format_lr
+
+
+def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
+    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written."""
+    result = run.result
+    parts: list[RenderableType] = []
+    if isinstance(result, RangeTest):
+        parts = _range_test(result)
+    elif isinstance(result, Replay):
+        parts = replay_lines(result)
+    elif isinstance(result, MemSweep):
+        parts = sweep_lines(result)
+    return [*parts, "", _closing(run_dir, MAIN_PLOT[run.command])]
+
+
+def answer(result: RangeTest) -> str:
+    """The range test in one sentence."""
+    if result.base_lr is None or result.max_lr is None:
+        return f"No suggestion: {result.reason}."
+    return (
+        f"Cycle the learning rate between {format_lr(result.base_lr)} and {format_lr(result.max_lr)} "
+        f"(confidence: {result.confidence})."
+    )
+
+
+def _range_test(result: RangeTest) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(answer(result), style="bold")]
+    if result.max_lr is not None:
+        parts += [_group_table(result)]
+    parts += ["", _facts(result)]
+    if result.schedule_line is not None:
+        parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
+    return parts
+
+
+def _group_table(result: RangeTest) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
+    table.add_column("parameter group")
+    for heading in ("base_lr", "max_lr", "suggested_lr (constant)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, group in enumerate(result.param_groups):
+        name = "all" if len(result.param_groups) == 1 else str(number)
+        table.add_row(name, *(_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
+    return table
+
+
+def _facts(result: RangeTest) -> Table:
+    """Why to believe it, as label and text; the text is folded under itself."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("why", Text(result.reason))
+    if result.advice:
+        table.add_row("try", Text(result.advice))
+    table.add_row("rule", Text(result.rule))
+    table.add_row(
+        "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
+    )
+    table.add_row("held for", Text(f"{result.optimizer} on {result.device}, as {result.target} sets it up"))
+    return table
+
+
+def _step_size_note(result: RangeTest) -> list[RenderableType]:
+    if result.step_size_up is None or result.steps_per_epoch is None:
+        text = "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
+    else:
+        epochs = result.step_size_up // result.steps_per_epoch
+        text = f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
+    return [Padding(Text(text, style="dim"), 0)]
+
+
+def _closing(run_dir: Path | None, plot: str) -> str:
+    if run_dir is None:
+        return "Nothing was written."
+    return f"Wrote {run_dir / plot}. Next: lrtool report {run_dir}"
+
+
+def _lr(lr: float | None) -> str:
+    return "-" if lr is None else format_lr(lr)

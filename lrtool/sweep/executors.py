@@ -1,0 +1,168 @@
+"""How trials are run: each in a fresh process, several at once, or inline in this one for tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import lrtool
+from lrtool.sweep.plan import Setup
+from lrtool.trial_store import LOG_FILE
+
+LIFELINE = "LRTOOL_LIFELINE"
+"""Names, to a trial's process, a pipe that the sweep holds open: when it closes, the sweep is gone."""
+POLL_S = 0.02
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A trial to run: its folder, and what its process has in its environment besides."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a trial's process ended: with an exit code, or by the signal of that name."""
+
+    folder: Path
+    exit_code: int | None
+    signal: str | None
+    timed_out: bool
+    duration_s: float
+
+
+class Executor(Protocol):
+    """Runs jobs, which it takes one by one, and tells of each as it ends; closing the iterator ends what still runs."""
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]: ...
+
+
+def slots_of(setup: Setup, *, jobs: int) -> list[Mapping[str, str]]:
+    """How many trials may run at once, and on what: as many as asked for, but on CUDA one on each GPU."""
+    if setup.recorder != "cuda":
+        return [{}] * jobs
+    if setup.device != "auto":
+        return [{}]
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if visible != [""] else [str(index) for index in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:jobs]]
+
+
+class InlineExecutor:
+    """Runs trials one by one in this process."""
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        from lrtool.sweep.trial import run_trial
+
+        for job in jobs:
+            begin = time.monotonic()
+            with (job.folder / LOG_FILE).open("w") as log, redirect_stdout(log), redirect_stderr(log):
+                run_trial(job.folder)
+            yield Ended(
+                folder=job.folder, exit_code=0, signal=None, timed_out=False, duration_s=time.monotonic() - begin
+            )
+
+
+class SubprocessExecutor:
+    """Runs every trial in a fresh process, as many at once as there are `slots`; a slot adds to the environment."""
+
+    def __init__(self, *, slots: Sequence[Mapping[str, str]] = ({},), timeout_s: float | None = None) -> None:
+        self._slots = slots
+        self._timeout_s = timeout_s
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        waiting, free, running = iter(jobs), deque(self._slots), list[_Child]()
+        lifeline, held = os.pipe()
+        try:
+            while True:
+                while free and (job := next(waiting, None)) is not None:
+                    running.append(_Child(job, free.popleft(), lifeline, self._timeout_s))
+                if not running:
+                    return
+                for child in [child for child in running if child.has_ended()]:
+                    running.remove(child)
+                    free.append(child.slot)
+                    yield child.ended()
+                time.sleep(POLL_S)
+        finally:
+            for child in running:
+                child.kill()
+            os.close(lifeline)
+            os.close(held)
+
+
+class _Child:
+    """The process of one trial; it leads a group of its own, so that Ctrl-C reaches the sweep alone."""
+
+    def __init__(self, job: Job, slot: Mapping[str, str], lifeline: int, timeout_s: float | None) -> None:
+        self.slot = slot
+        self._folder = job.folder
+        self._timed_out = False
+        self._timeout_s = timeout_s
+        self._begin = time.monotonic()
+        with (job.folder / LOG_FILE).open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lrtool.sweep.trial", str(job.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**_environment(), **job.environment, **slot, LIFELINE: str(lifeline)},
+                pass_fds=(lifeline,),
+                start_new_session=True,
+            )
+
+    def has_ended(self) -> bool:
+        """Whether it is over; one that takes longer than it may is ended here."""
+        if self._process.poll() is None and self._timeout_s and time.monotonic() - self._begin > self._timeout_s:
+            self._timed_out = True
+            self.kill()
+        return self._process.poll() is not None
+
+    def ended(self) -> Ended:
+        self._kill_group()
+        code = self._process.returncode
+        return Ended(
+            folder=self._folder,
+            exit_code=code if code >= 0 else None,
+            signal=_signal_name(-code) if code < 0 else None,
+            timed_out=self._timed_out,
+            duration_s=time.monotonic() - self._begin,
+        )
+
+    def kill(self) -> None:
+        self._kill_group()
+        self._process.wait()
+
+    def _kill_group(self) -> None:
+        """End the process and what it started, such as the workers of a DataLoader, which outlive a killed parent."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the folder that lrtool was imported from where it is not installed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LRTOOL_")}
+    root = Path(lrtool.__file__).resolve().parents[1]
+    if root.name not in _INSTALLED:
+        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

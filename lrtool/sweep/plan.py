@@ -1,0 +1,141 @@
+"""What to run: the conditions that the axes of a sweep span, as trials in the order in which they run. Pure."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+from lrtool.config import MemSweepSettings
+from lrtool.results import Condition, Recorder
+
+_Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal["cycle", "iterations"]]
+_NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")
+_OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What all trials of a sweep share; without LRs the optimizer's own is taken, as max_lr."""
+
+    target: str
+    recorder: Recorder
+    device: str
+    gpu: str
+    capacity_bytes: int | None
+    base_lr: float | None
+    max_lr: float | None
+    history: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedTrial:
+    """A trial to run: `number` counts from 1 as conditions were given, `position` from 0 as they run."""
+
+    number: int
+    position: int
+    repeat: int
+    seed: int
+    num_steps: int
+    condition: Condition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A whole sweep before it runs: its trials by number, and what its header says."""
+
+    setup: Setup
+    recorder_reason: str
+    card: str | None
+    lr_source: str
+    trials: tuple[PlannedTrial, ...]
+    settings: dict[str, Any]
+
+
+def plan_trials(settings: MemSweepSettings, *, params: Mapping[str, Any], seed: int) -> tuple[PlannedTrial, ...]:
+    """A trial for each condition and repeat, all from the same seed; a condition given twice is a repeat of itself."""
+    wanted = [condition for condition in conditions(settings, params) for _ in range(settings.repeats)]
+    positions = _positions(len(wanted), seed=seed, is_shuffled=settings.order == "shuffled")
+    seen: Counter[str] = Counter()
+    trials = []
+    for index, condition in enumerate(wanted):
+        repeat = seen[repr(condition)]
+        seen[repr(condition)] += 1
+        trials.append(
+            PlannedTrial(
+                number=index + 1,
+                position=positions[index],
+                repeat=repeat,
+                seed=seed,
+                num_steps=settings.steps or settings.cycles * (condition.step_size_up + condition.step_size_down),
+                condition=condition,
+            )
+        )
+    return tuple(trials)
+
+
+def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterator[Condition]:
+    """Every combination of the axes; what a schedule does not know of is not varied under it."""
+    axes = product(
+        settings.step_sizes,
+        settings.step_size_down or (None,),
+        settings.schedule,
+        settings.settings,
+        settings.precision or (None,),
+        _params(settings, params),
+    )
+    for up, down, schedule, conf, precision, values in axes:
+        for mode, gamma, scale_mode in _shapes(settings, schedule):
+            yield Condition(
+                step_size_up=up,
+                step_size_down=down or up,
+                schedule=schedule,
+                mode=mode,
+                gamma=gamma,
+                scale_mode=scale_mode,
+                settings=conf,
+                precision=precision,
+                params=values,
+            )
+
+
+def split_values(text: str) -> list[str]:
+    """The values of "a,b"; a comma in brackets or quotes is part of a value."""
+    values, depth, quote = [""], 0, ""
+    for character in text:
+        if character == "," and not depth and not quote:
+            values.append("")
+            continue
+        if character in _QUOTES and quote in ("", character):
+            quote = "" if quote else character
+        elif not quote:
+            depth += (character in _OPENING) - (character in _CLOSING)
+        values[-1] += character
+    return [value.strip() for value in values]
+
+
+def _shapes(settings: MemSweepSettings, schedule: str) -> Iterator[_Shape]:
+    if schedule != "cyclic":
+        yield _NO_SHAPE
+        return
+    for mode, scale_mode in product(settings.mode, settings.scale_mode):
+        for gamma in settings.gamma if mode == "exp_range" else settings.gamma[:1]:
+            yield mode, gamma, scale_mode
+
+
+def _params(settings: MemSweepSettings, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the values of build()'s arguments."""
+    axes: dict[str, Sequence[Any]] = {
+        name: split_values(value) if isinstance(value, str) else (value,) for name, value in params.items()
+    }
+    if settings.batch_size:
+        axes["batch_size"] = settings.batch_size
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _positions(count: int, *, seed: int, is_shuffled: bool) -> list[int]:
+    order = list(range(count))
+    if is_shuffled:
+        random.Random(seed).shuffle(order)
+    return [order.index(index) for index in range(count)]

@@ -1,0 +1,155 @@
+"""One trial, and the entry point of the process it runs in: `python -m lrtool.sweep.trial DIR`."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from lrtool.errors import LrtoolError
+from lrtool.memory.growth import step_growth
+from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
+from lrtool.memory.recorders import record
+from lrtool.memory.recording import Recording, RecordSettings
+from lrtool.results import StepSeries, Trial, TrialStatus
+from lrtool.series import write_series
+from lrtool.sweep.executors import LIFELINE
+from lrtool.sweep.reports import TrialFile, TrialReport, write_report
+from lrtool.sweep.schedule import ScheduledBuild
+from lrtool.target import load
+from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json
+from lrtool.user_code import is_out_of_memory
+
+
+def run_trial(folder: Path) -> None:
+    """Run the trial of `folder/trial.json` and write what came of it beside it."""
+    file = read_json(folder / TRIAL_FILE, TrialFile)
+    begin = time.perf_counter()
+    build: ScheduledBuild | None = None
+    try:
+        build = _build(file)
+        recording = record(build.factory(), _record_settings(file, folder))
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        recording = Recording(series=NO_STEPS, peaks=None, error=error)
+    _tell(recording.error)
+    write_series(folder.parents[1], file.trial.number, recording.series)
+    trial = conclude(file, recording, num_steps_done=build.num_steps_done if build else 0, begin=begin)
+    told = recording.error if isinstance(recording.error, LrtoolError) else None
+    report = TrialReport(
+        trial=trial,
+        base_lr=build.base_lr if build else None,
+        max_lr=build.max_lr if build else None,
+        capacity_bytes=recording.capacity_bytes,
+        trace=told.trace if told else None,
+        hint=told.hint if told else None,
+    )
+    write_report(folder / RESULT_FILE, report)
+
+
+NO_STEPS = StepSeries(
+    allocated_bytes=(), active_bytes=(), reserved_bytes=(), inactive_split_bytes=(), requested_bytes=(),
+    peak_allocated_bytes=(), num_alloc_retries=(), num_device_allocs=(),
+)  # fmt: skip
+
+
+def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begin: float) -> Trial:
+    """The trial's figures, from its recording."""
+    series, peaks, planned = recording.series, recording.peaks, file.trial
+    calls = churn(series.num_device_allocs, series.num_device_allocs)
+    return Trial(
+        number=planned.number,
+        condition=planned.condition,
+        repeat=planned.repeat,
+        position=planned.position,
+        seed=planned.seed,
+        num_steps=planned.num_steps,
+        num_steps_done=len(series.allocated_bytes) or num_steps_done,
+        num_steps_traced=recording.num_steps_traced,
+        status=status_of(recording),
+        message=_message(recording),
+        recorder=file.setup.recorder,
+        max_memory_allocated_bytes=peaks.allocated_bytes if peaks else None,
+        max_memory_reserved_bytes=peaks.reserved_bytes if peaks else None,
+        max_memory_active_bytes=peaks.active_bytes if peaks else None,
+        fragmentation=fragmentation_ratio(peaks.active_bytes, peaks.reserved_bytes) if peaks else None,
+        split_fragmentation=split_ratio(peaks.inactive_split_bytes, peaks.reserved_when_split_bytes) if peaks else None,
+        inactive_split_bytes=peaks.inactive_split_bytes if peaks else None,
+        num_alloc_retries=series.num_alloc_retries[-1] if series.num_alloc_retries else None,
+        device_allocs_per_step=calls.device_allocs_per_step if calls else None,
+        growth=step_growth(series.allocated_bytes),
+        growth_sources=recording.growth_sources,
+        death=recording.death,
+        other_processes_bytes=recording.other_processes_bytes,
+        duration_s=time.perf_counter() - begin,
+    )
+
+
+def status_of(recording: Recording) -> TrialStatus:
+    if recording.death is not None:
+        return "oom"
+    if recording.error is None:
+        return "ok"
+    if isinstance(recording.error, KeyboardInterrupt):
+        return "interrupted"
+    return "oom" if is_out_of_memory(recording.error.__cause__ or recording.error) else "failed"
+
+
+def _build(file: TrialFile) -> ScheduledBuild:
+    setup, trial = file.setup, file.trial
+    return ScheduledBuild(
+        load(setup.target, params=trial.condition.params),
+        trial.condition,
+        num_steps=trial.num_steps,
+        base_lr=setup.base_lr,
+        max_lr=setup.max_lr,
+    )
+
+
+def _record_settings(file: TrialFile, folder: Path) -> RecordSettings:
+    setup, trial = file.setup, file.trial
+    return RecordSettings(
+        recorder=setup.recorder,
+        num_steps=trial.num_steps,
+        seed=trial.seed,
+        device=setup.device,
+        gpu=setup.gpu,
+        capacity_bytes=setup.capacity_bytes,
+        settings=trial.condition.settings,
+        history=setup.history,
+        folder=folder,
+    )
+
+
+def _message(recording: Recording) -> str | None:
+    error = recording.error
+    if error is None:
+        return recording.note
+    if isinstance(error, LrtoolError):
+        return error.message
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def _tell(error: BaseException | None) -> None:
+    """The whole traceback into the trial's log; the user's frames alone go into its result."""
+    if error is not None:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+
+
+def main() -> None:
+    """Run one trial in this process, which ends with the one that started it."""
+    lifeline = os.environ.pop(LIFELINE, "")
+    if lifeline:
+        threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
+    run_trial(Path(sys.argv[1]))
+
+
+def _follow(lifeline: int) -> None:
+    """Wait until the parent is gone; then end this process and all it started."""
+    os.read(lifeline, 1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""How figures of a sweep are said in its sentences."""
+
+from collections.abc import Sequence
+
+from lrtool.results import GrowthSource
+from lrtool.units import format_bytes, three_digits
+
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def count(number: int, noun: str) -> str:
+    """ "three runs", "one run", "24 runs"."""
+    word = _WORDS[number] if number < len(_WORDS) else str(number)
+    return f"{word} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def bytes_per_step(rate: float) -> str:
+    """ "3.58 MiB per step"; below ten bytes with the digits behind the point."""
+    return f"{format_rate(rate)} per step"
+
+
+def format_rate(rate: float) -> str:
+    """A rate in bytes, which need not be whole."""
+    return f"{three_digits(rate)} B" if 0 < abs(rate) < 10 and rate != round(rate) else format_bytes(round(rate))
+
+
+def source_text(source: GrowthSource) -> str:
+    """ "train.py:41 history.append(loss)"."""
+    return " ".join(part for part in (source.source, source.line) if part)

@@ -1,0 +1,76 @@
+"""A sweep in its run directory: `plan.json`, `trials.csv`, and in `trials/NNN/` what a trial was given and what came of it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lrtool.errors import UsageError
+from lrtool.results import StepGrowth, Trial, TrialDeath
+from lrtool.store import write_file
+
+PLAN_FILE = "plan.json"
+TRIAL_FILE = "trial.json"
+RESULT_FILE = "result.json"
+LOG_FILE = "log.txt"
+TABLE_FILE = "trials.csv"
+_FIGURES_OF_GROWTH = [field.name for field in fields(StepGrowth)]
+_FIGURES_OF_DEATH = [field.name for field in fields(TrialDeath)]
+_DAMAGED = "it may be cut off, edited by hand, or written by another version"
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Raises UnavailableError."""
+    write_file(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="is it a run of mem-sweep?") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
+    return checked(value, kind, source=path)
+
+
+def checked(value: Any, kind: type[T], *, source: Path) -> T:
+    """JSON's plain values as a dataclass. Raises UsageError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise UsageError(f"{source}: {place}: {first['msg']}", hint=_DAMAGED) from None
+
+
+def trials_csv(trials: Iterable[Trial]) -> str:
+    """All trials in full precision, one line each: what was varied, then every figure; bytes as integers."""
+    rows = [_row(trial) for trial in trials]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(trial: Trial) -> dict[str, object]:
+    """Flat: parameters as `param_name`, growth and death with their own names."""
+    row = asdict(trial)
+    condition, growth, death = row.pop("condition"), row.pop("growth") or {}, row.pop("death") or {}
+    params = {f"param_{name}": value for name, value in condition.pop("params").items()}
+    sources = "; ".join(f"{each['source']} {each['line'] or ''}".strip() for each in row.pop("growth_sources"))
+    return {
+        "number": row.pop("number"), **condition, **params, **row,
+        **{f"growth_{name}": growth.get(name) for name in _FIGURES_OF_GROWTH}, "growth_sources": sources,
+        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_DEATH},
+    }  # fmt: skip

@@ -1,0 +1,78 @@
+"""`lrtool report`: the same table and plots from the run directory alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Lrtool
+
+WorkloadFile = Callable[[str], Path]
+
+
+@pytest.fixture
+def shown(lrtool: Lrtool, workload_file: WorkloadFile) -> str:
+    return lrtool("range-test", workload_file("good"), "--repeats", "2").out
+
+
+def test_it_prints_and_draws_the_same_again(lrtool: Lrtool, shown: str) -> None:
+    run_dir = Path("runs/0001-range-test")
+    drawn = {name: (run_dir / name).read_bytes() for name in ("curve.png", "curve.svg", "curve.csv")}
+    for name in drawn:
+        (run_dir / name).unlink()
+
+    assert lrtool("report", "last").out == shown
+    assert {name: (run_dir / name).read_bytes() for name in drawn} == drawn
+
+
+@pytest.mark.parametrize("name", ["last", "1", "0001", "runs/0001-range-test", "runs/0001-range-test/run.json"])
+def test_a_run_is_named_by_number_path_or_last(lrtool: Lrtool, shown: str, name: str) -> None:
+    assert lrtool("report", name).out == shown
+
+
+def test_the_last_run_is_the_default(lrtool: Lrtool, shown: str) -> None:
+    assert lrtool("report").out == shown
+
+
+def test_json_is_the_document_the_measurement_printed(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
+    printed = lrtool("range-test", workload_file("good"), "--json").json
+
+    assert lrtool("report", "--json").json == printed
+
+
+def test_a_moved_run_directory_is_read_where_it_is(lrtool: Lrtool, shown: str) -> None:
+    Path("runs/0001-range-test").rename("elsewhere")
+
+    assert lrtool("report", "elsewhere", "--json").json["run_dir"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", ["2", "last-but-one", "../..", ""])
+def test_a_run_that_is_not_there(lrtool: Lrtool, shown: str, name: str) -> None:
+    outcome = lrtool("report", name)
+
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-2].startswith("error: ")
+    assert outcome.err.splitlines()[-1].startswith("hint: ")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"schema": 1', '"schema": 99'),
+        lambda text: text.replace('"stopped"', '"halted"'),
+        lambda text: text.replace('"num_steps": ', '"num_steps": "'),
+        lambda text: "\x00" * 100,
+    ],
+    ids=["cut", "empty", "list", "schema", "key", "syntax", "zeros"],
+)
+def test_a_damaged_run_is_an_error_not_a_crash(lrtool: Lrtool, shown: str, damage: Callable[[str], str]) -> None:
+    file = Path("runs/0001-range-test/run.json")
+    file.write_text(damage(file.read_text()))
+    outcome = lrtool("report", "1")
+
+    assert outcome.code == 2
+    assert "error: runs/0001-range-test/run.json is not a run lrtool can read" in outcome.err
+    assert outcome.out == ""

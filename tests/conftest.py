@@ -1,0 +1,78 @@
+"""Fixtures: a command line in a folder of its own, and user files that are imported afresh."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from lrtool.cli import main
+
+settings.register_profile("ci", derandomize=True)  # CI tries the same examples each time; people find new ones
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+WORKLOADS = Path(__file__).parent / "workloads"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.out)
+
+
+Lrtool = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test starts in an empty folder, without settings in the environment, and forgets the user files it imported."""
+    for name in list(os.environ):
+        if name.startswith("LRTOOL_") or name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    paths, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = paths
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if Path(file).is_relative_to(WORKLOADS) or Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def lrtool(capfd: pytest.CaptureFixture[str]) -> Lrtool:
+    """Run a command line in this process: `lrtool("range-test", "digits")`."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def workload_file() -> Callable[[str], Path]:
+    """The path of one of the small user files in tests/workloads."""
+
+    def path(name: str) -> Path:
+        file = WORKLOADS / f"{name}.py"
+        assert file.exists()
+        return file
+
+    return path

@@ -1,0 +1,121 @@
+"""Recordings of the real allocator, real snapshots, and where to find them."""
+
+import gzip
+import json
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrtool.memory.allocator_versions import TorchVersion
+from lrtool.memory.replay import Scenario, build_allocator
+from lrtool.memory.replay_rows import per_op_rows, stored_order
+from lrtool.memory.snapshot_pickle import load_snapshot
+from lrtool.memory.snapshot_trace import Event, checked_snapshot
+from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.stream_jsonl import parse_jsonl
+from lrtool.memory.stream_player import Player
+from lrtool.memory.stream_reader import read_stream
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared" / "data"
+RECORDINGS = sorted((REPOSITORY / "tests" / "data" / "allocator").glob("*.json.gz"))
+SNAPSHOTS = sorted((REPOSITORY / "tests" / "data" / "snapshots").glob("*.pickle.gz"))
+
+# The snapshots were written by releases which break ties by address.
+SNAPSHOT_VERSION = TorchVersion(2, 9)
+
+
+def shared(folder: str, pattern: str) -> list[Any]:
+    """All files of a shared folder as parameters; one skipped parameter where the folder is absent."""
+    files = sorted((SHARED / folder).glob(pattern))
+    if not files:
+        return [pytest.param(None, marks=pytest.mark.skip(reason=f"{SHARED / folder} is not here"))]
+    return [pytest.param(file, id=file.name.removesuffix(".gz")) for file in files]
+
+
+def stat_key(column: str) -> str:
+    """A recorded column under its memory_stats name: "active.peak" is "active.all.peak"."""
+    name, _, rest = column.partition(".")
+    return (
+        f"{name}.all.{rest}" if rest in ("current", "peak", "allocated", "freed") and "oversize" not in name else column
+    )
+
+
+def first_difference(path: Path) -> str | None:
+    """Where a replay of the recording departs from what the real allocator answered, or None."""
+    recorded = json.loads(gzip.decompress(path.read_bytes()))
+    meta, requests = recorded["meta"], recorded["requests"]
+    stream = parse_jsonl(BytesIO("\n".join(map(json.dumps, requests)).encode()), name=path.name)
+    scenario = Scenario(settings=meta["conf"], capacity_bytes=meta["total_bytes"], no_caching=meta["no_caching"])
+    for index, row in enumerate(per_op_rows(stream, scenario)):
+        stats = row["stats"]
+        assert isinstance(stats, dict)
+        expected = {stat_key(column): values[index] for column, values in recorded["stats"].items()}
+        wrong = {key: stats.get(key, 0) for key in expected if stats.get(key, 0) != expected[key]}
+        if wrong and not meta["no_caching"]:
+            return f"request {index} {requests[index]}: {wrong}"
+        if (row["status"], row["where"]) != (recorded["status"][index], recorded["where"][index]):
+            return f"request {index} {requests[index]}: {row['status']} at {row['where']}"
+    return None
+
+
+@dataclass(frozen=True)
+class SnapshotCheck:
+    """How a replay of a snapshot compares with what the GPU's allocator did."""
+
+    stream: AllocationStream
+    num_allocs: int
+    num_misplaced: int
+    num_wrong_segments: int
+    peak_reserved_bytes: int
+    recorded_peak_reserved_bytes: int
+
+
+def check_snapshot(path: Path) -> SnapshotCheck:
+    """Replay a snapshot and compare each placement and each new segment with its trace."""
+    stream = read_stream(path)
+    data = load_snapshot(BytesIO(gzip.decompress(path.read_bytes())), name=path.name)
+    events = checked_snapshot(data, name=path.name).events
+    player = Player(stream, build_allocator(stream, Scenario(version=SNAPSHOT_VERSION)))
+    log = player.allocator.device.log = []
+    expected = _placements(events)
+    misplaced = wrong_segments = 0
+    for index in stored_order(stream):
+        log.clear()
+        player.play_range(index, index + 1)
+        if stream.ops[index] == Op.ALLOC:
+            address, segment_sizes = next(expected)
+            block = player.live[stream.slots[index]]
+            misplaced += block is None or block.address != address
+            wrong_segments += [entry[3] for entry in log if entry[0] == "segment_alloc"] != segment_sizes
+    return SnapshotCheck(
+        stream=stream,
+        num_allocs=stream.ops.count(Op.ALLOC),
+        num_misplaced=misplaced,
+        num_wrong_segments=wrong_segments,
+        peak_reserved_bytes=player.allocator.statistics.overall.reserved_bytes_peak,
+        recorded_peak_reserved_bytes=_peak_reserved(events, stream),
+    )
+
+
+def _placements(events: list[Event]) -> Any:
+    """(address, sizes of the segments made for it) of each recorded alloc."""
+    sizes: list[int] = []
+    for event in events:
+        if event.action == "segment_alloc":
+            sizes.append(event.size)
+        elif event.action == "alloc":
+            yield event.address, sizes
+            sizes = []
+
+
+def _peak_reserved(events: list[Event], stream: AllocationStream) -> int:
+    reserved = peak = stream.start.reserved_bytes if stream.start is not None else 0
+    for event in events:
+        change = {"segment_alloc": event.size, "segment_free": -event.size}.get(event.action, 0)
+        reserved += change
+        peak = max(peak, reserved)
+    return peak

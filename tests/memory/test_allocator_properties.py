@@ -1,0 +1,121 @@
+"""What holds for every stream under every setting."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrtool.memory.allocator import Allocator
+from lrtool.memory.metrics import releasable_bytes
+from lrtool.memory.replay import Scenario, build_allocator, replay
+from lrtool.memory.replay_picture import BlockState, segment_views
+from lrtool.memory.replay_rows import per_op_rows, stored_order
+from lrtool.memory.stream import Op
+from lrtool.memory.stream_player import Player
+from tests.memory.traces import Call, calls, repeated, scenarios, steps, stream_of
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def played(requests: list[Call], scenario: Scenario) -> Player:
+    """A player after each request was made, whatever failed."""
+    stream = stream_of(*requests)
+    player = Player(stream, build_allocator(stream, scenario))
+    for index in stored_order(stream):
+        player.play_range(index, index + 1)
+        check_invariants(player.allocator)
+    return player
+
+
+def check_invariants(allocator: Allocator) -> None:
+    views = segment_views(allocator)
+    by_state = {
+        state: sum(block.size_bytes for view in views for block in view.blocks if block.state is state)
+        for state in BlockState
+    }
+    now = allocator.now()
+    assert now.allocated_bytes == by_state[BlockState.ALLOCATED]
+    assert now.active_bytes == now.allocated_bytes + by_state[BlockState.PENDING_FREE]
+    assert now.reserved_bytes == now.active_bytes + by_state[BlockState.INACTIVE] == allocator.device.used_bytes
+    releasable = releasable_bytes(now.reserved_bytes, now.active_bytes, now.inactive_split_bytes)
+    assert now.active_bytes + now.inactive_split_bytes + releasable == now.reserved_bytes
+    assert now.largest_free_bytes == max(
+        (b.size_bytes for view in views for b in view.blocks if b.state is BlockState.INACTIVE), default=0
+    )
+    for view in views:
+        assert sum(block.size_bytes for block in view.blocks) == view.size_bytes
+        ends = [0, *(block.offset_bytes + block.size_bytes for block in view.blocks)]
+        assert all(block.offset_bytes == end for block, end in zip(view.blocks, ends, strict=False)), "blocks overlap"
+        assert all(block.size_bytes >= block.requested_bytes for block in view.blocks)
+
+
+@quick
+@given(calls(), scenarios())
+def test_every_byte_reserved_is_active_split_or_releasable_and_no_blocks_overlap(
+    requests: list[Call], scenario: Scenario
+) -> None:
+    played(requests, scenario)
+
+
+@quick
+@given(calls(), scenarios())
+def test_freeing_everything_and_emptying_the_cache_ends_at_zero(requests: list[Call], scenario: Scenario) -> None:
+    player = played(requests, scenario)
+    for block in player.live:
+        if block is not None:
+            player.allocator.free(block)
+    player.allocator.empty_cache()
+    stats = player.allocator.memory_stats()
+    currents = {key: value for key, value in stats.items() if key.endswith(".current") and value}
+    assert currents == {}
+    assert player.allocator.device.used_bytes == 0
+
+
+@quick
+@given(calls(), scenarios())
+def test_replaying_twice_gives_the_same(requests: list[Call], scenario: Scenario) -> None:
+    stream = stream_of(*requests)
+    assert list(per_op_rows(stream, scenario)) == list(per_op_rows(stream, scenario))
+
+
+@quick
+@given(calls(), scenarios())
+def test_statistics_are_torchs_own_arithmetic(requests: list[Call], scenario: Scenario) -> None:
+    stats = played(requests, scenario).allocator.memory_stats()
+    reset = (Op.RESET_ACCUMULATED,) in requests
+    for key in [key.removesuffix(".current") for key in stats if key.endswith(".current")]:
+        assert stats[f"{key}.peak"] >= stats[f"{key}.current"] >= 0
+        assert reset or stats[f"{key}.allocated"] - stats[f"{key}.freed"] == stats[f"{key}.current"]
+    for name in ("allocated_bytes", "reserved_bytes", "active", "segment", "inactive_split_bytes"):
+        parts = (stats[f"{name}.small_pool.current"], stats[f"{name}.large_pool.current"])
+        assert stats[f"{name}.all.current"] == sum(parts)
+
+
+@quick
+@given(st.data(), scenarios(), st.sampled_from([3, 4, 9, 30]), st.booleans())
+def test_what_is_proven_is_what_playing_everything_gives(
+    data: st.DataObject, scenario: Scenario, times: int, marked: bool
+) -> None:
+    held = [("alloc", key, size) for key, size in enumerate(data.draw(st.lists(st.integers(1, 2**25), max_size=8)))]
+    body = data.draw(steps(live=frozenset(range(len(held)))))
+    stream = repeated(times, held, body, marked=marked)
+    players = [Player(stream, build_allocator(stream, scenario), prove=prove) for prove in (True, False)]
+    deaths = [player.play() for player in players]
+    proven, full = players
+    assert proven.num_played <= full.num_played
+    assert [death and death.request for death in deaths] == [deaths[1] and deaths[1].request] * 2
+    assert proven.allocator.memory_stats() == full.allocator.memory_stats()
+    assert proven.steps == full.steps
+    assert proven.position == full.position
+    assert [(view.index, view.blocks) for view in segment_views(proven.allocator)] == [
+        (view.index, view.blocks) for view in segment_views(full.allocator)
+    ]
+
+
+@quick
+@given(calls(), scenarios())
+def test_a_failure_is_named_by_its_true_cause(requests: list[Call], scenario: Scenario) -> None:
+    failure = replay(stream_of(*requests), scenario).failure
+    if failure is not None:
+        fits_together = failure.size_bytes <= failure.free_bytes
+        fits_in_one = failure.size_bytes <= failure.largest_free_bytes
+        assert (failure.cause == "fragmentation") == (fits_together and not fits_in_one)
+        assert failure.is_barred == fits_in_one

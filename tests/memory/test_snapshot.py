@@ -1,0 +1,165 @@
+"""CUDA snapshots: what the trace says becomes requests, what came before becomes the start state."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrtool.memory.allocator_versions import TorchVersion
+from lrtool.memory.replay import Scenario, build_allocator, replay
+from lrtool.memory.replay_picture import BlockState, segment_views
+from lrtool.memory.snapshot import snapshot_stream
+from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.stream_player import Player
+from tests.memory.traces import MIB, Call, calls, stream_of
+
+ADDRESS_TIES = TorchVersion(2, 9)
+
+
+def recorded(requests: list[Call], *, cut: int, scenario: Scenario) -> tuple[dict[str, Any], list[int]]:
+    """What a GPU run of the requests would dump if recording began at request `cut`; and the addresses given then."""
+    stream = stream_of(*requests)
+    player = Player(stream, build_allocator(stream, scenario))
+    log = player.allocator.device.log = []
+    events: list[dict[str, Any]] = []
+    addresses: list[int] = []
+    for index, op in enumerate(stream.ops):
+        if index == cut:
+            events.clear()
+            addresses.clear()
+        log.clear()
+        freed = player.live[stream.slots[index]] if op == Op.FREE else None
+        gone = (freed.address, freed.requested) if freed is not None else (0, 0)
+        bases = {number: segment.address for number, segment in player.allocator.segments.items()}
+        if player.play_range(index, index + 1) is not None:
+            break
+        bases |= {number: segment.address for number, segment in player.allocator.segments.items()}
+        events += [event(action, bases[number] + at, size) for action, number, at, size in log]
+        block = player.live[stream.slots[index]] if op == Op.ALLOC else None
+        if block is not None:
+            events.append(event("alloc", block.address, block.requested))
+            addresses.append(block.address)
+        if freed is not None:
+            events += [event("free_requested", *gone), event("free_completed", *gone)]
+    return {"segments": final_segments(player), "device_traces": [events]}, addresses
+
+
+def event(action: str, address: int, size: int) -> dict[str, Any]:
+    return {"action": action, "addr": address, "size": size, "stream": 0}
+
+
+def final_segments(player: Player) -> list[dict[str, Any]]:
+    """Segments as torch shows them: of expandable ones, each mapped range."""
+    shown: list[dict[str, Any]] = []
+    for view in segment_views(player.allocator):
+        blocks: list[dict[str, Any]] = []
+        for block in view.blocks:
+            if block.state is BlockState.UNMAPPED:
+                blocks = []
+                continue
+            if not blocks:
+                shown.append({"address": view.address + block.offset_bytes, "total_size": 0, "blocks": blocks,
+                              "stream": 0, "segment_type": "small" if view.is_small else "large",
+                              "is_expandable": view.is_expandable})  # fmt: skip
+            blocks.append({"size": block.size_bytes, "requested_size": block.requested_bytes,
+                           "state": block.state.value})  # fmt: skip
+            shown[-1]["total_size"] += block.size_bytes
+    return shown
+
+
+def addresses_given(stream: AllocationStream, scenario: Scenario) -> list[int]:
+    player = Player(stream, build_allocator(stream, scenario))
+    given_addresses = []
+    for index, op in enumerate(stream.ops):
+        assert player.play_range(index, index + 1) is None
+        block = player.live[stream.slots[index]] if op == Op.ALLOC else None
+        if block is not None:
+            given_addresses.append(block.address)
+    return given_addresses
+
+
+def single_stream(requests: list[Call]) -> list[Call]:
+    return [call[:3] for call in requests if call[0] in ("alloc", "free", Op.EMPTY_CACHE)]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(calls(max_size=80).map(single_stream), st.floats(0, 1), st.sampled_from(["", "expandable_segments:True"]))
+def test_a_recording_begun_anywhere_replays_to_the_same_addresses(requests: list[Call], part: float, conf: str) -> None:
+    scenario = Scenario(settings=conf, version=ADDRESS_TIES)
+    cut = round(part * len(requests))
+    data, addresses = recorded(requests, cut=cut, scenario=scenario)
+    if data["device_traces"][0] and not has_unsplit_slack(requests):
+        stream = snapshot_stream(data, name="made")
+        if not conf or cut == 0:  # where a reservation made before the recording lay, no trace says
+            assert addresses_given(stream, scenario) == addresses
+        else:
+            assert replay(stream, scenario).survived
+
+
+def has_unsplit_slack(requests: list[Call]) -> bool:
+    """Whether some block may be larger than its request by more than rounding, which a freed block's trace hides."""
+    return any(call[0] == "alloc" and call[2] > MIB for call in requests)
+
+
+def test_a_block_freed_later_keeps_the_slack_that_no_free_block_could_be() -> None:
+    requests: list[Call] = [("alloc", 1, 14 * MIB), ("free", 1), ("alloc", 2, 13 * MIB + 512 * 1024), ("free", 2)]
+    data, _ = recorded([*requests, ("alloc", 3, 2 * MIB)], cut=3, scenario=Scenario(version=ADDRESS_TIES))
+    start = snapshot_stream(data, name="made").start
+    assert start is not None
+    assert start.num_guessed_blocks == 1
+    assert [block.size for segment in start.segments for block in segment.blocks] == [14 * MIB]
+
+
+def test_a_free_that_waits_for_another_stream_completes_when_the_trace_says() -> None:
+    events = [
+        event("segment_alloc", 0x100000, 20 * MIB),
+        event("alloc", 0x100000, 4 * MIB),
+        event("free_requested", 0x100000, 4 * MIB),
+        event("alloc", 0x100000 + 4 * MIB, 4 * MIB),
+        event("free_completed", 0x100000, 4 * MIB),
+        event("alloc", 0x100000, 4 * MIB),
+    ]
+    stream = snapshot_stream({"segments": [], "device_traces": [events]}, name="made")
+    assert addresses_given(stream, Scenario(version=ADDRESS_TIES)) == [0x100000, 0x100000 + 4 * MIB, 0x100000]
+
+
+def test_a_trace_may_begin_between_the_request_and_the_completion_of_a_free() -> None:
+    block = {"size": 20 * MIB, "requested_size": 0, "state": "inactive"}
+    segment = {"address": 0x100000, "total_size": 20 * MIB, "blocks": [block], "segment_type": "large"}
+    again = [event("alloc", 0x100000, 4 * MIB), event("free_requested", 0x100000, 4 * MIB)]
+    events = [event("free_completed", 0x100000, 4 * MIB), *again, event("free_completed", 0x100000, 4 * MIB)]
+    stream = snapshot_stream({"segments": [segment], "device_traces": [events]}, name="made")
+    assert list(stream.ops) == [Op.FREE, Op.ALLOC, Op.FREE]
+    assert addresses_given(stream, Scenario(version=ADDRESS_TIES)) == [0x100000]
+
+
+def test_releases_are_replayed_as_empty_cache_and_said_so() -> None:
+    requests: list[Call] = [("alloc", 1, 30 * MIB), ("free", 1), (Op.EMPTY_CACHE,), ("alloc", 2, 512)]
+    data, _ = recorded(requests, cut=0, scenario=Scenario(version=ADDRESS_TIES))
+    stream = snapshot_stream(data, name="made")
+    assert Op.EMPTY_CACHE in stream.ops
+    assert stream.warnings == (
+        "1 releases of cached memory are replayed as empty_cache: the trace does not say who asked",
+    )
+
+
+@pytest.mark.parametrize("conf", ["", "expandable_segments:True"])
+@pytest.mark.parametrize("minor", [9, 15])
+def test_a_start_state_can_be_taken_to_other_settings(conf: str, minor: int) -> None:
+    requests: list[Call] = [("alloc", key, size * MIB) for key, size in enumerate((3, 5, 30, 1, 9))]
+    data, _ = recorded([*requests, ("free", 2), ("alloc", 9, 28 * MIB)], cut=5, scenario=Scenario(version=ADDRESS_TIES))
+    result = replay(snapshot_stream(data, name="made"), Scenario(settings=conf, version=TorchVersion(2, minor)))
+    assert result.peaks.allocated_bytes == 48 * MIB
+    assert result.peaks.reserved_bytes == 52 * MIB
+    uncached = replay(snapshot_stream(data, name="made"), Scenario(no_caching=True))
+    assert uncached.peaks.reserved_bytes == 48 * MIB
+
+
+def test_the_recorded_settings_and_private_pools_are_told() -> None:
+    data, _ = recorded([("alloc", 1, 512)], cut=0, scenario=Scenario(version=ADDRESS_TIES))
+    data["allocator_settings"] = {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}
+    data["segments"][0]["segment_pool_id"] = (0, 1)
+    stream = snapshot_stream(data, name="made")
+    assert stream.recorded_settings == "max_split_size_mb:64"
+    assert stream.warnings == ("1 segments of private pools (CUDA graphs) are replayed as if they were shared",)

@@ -1,0 +1,131 @@
+"""The JSON-lines form of a stream: written, read, and refused with the line that is wrong."""
+
+import gzip
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from lrtool.memory.stream import AllocationStream, Note, Op, StreamError
+from lrtool.memory.stream_jsonl import format_jsonl, parse_jsonl
+from lrtool.memory.stream_reader import read_stream
+from tests.memory.traces import Call, calls, stream_of
+
+EVERY_OP = """
+{"op": "alloc", "id": "w", "size": 4096, "phase": "setup", "category": "parameter", "source": "train.py:7"}
+{"op": "repeat", "times": 3}
+{"op": "step"}
+{"op": "alloc", "id": 5, "size": 1024, "stream": 2}
+{"op": "record_stream", "id": 5, "stream": 0}
+{"op": "free", "id": 5}
+{"op": "end_repeat"}
+{"op": "alloc", "id": null, "size": 77}
+{"op": "advance"}
+{"op": "advance", "stream": 1}
+
+{"op": "empty_cache"}
+{"op": "reset_peak"}
+{"op": "reset_accumulated"}
+{"op": "set_memory_fraction", "fraction": 0.5}
+{"op": "set_limit", "bytes": 1000000}
+{"op": "settings", "conf": "expandable_segments:True"}
+"""
+
+
+def parse(text: str) -> AllocationStream:
+    return parse_jsonl(BytesIO(text.encode()), name="trace.jsonl")
+
+
+def columns(stream: AllocationStream) -> tuple[object, ...]:
+    return stream.ops, stream.slots, stream.values, stream.streams, stream.repeats, stream.texts, stream.fractions
+
+
+def test_every_op_is_read() -> None:
+    stream = parse(EVERY_OP)
+    assert set(stream.ops) == set(Op)
+    assert len(stream.ops) == 14
+    assert len(stream) == 14 + 2 * 4
+    assert stream.has_manual_events
+    assert stream.note(0) == Note(phase="setup", category="parameter", source="train.py:7")
+    assert stream.note(1) == Note()
+
+
+def test_what_is_written_reads_back_the_same() -> None:
+    stream = parse(EVERY_OP)
+    again = parse("\n".join(format_jsonl(stream)))
+    assert columns(again) == columns(stream)
+    assert again.note(0) == stream.note(0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(calls().filter(bool))
+def test_any_stream_survives_the_round_trip(requests: list[Call]) -> None:
+    stream = stream_of(*requests)
+    assert columns(parse("\n".join(format_jsonl(stream)))) == columns(stream)
+
+
+def test_equal_steps_get_equal_slots_whatever_their_ids() -> None:
+    lines = [
+        f'{{"op": "step"}}\n{{"op": "alloc", "id": "a{i}", "size": 512}}\n{{"op": "alloc", "id": "b{i}", "size": 9}}\n'
+        f'{{"op": "free", "id": "a{i}"}}\n{{"op": "free", "id": "b{i}"}}'
+        for i in range(3)
+    ]
+    stream = parse("\n".join(lines))
+    assert stream.num_slots == 2
+    assert list(stream.slots[:5]) == list(stream.slots[5:10]) == list(stream.slots[10:])
+
+
+def test_a_file_may_be_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl.gz"
+    path.write_bytes(gzip.compress(EVERY_OP.encode()))
+    assert columns(read_stream(path)) == columns(parse(EVERY_OP))
+
+
+ALLOC = '{"op": "alloc", "id": "a", "size": 512}\n'
+FREE = '{"op": "free", "id": "a"}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1: no requests"),
+        ("\n\n", ":2: no requests"),
+        (ALLOC + '{"op": "alloc", "id": "b", "si', ":2: not a JSON object"),
+        (ALLOC + "[1, 2]", ":2: no request"),
+        (ALLOC + '{"op": 7}', ":2: no request"),
+        ('{"op": "aloc", "id": "a", "size": 1}', ":1: unknown op 'aloc'"),
+        (ALLOC + '{"op": "free", "id": "b"}', ":2: free of 'b', which is not allocated here"),
+        (ALLOC + FREE + FREE, ":3: free of 'a', which is not allocated here"),
+        (ALLOC + ALLOC, ":2: alloc of 'a', which is allocated already"),
+        ('{"op": "record_stream", "id": "a", "stream": 1}', ":1: record_stream of 'a'"),
+        ('{"op": "alloc", "id": "a", "size": -1}', ":1: alloc of -1 bytes"),
+        ('{"op": "alloc", "id": "a", "size": 1' + "0" * 40 + "}", ":1: alloc of 1000"),
+        ('{"op": "alloc", "id": "a", "size": 1' + "0" * 9000 + "}", ":1: not a JSON object"),
+        ('{"op": "alloc", "id": "a", "size": 1.5}', ":1: alloc: size is 1.5"),
+        ('{"op": "alloc", "id": "a", "size": true}', ":1: alloc: size is True"),
+        ('{"op": "alloc", "id": "a"}', ":1: alloc: size is missing"),
+        ('{"op": "alloc", "size": 1}', ":1: alloc: id is missing"),
+        ('{"op": "alloc", "id": "a", "size": 1, "stream": -1}', ":1: stream -1"),
+        ('{"op": "alloc", "id": "a", "size": 1, "phase": 3}', ":1: alloc: phase is 3"),
+        ('{"op": "set_memory_fraction", "fraction": NaN}', ":1: memory fraction nan"),
+        ('{"op": "set_limit", "bytes": -5}', ":1: limit of -5 bytes"),
+        ('{"op": "settings"}', ":1: settings: conf is missing"),
+        ('{"op": "repeat", "times": 0}', ":1: repeat 0 times"),
+        ('{"op": "repeat", "times": 2}\n{"op": "repeat", "times": 2}', ":2: a repeat inside a repeat"),
+        (ALLOC + '{"op": "repeat", "times": 2}\n' + FREE, ":2: the stream ends inside a repeat"),
+        (
+            '{"op": "repeat", "times": 2}\n' + ALLOC + '{"op": "end_repeat"}',
+            ":3: the repeated requests do not leave 'a'",
+        ),
+        (ALLOC + '{"op": "end_repeat"}', ":2: end_repeat without a repeat"),
+        ('{"op":' + "[" * 100_000, ":1: not a JSON object"),
+        ('{"op": "free", "id": "' + "a" * 2_000_000 + '"}', ":1: a line of over 1 MiB"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(StreamError) as caught:
+        parse(text)
+    assert caught.value.message.startswith("trace.jsonl" + message)
+    assert caught.value.hint
+    assert len(caught.value.message) < 200

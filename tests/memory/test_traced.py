@@ -1,0 +1,37 @@
+"""A traced run replayed: where in it a request stands, and which card it pretends."""
+
+import pytest
+
+from lrtool.memory.cards import CARDS
+from lrtool.memory.fake_cuda import H100
+from lrtool.memory.stream import Op
+from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.traced import CAPABILITIES, fake_gpu, step_of
+
+
+def test_a_request_stands_in_its_step_also_where_steps_are_stored_once() -> None:
+    builder = StreamBuilder()
+    builder.alloc("weights", 512)
+    builder.begin_repeat(3)
+    for _ in range(2):
+        builder.call(Op.STEP)
+        builder.alloc("activation", 512)
+        builder.free("activation")
+    builder.end_repeat()
+    builder.call(Op.STEP)
+    builder.alloc("last", 512)
+    stream = builder.build()
+
+    steps = [step_of(stream, request) for request in range(len(stream))]
+    assert steps == [0, *(step for step in range(1, 7) for _ in range(3)), 7, 7]
+
+
+def test_every_card_can_be_pretended() -> None:
+    assert CAPABILITIES.keys() == CARDS.keys()
+    assert fake_gpu("rtx4090").capability == (8, 9)
+    assert fake_gpu("h100").capability == H100.capability
+
+
+@pytest.mark.parametrize("name", ["none", ""])
+def test_an_unknown_card_is_an_h100(name: str) -> None:
+    assert fake_gpu(name) == H100

@@ -1,0 +1,49 @@
+"""Small sweeps for tests: planned from a user file and run in this process, or in children."""
+
+from pathlib import Path
+from typing import Any
+
+from lrtool.config import MemSweepSettings
+from lrtool.results import Recorder, Trial
+from lrtool.sweep.executors import Executor, InlineExecutor
+from lrtool.sweep.plan import Plan, Setup, plan_trials
+from lrtool.sweep.runner import begin_run, run_trials
+
+WORKLOADS = Path(__file__).parents[1] / "workloads"
+
+
+def plan_of(
+    target: str,
+    *,
+    params: dict[str, Any] | None = None,
+    recorder: Recorder = "predicted",
+    capacity_bytes: int | None = None,
+    **settings: Any,
+) -> Plan:
+    """The plan of a sweep over `tests/workloads/<target>.py`."""
+    own = MemSweepSettings(**{"step_sizes": (5,), **settings})
+    return Plan(
+        setup=Setup(
+            target=str(WORKLOADS / f"{target}.py"),
+            recorder=recorder,
+            device="auto",
+            gpu="h100",
+            capacity_bytes=capacity_bytes,
+            base_lr=own.base_lr,
+            max_lr=own.max_lr,
+            history=own.history,
+        ),
+        recorder_reason="for a test",
+        card=None,
+        lr_source="for a test",
+        trials=plan_trials(own, params=params or {}, seed=0),
+        settings={},
+    )
+
+
+def run(plan: Plan, run_dir: Path, executor: Executor | None = None) -> list[Trial]:
+    """Run a sweep in `run_dir` and return its trials by number."""
+    run_dir.mkdir(exist_ok=True)
+    begin_run(run_dir, plan)
+    finished = run_trials(plan, run_dir, executor or InlineExecutor(), on_trial=lambda *progress: None)
+    return [report.trial for report in finished.reports]

@@ -1,0 +1,5 @@
+"""A script that ends itself."""
+
+import sys
+
+sys.exit("done")

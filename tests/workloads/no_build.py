@@ -1,0 +1,7 @@
+"""The factory has another name."""
+
+from good import build as good
+
+
+def biuld():
+    return good()

@@ -1,0 +1,7 @@
+"""Returns a list."""
+
+from good import build as good
+
+
+def build():
+    return [good()]
