@@ -96,7 +96,9 @@ def test_a_snapshot_that_is_none_is_refused_by_name(tmp_path: Path, data: Any) -
         read_stream(file)
 
 
-@pytest.mark.parametrize("content", [b"hello", b"\x00\x01", b"\x1f\x8bnot gzip", b"[1, 2]", gzip.compress(b"", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"\x00\x01", b"\x1f\x8bnot gzip", b"[1, 2]", gzip.compress(b"", mtime=0)]
+)
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "odd"
     file.write_bytes(content)

@@ -1,0 +1,146 @@
+"""What trials measured or predicted of memory, and the verdict over a sweep of them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Recorder = Literal["cuda", "predicted", "cpu"]
+TrialStatus = Literal["ok", "oom", "failed", "killed", "timeout", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSeries:
+    """Memory of one trial over its steps, one entry a step, all of equal length: bytes at the step's end, the peak within
+    the step, and cumulative counts. The first entry is that of step 1.
+    """
+
+    allocated_bytes: tuple[int, ...]
+    active_bytes: tuple[int, ...]
+    reserved_bytes: tuple[int, ...]
+    inactive_split_bytes: tuple[int, ...]
+    requested_bytes: tuple[int, ...]
+    peak_allocated_bytes: tuple[int, ...]
+    num_alloc_retries: tuple[int, ...]
+    num_device_allocs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepGrowth:
+    """Bytes by which allocated memory at the step's end grows per step, with its 95 % interval; `warmup_steps` are left
+    out, and steps are compared `period_steps` apart, so that what repeats with that period is no growth.
+    """
+
+    bytes_per_step: float
+    low_bytes_per_step: float
+    high_bytes_per_step: float
+    warmup_steps: int
+    period_steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrowthSource:
+    """Where storages that stay were born, as `file.py:line`, the text of that line, what holds them, and their bytes."""
+
+    source: str
+    line: str | None
+    container: str | None
+    bytes_per_step: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialDeath:
+    """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
+
+    step: int
+    request_bytes: int | None
+    cause: Literal["capacity", "fragmentation"] | None
+    source: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """What is varied: under it one trial runs. `settings` are the allocator's, `params` arguments of build()."""
+
+    step_size_up: int
+    step_size_down: int
+    schedule: Literal["cyclic", "onecycle", "constant"]
+    mode: Literal["triangular", "triangular2", "exp_range"]
+    gamma: float
+    scale_mode: Literal["cycle", "iterations"]
+    settings: str
+    precision: Literal["fp32", "bf16", "fp16"] | None
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One run of a workload under one condition in a process of its own; bytes. Its steps are in `steps.csv` beside it.
+
+    `repeat` counts from 0, `position` is its place in the order in which trials ran. Figures are None where the trial
+    ended before there were any; `other_processes_bytes` is known on a GPU only.
+    """
+
+    number: int
+    condition: Condition
+    repeat: int
+    position: int
+    seed: int
+    num_steps: int
+    num_steps_done: int
+    num_steps_traced: int | None
+    status: TrialStatus
+    message: str | None
+    recorder: Recorder
+    max_memory_allocated_bytes: int | None
+    max_memory_reserved_bytes: int | None
+    max_memory_active_bytes: int | None
+    fragmentation: float | None
+    split_fragmentation: float | None
+    inactive_split_bytes: int | None
+    num_alloc_retries: int | None
+    device_allocs_per_step: float | None
+    growth: StepGrowth | None
+    growth_sources: tuple[GrowthSource, ...]
+    death: TrialDeath | None
+    other_processes_bytes: int | None
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a sweep says: one sentence, its figures, and the evidence line by line.
+
+    `step_size_matters` is None where no two trials can be compared; `noise_bytes` is the largest difference between
+    repeats of one condition, None without repeats. `forecast_step` is where the capacity is reached; of the swept step
+    sizes those of `ends_before` finish by then, those of `ends_after` do not.
+    """
+
+    text: str
+    step_size_matters: bool | None
+    max_abs_difference_at_equal_steps_bytes: int | None
+    noise_bytes: int | None
+    growth_bytes_per_step: float | None
+    growth_source: str | None
+    forecast_step: int | None
+    ends_before: tuple[int, ...]
+    ends_after: tuple[int, ...]
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemSweep:
+    """What `lrtool mem-sweep` measured or predicted: a trial for each condition and repeat, and the verdict over them.
+
+    The LRs are None where they are the optimizer's own and no trial came far enough to tell them.
+    """
+
+    target: str
+    recorder: Recorder
+    recorder_reason: str
+    capacity_bytes: int | None
+    card: str | None
+    base_lr: float | None
+    max_lr: float | None
+    lr_source: str
+    trials: tuple[Trial, ...]
+    verdict: Verdict
+    duration_s: float
