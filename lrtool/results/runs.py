@@ -28,6 +28,7 @@ class Environment:
     num_cpus: int
     device_name: str | None
     cuda: str | None
+    allocator_settings: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

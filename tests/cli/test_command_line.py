@@ -11,7 +11,7 @@ import typer
 
 from lrtool import errors
 from lrtool.cli import app
-from lrtool.cli.console import printable
+from lrtool.units import printable
 from tests.conftest import Lrtool
 
 SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
@@ -30,6 +30,11 @@ OPTIONS = {
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
     "report": ["run", *SHARED],
+    "check": [
+        "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
+        "--config", *SHARED,
+    ],
+    "baseline": ["run", "--output", "-o", *SHARED],
 }  # fmt: skip
 
 
