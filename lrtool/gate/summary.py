@@ -21,8 +21,6 @@ from lrtool.results import (
 )
 from lrtool.units import format_bytes
 
-MAX_SHARES = 24
-"""As many parts of the peak are kept, largest first: a baseline stays small."""
 _TRIAL_FIGURES = {
     "peak_allocated": "max_memory_allocated_bytes",
     "peak_active": "max_memory_active_bytes",
@@ -126,7 +124,7 @@ def _trials_case(trials: Sequence[Trial]) -> Case:
             **({} if growth is None else {"growth": growth}),
             "out_of_memory": Figure(value=sum(trial.status == "oom" for trial in trials)),
         },
-        peak_shares=highest.peak_shares[:MAX_SHARES],
+        peak_shares=highest.peak_shares,
         growth_sources=next((t.growth_sources for t in (highest, *trials) if t.growth_sources), ()),
     )
 
