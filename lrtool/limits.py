@@ -88,9 +88,9 @@ def limit_of(name: str, value: str | int | float, kind: Kind) -> Limit:
         if kind == "increase" and text.endswith("%"):
             return Limit(metric=name, kind=kind, value=_number(text[:-1]) / 100, is_share=True)
         return Limit(metric=name, kind=kind, value=_PARSERS[metric.unit](text))
-    except ValueError:
-        example = "5%" if kind == "increase" else EXAMPLES[metric.unit]
-        raise UsageError(f"{text!r} is no limit of {name}", hint=f"write it like {name}={example}") from None
+    except (ValueError, UsageError):
+        example = ":5%" if kind == "increase" else f"={EXAMPLES[metric.unit]}"
+        raise UsageError(f"{text!r} is no limit of {name}", hint=f"write it like {name}{example}") from None
 
 
 def format_value(metric: str, value: float) -> str:

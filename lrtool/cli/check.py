@@ -137,6 +137,7 @@ def check_stored_run(terminal: Terminal, name: str, settings: Settings, *, shown
     budget = open_budget(settings.budget, runs=runs)
     run_dir, run = open_run(name, parent=runs)
     found = check_run(run, budget)
+    assert found is not None
     if shown.form == "junit":
         _write_junit(terminal, found, run_dir, shown.junit)
     if shown.as_json:

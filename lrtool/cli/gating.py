@@ -50,22 +50,24 @@ def open_budget(settings: BudgetSettings, *, runs: Path) -> Budget:
     return Budget(limits=settings.limits, baseline=baseline)
 
 
-def check_run(run: Run[Result], budget: Budget) -> Check:
-    """Raises UsageError where the run's command measures nothing that can be gated."""
+def check_run(run: Run[Result], budget: Budget | None) -> Check | None:
+    """None without a budget. Raises UsageError where the run's command measures nothing that can be gated."""
+    if budget is None:
+        return None
     from lrtool.gate.judge import check
     from lrtool.gate.summary import summarize
 
     return check(summarize(run), budget.limits, budget.baseline)
 
 
-def failure_of(check: Check, run: Run[Result], run_dir: Path | None) -> LrtoolError | None:
+def failure_of(check: Check | None, run: Run[Result], run_dir: Path | None) -> LrtoolError | None:
     """What a check ends with where it does not pass: exit code 1 only where something was measured that says no."""
-    if check.passed:
+    if check is None or check.passed:
         return None
-    answer = check.answer.removesuffix(".")
+    answer = check.answer.removesuffix(".").removeprefix("Failed: ")
     if check.passed is False:
-        accept = f"; if it is meant to be so: lrtool baseline {run_dir or 'RUN'}" if check.baseline else ""
-        return GateFailed(answer, hint=f"the lines of the table marked OVER say by how much{accept}")
+        accept = f"lrtool baseline {run_dir or 'RUN'} -o FILE makes it the new baseline" if check.baseline else ""
+        return GateFailed(answer, hint=accept or "make it smaller, or allow for more")
     if check.differences and answer.startswith("Not comparable"):
         return UnavailableError(answer, hint="compare runs of equal conditions, or add --allow-different")
     hint = f"see lrtool report {run_dir or 'last'}"

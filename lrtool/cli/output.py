@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lrtool.cli.console import Terminal
 from lrtool.errors import UnavailableError
-from lrtool.results import Result, Run, document
+from lrtool.results import Check, Result, Run, document
 from lrtool.store import create_run_dir, environment, write_run
 
 
@@ -39,12 +40,18 @@ def store(
     return run_dir, run, None
 
 
-def show(terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool) -> None:
-    """The result on stdout: as tables, or as one JSON document."""
+def show(
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None = None
+) -> None:
+    """The result on stdout, and what a check of it found: as tables, or as one JSON document."""
+    from lrtool.report.gate_tables import check_lines
     from lrtool.report.tables import render
 
     if as_json:
-        terminal.out.file.write(json.dumps(document(run, run_dir=str(run_dir) if run_dir else None)) + "\n")
+        found = {} if check is None else {"check": asdict(check)}
+        whole = {**document(run, run_dir=str(run_dir) if run_dir else None), **found}
+        terminal.out.file.write(json.dumps(whole) + "\n")
         terminal.out.file.flush()
-    else:
-        terminal.result(*render(run, run_dir=run_dir))
+        return
+    *parts, closing = render(run, run_dir=run_dir)
+    terminal.result(*parts, *(() if check is None else (*check_lines(check), "")), closing)

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from lrtool.errors import UsageError
 from lrtool.gate.alignment import Alignment, align, label_of, varying_axes
 from lrtool.gate.grown import grown_peak, grown_per_step
+from lrtool.gate.summary import MEASURES
 from lrtool.limits import METRICS, Limit, format_limit, format_value
 from lrtool.results import Case, Check, GateLine, Grown, RunSummary
 
@@ -35,38 +37,75 @@ class _Held:
 
 
 def check(run: RunSummary, limits: Sequence[Limit], baseline: Baseline | None = None) -> Check:
-    """Hold a run against limits, and against a baseline where there is one; its own limits then need not be given."""
-    if baseline is not None and not any(limit.kind == "increase" for limit in limits):
-        own = {metric for case in run.cases for metric in case.figures}
-        limits = (*limits, *(limit for limit in DEFAULT_INCREASES if limit.metric in own))
-    alignment = None if baseline is None else align(run, baseline.summary)
-    is_comparable = baseline is None or baseline.allow_different or not (alignment and alignment.differences)
-    axes = varying_axes([run] if baseline is None else [run, baseline.summary])
-    held = [_worst(run, limit, alignment, axes, is_comparable=is_comparable) for limit in limits]
+    """Hold a run against limits, and against a baseline where there is one; its own limits then need not be given.
+
+    A budget may have limits for several commands: those that are not about this one's runs are left out. Raises
+    UsageError where none is left.
+    """
+    wanted = _applicable(run, limits, baseline)
+    compared = None if baseline is None or all(limit.kind != "increase" for limit in wanted) else baseline
+    alignment = None if compared is None else align(run, compared.summary)
+    is_comparable = compared is None or compared.allow_different or not (alignment and alignment.differences)
+    paired = _Paired(run=run, alignment=alignment, is_comparable=is_comparable)
+    held = [_worst(limit, paired) for limit in wanted]
     return Check(
         passed=_passed(held),
         answer=_answer(held, alignment, is_comparable=is_comparable),
         lines=tuple(each.line for each in held),
-        grown=tuple(dict.fromkeys(grown for each in held for grown in _grown(each, is_comparable=is_comparable))),
-        baseline=None if baseline is None else baseline.name,
+        grown=tuple(dict.fromkeys(grown for each in held for grown in _grown(each))),
+        baseline=None if compared is None else compared.name,
         differences=() if alignment is None else alignment.differences,
-        notes=tuple(_notes(run, limits, baseline)),
+        notes=tuple(_notes(run, limits, wanted, compared)),
     )
 
 
-def _worst(
-    run: RunSummary, limit: Limit, alignment: Alignment | None, axes: Sequence[str], *, is_comparable: bool
-) -> _Held:
+def _applicable(run: RunSummary, limits: Sequence[Limit], baseline: Baseline | None) -> tuple[Limit, ...]:
+    by_default: Sequence[Limit] = ()
+    if baseline is not None and all(limit.kind != "increase" for limit in limits):
+        measured = _measured(run) & _measured(baseline.summary)
+        by_default = [limit for limit in DEFAULT_INCREASES if limit.metric in measured]
+    wanted = tuple(limit for limit in (*limits, *by_default) if limit.metric in MEASURES[run.command])
+    if not wanted:
+        names = ", ".join(dict.fromkeys(limit.metric for limit in limits)) or "memory"
+        raise UsageError(
+            f"`lrtool {run.command}` does not measure {names}",
+            hint=f"it measures {', '.join(sorted(MEASURES[run.command]))}",
+        )
+    return wanted
+
+
+def _measured(run: RunSummary) -> set[str]:
+    return {metric for case in run.cases for metric in case.figures}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Paired:
+    """A run, and how it lies beside its baseline."""
+
+    run: RunSummary
+    alignment: Alignment | None
+    is_comparable: bool
+
+    @property
+    def pairs(self) -> list[tuple[Case, Case]]:
+        return list(self.alignment.pairs) if self.alignment is not None and self.is_comparable else []
+
+    def label(self, case: Case) -> str:
+        return label_of(case, varying_axes([self.run]))
+
+
+def _worst(limit: Limit, paired: _Paired) -> _Held:
     """The line of the case that exceeds the limit most; one without a figure only where none exceeds it."""
-    if limit.kind != "increase":
-        cases: list[tuple[Case, Case | None]] = [(case, None) for case in run.cases]
+    partners = [(case, other) for case, other in paired.pairs]
+    if limit.kind == "increase":
+        cases: list[tuple[Case, Case | None]] = [*partners]
     else:
-        cases = list(alignment.pairs) if alignment is not None and is_comparable else []
-    held = [_Held(line=_hold(limit, case, base, label_of(case, axes)), case=case, base=base) for case, base in cases]
-    if not held:
-        reason = "there is no baseline" if alignment is None else "the runs are not comparable"
+        cases = [(case, next((o for c, o in partners if c is case), None)) for case in paired.run.cases]
+    if not cases:
+        reason = "the runs are not comparable" if paired.alignment else "there is no baseline"
         line = GateLine(metric=limit.metric, limit=format_limit(limit), verdict="unknown", reason=reason)
-        return _Held(line=line, case=run.cases[0], base=None)
+        return _Held(line=line, case=paired.run.cases[0], base=None)
+    held = [_Held(line=_hold(limit, case, base, paired.label(case)), case=case, base=base) for case, base in cases]
     return min(held, key=_order)
 
 
@@ -79,7 +118,7 @@ def _order(held: _Held) -> tuple[int, float]:
 def _hold(limit: Limit, case: Case, base: Case | None, label: str) -> GateLine:
     line = GateLine(metric=limit.metric, limit=format_limit(limit), verdict="unknown", case=label)
     figure = case.figures.get(limit.metric)
-    before = None if base is None else base.figures.get(limit.metric)
+    before = base.figures.get(limit.metric) if base is not None and limit.kind == "increase" else None
     if figure is None or (limit.kind == "increase" and before is None):
         return _unmeasured(line, limit, case, base)
     bound = limit.value if before is None else before.value + limit.value * (before.value if limit.is_share else 1)
@@ -163,7 +202,8 @@ def _sentence(line: GateLine) -> str:
     if line.baseline is not None:
         base = format_value(line.metric, line.baseline)
         return f"{line.metric}{where} went from {base} to {measured}, {excess} above the {line.limit} that are allowed"
-    return f"{line.metric}{where} is {measured}, {excess} {side} its limit of {bound}"
+    reason = f" ({line.reason})" if line.reason else ""
+    return f"{line.metric}{where} is {measured}, {excess} {side} its limit of {bound}{reason}"
 
 
 def difference_text(alignment: Alignment) -> str:
@@ -171,11 +211,11 @@ def difference_text(alignment: Alignment) -> str:
     return "; ".join(f"{each.fact} {each.here} here, {each.baseline} in the baseline" for each in alignment.differences)
 
 
-def _grown(held: _Held, *, is_comparable: bool) -> tuple[Grown, ...]:
+def _grown(held: _Held) -> tuple[Grown, ...]:
     """What stands behind a limit that does not hold."""
     if held.line.verdict != "over":
         return ()
-    base = held.base if is_comparable else None
+    base = held.base
     if held.line.metric == "growth":
         return grown_per_step(held.case, base)
     if METRICS[held.line.metric].is_peak or held.line.metric == "out_of_memory":
@@ -184,8 +224,13 @@ def _grown(held: _Held, *, is_comparable: bool) -> tuple[Grown, ...]:
     return ()
 
 
-def _notes(run: RunSummary, limits: Sequence[Limit], baseline: Baseline | None) -> Iterator[str]:
-    cautions = dict.fromkeys(METRICS[limit.metric].caution for limit in limits)
+def _notes(
+    run: RunSummary, limits: Sequence[Limit], wanted: Sequence[Limit], baseline: Baseline | None
+) -> Iterator[str]:
+    left_out = dict.fromkeys(limit.metric for limit in limits if limit not in wanted)
+    if left_out:
+        yield f"not held: `lrtool {run.command}` does not measure {', '.join(left_out)}"
+    cautions = dict.fromkeys(METRICS[limit.metric].caution for limit in wanted)
     yield from (caution for caution in cautions if caution)
     if baseline is not None and baseline.allow_different and (found := align(run, baseline.summary)).differences:
         yield f"compared although the runs differ: {difference_text(found)}"

@@ -40,6 +40,12 @@ _ROW_FIGURES = {
     "split_fragmentation": "split_fragmentation",
     "alloc_retries": "num_alloc_retries",
 }
+MEASURES = {
+    "mem-sweep": {*_TRIAL_FIGURES, "growth", "out_of_memory"},
+    "replay": {*_ROW_FIGURES, "out_of_memory"},
+    "range-test": {"best_loss", "base_lr", "max_lr", "suggested_lr"},
+}
+"""The metrics that each command's runs can have."""
 _RAMP = ("start_lr", "end_lr", "num_steps", "mode")
 
 

@@ -11,7 +11,7 @@ from lrtool.gate.alignment import label_of, varying_axes
 from lrtool.limits import METRICS, format_value
 from lrtool.report.labels import labelled
 from lrtool.results import Check, GateLine, Grown, RunSummary
-from lrtool.units import format_bytes
+from lrtool.units import format_bytes, printable
 
 VERDICTS = {"ok": "ok", "over": "OVER", "unknown": "unknown"}
 
@@ -73,7 +73,8 @@ def margin_text(line: GateLine) -> str:
 def grown_text(grown: Grown) -> str:
     """ "+1.20 GiB at the peak: activation, encoder.0, model.py:41 loss = ... (2.00 GiB in the baseline)"."""
     place = " ".join(part for part in (grown.source, grown.line) if part)
-    names = ", ".join(part for part in (grown.category, grown.module, place) if part) or "of unknown origin"
+    words = ", ".join(part for part in (grown.category, grown.module, place) if part) or "of unknown origin"
+    names = " ".join(printable(words).split())
     rate = " per step" if grown.what == "step" else ""
     if grown.baseline_bytes is None:
         return f"{format_bytes(round(grown.num_bytes))}{rate}: {names}"

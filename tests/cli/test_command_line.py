@@ -18,16 +18,16 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
         "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
-        "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
+        "--capacity", "--history", "--jobs", "--timeout", "--resume", "--check", *SHARED,
     ],
     "replay": [
-        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
+        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
     ],
     "report": ["run", *SHARED],
     "check": [
