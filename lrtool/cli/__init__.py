@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrtool.cli import baseline, check, mem_sweep, options, range_test, replay, report
+from lrtool.cli import baseline, check, compare, mem_sweep, options, range_test, replay, report
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
@@ -25,6 +25,7 @@ app.command("range-test", rich_help_panel="Measure")(range_test.command)
 app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
+app.command("compare", rich_help_panel="Read")(compare.command)
 app.command("check", rich_help_panel="Gate")(check.command)
 app.command("baseline", rich_help_panel="Gate")(baseline.command)
 

@@ -33,6 +33,11 @@ def align(run: RunSummary, baseline: RunSummary) -> Alignment:
     )
 
 
+def difference_text(differences: Sequence[FactDifference]) -> str:
+    """ "torch 2.13.0 here, 2.12.0 in the baseline; ..."."""
+    return "; ".join(f"{each.fact} {each.here} here, {each.baseline} in the baseline" for each in differences)
+
+
 def varying_axes(runs: Sequence[RunSummary]) -> list[str]:
     """The axes on which the cases of a run differ among themselves, in any of the runs."""
     axes = dict.fromkeys(axis for run in runs for case in run.cases for axis in case.condition)

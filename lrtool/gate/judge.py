@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lrtool.errors import UsageError
-from lrtool.gate.alignment import Alignment, align, label_of, varying_axes
+from lrtool.gate.alignment import Alignment, align, difference_text, label_of, varying_axes
 from lrtool.gate.grown import grown_peak, grown_per_step
 from lrtool.gate.summary import MEASURES
 from lrtool.limits import METRICS, Limit, format_limit, format_value
@@ -186,7 +186,7 @@ def _answer(held: Sequence[_Held], alignment: Alignment | None, *, is_comparable
         rest = f"; {len(over)} of {len(held)} limits do not hold" if len(over) > 1 else ""
         return f"Failed: {_sentence(over[0])}{rest}."
     if not is_comparable and alignment is not None:
-        return f"Not comparable: {difference_text(alignment)}."
+        return f"Not comparable: {difference_text(alignment.differences)}."
     unknown = [each.line for each in held if each.line.verdict == "unknown"]
     if unknown:
         return f"Not measured: {unknown[0].metric}: {unknown[0].reason}."
@@ -204,11 +204,6 @@ def _sentence(line: GateLine) -> str:
         return f"{line.metric}{where} went from {base} to {measured}, {excess} above the {line.limit} that are allowed"
     reason = f" ({line.reason})" if line.reason else ""
     return f"{line.metric}{where} is {measured}, {excess} {side} its limit of {bound}{reason}"
-
-
-def difference_text(alignment: Alignment) -> str:
-    """ "torch 2.13.0 here, 2.12.0 in the baseline; ..."."""
-    return "; ".join(f"{each.fact} {each.here} here, {each.baseline} in the baseline" for each in alignment.differences)
 
 
 def _grown(held: _Held) -> tuple[Grown, ...]:
@@ -233,6 +228,6 @@ def _notes(
     cautions = dict.fromkeys(METRICS[limit.metric].caution for limit in wanted)
     yield from (caution for caution in cautions if caution)
     if baseline is not None and baseline.allow_different and (found := align(run, baseline.summary)).differences:
-        yield f"compared although the runs differ: {difference_text(found)}"
+        yield f"compared although the runs differ: {difference_text(found.differences)}"
     if baseline is not None and baseline.summary.lrtool != run.lrtool:
         yield f"the baseline was made by lrtool {baseline.summary.lrtool}, this run by {run.lrtool}"

@@ -53,7 +53,7 @@ def summarize(run: Run[Result]) -> RunSummary:
     """Condense a run. Raises UsageError where its command measures nothing that can be gated."""
     result = run.result
     if isinstance(result, MemSweep):
-        facts, cases = _sweep_facts(run, result), _sweep_cases(result)
+        facts, cases = _sweep_facts(run, result), list(map(_trials_case, trials_of(result)))
     elif isinstance(result, Replay):
         facts, cases = {"recorder": "replay", "target": _portable(result.trace)}, list(map(_row_case, result.rows))
     elif isinstance(result, RangeTest):
@@ -107,11 +107,12 @@ def _portable(target: str) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
 
 
-def _sweep_cases(result: MemSweep) -> list[Case]:
+def trials_of(result: MemSweep) -> list[list[Trial]]:
+    """The trials of each case, in the order of the cases: those of one condition and length together."""
     by_condition: dict[str, list[Trial]] = {}
     for trial in sorted(result.trials, key=lambda trial: trial.number):
         by_condition.setdefault(repr((trial.condition, trial.num_steps)), []).append(trial)
-    return [_trials_case(trials) for trials in by_condition.values()]
+    return list(by_condition.values())
 
 
 def _trials_case(trials: Sequence[Trial]) -> Case:

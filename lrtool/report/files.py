@@ -6,15 +6,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.compare_plots import draw_comparison
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, MemSweep, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
 
-MAIN_PLOT = {"range-test": "curve.png", "replay": "timeline.png", "mem-sweep": "steps.png"}
+MAIN_PLOT = {"range-test": "curve.png", "replay": "timeline.png", "mem-sweep": "steps.png", "compare": "compare.png"}
 """The plot to look at first, by command."""
 
 
@@ -31,6 +32,8 @@ def write_files(run_dir: Path, run: Run[Result]) -> None:
         series = {number: steps for number, steps in read.items() if steps is not None}
         figures = {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
         _write(run_dir, figures, {"trials": trials_csv(result.trials)})
+    elif isinstance(result, Comparison):
+        _write(run_dir, {"compare": draw_comparison(result)}, {"figures": figures_csv(result)})
 
 
 def _write(run_dir: Path, figures: Mapping[str, Figure], tables: Mapping[str, str]) -> None:
@@ -62,6 +65,19 @@ def rows_csv(result: Replay) -> str:
     return pd.DataFrame([{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]).to_csv(
         index=False
     )
+
+
+def figures_csv(result: Comparison) -> str:
+    """A comparison's figures in full precision, one line for each condition, metric and run."""
+    import pandas as pd
+
+    rows = [
+        {"case": figure.case, "metric": figure.metric, "run": result.runs[index].name, "value": value,
+         "difference": figure.differences[index], "noise": figure.noise}
+        for figure in result.figures
+        for index, value in enumerate(figure.values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def timeline_csv(result: Replay) -> str:

@@ -1,5 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
+from lrtool.results.compare import ComparedCurve, ComparedFigure, ComparedRun, Comparison
 from lrtool.results.gate import (
     Case,
     Check,
@@ -58,6 +59,10 @@ __all__ = [
     "BlockPicture",
     "Case",
     "Check",
+    "ComparedCurve",
+    "ComparedFigure",
+    "ComparedRun",
+    "Comparison",
     "Condition",
     "Confidence",
     "Curve",

@@ -30,6 +30,7 @@ OPTIONS = {
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
     ],
     "report": ["run", *SHARED],
+    "compare": ["runs", *SHARED],
     "check": [
         "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
         "--config", *SHARED,
