@@ -36,6 +36,8 @@ ALLOWED = {
     "gate": FOUNDATION | {"gate", "results", "store", "series"},
     "report": FOUNDATION | {"report", "gate", "results", "store", "series", "trial_store"},
     "cli": FOUNDATION | {"cli", "report", "gate", "sweep", "lr", "memory", "target", "workload", "store", "results"},
+    "step_peak": FOUNDATION | MEASURING | {"gate", "memory", "live_objects"},
+    "pytest_plugin": FOUNDATION | {"step_peak", "report", "results"},
     "__main__": {"cli"},
     "__init__": {"errors", "lr", "results", "workload"},
 }
