@@ -41,6 +41,7 @@ PURE = [
     "lr/ramp.py",
     "lr/suggest.py",
     "lr/cyclic.py",
+    "results/doctor.py",
     "results/range_test.py",
     "results/replay.py",
     "results/mem_sweep.py",
@@ -48,6 +49,8 @@ PURE = [
     "units.py",
     "config.py",
     "errors.py",
+    "memory/torch_traps.py",
+    "memory/settings_in_force.py",
 ]
 MODULES = sorted(ROOT.rglob("*.py"))
 

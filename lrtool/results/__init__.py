@@ -1,5 +1,14 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
+from lrtool.results.doctor import (
+    AllocatorCheck,
+    Doctor,
+    Gpu,
+    Installation,
+    KnownTrap,
+    SelfTest,
+    SelfTestStatus,
+)
 from lrtool.results.mem_sweep import (
     Condition,
     GrowthSource,
@@ -44,15 +53,20 @@ from lrtool.results.runs import (
 __all__ = [
     "RESULTS",
     "SCHEMA",
+    "AllocatorCheck",
     "Band",
     "BlockPicture",
     "Condition",
     "Confidence",
     "Curve",
     "Death",
+    "Doctor",
     "Environment",
+    "Gpu",
     "GroupRange",
     "GrowthSource",
+    "Installation",
+    "KnownTrap",
     "LeastCapacity",
     "MemSweep",
     "R_co",
@@ -63,6 +77,8 @@ __all__ = [
     "Result",
     "Run",
     "SegmentPicture",
+    "SelfTest",
+    "SelfTestStatus",
     "StepGrowth",
     "StepSeries",
     "Stopped",

@@ -30,6 +30,7 @@ OPTIONS = {
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
     "report": ["run", *SHARED],
+    "doctor": SHARED[1:],
 }  # fmt: skip
 
 
