@@ -176,12 +176,12 @@ def _close(outcomes: Iterable[Outcome]) -> int:
     return sum(outcome.error <= 0.01 for outcome in outcomes)
 
 
-def write_section(path: Path, section: str) -> None:
-    """Replace this script's section of `path`, or add it."""
+def write_section(path: Path, section: str, *, heading: str = SECTION) -> None:
+    """Replace the section of `path` under `heading`, or add it."""
     text = path.read_text() if path.is_file() else "# Results\n"
-    before, found, after = text.partition(SECTION)
-    _, heading, rest = after.partition("\n## ")
-    path.write_text(before.rstrip() + "\n\n" + section + (heading + rest if found else ""))
+    before, found, after = text.partition(heading)
+    _, next_heading, rest = after.partition("\n## ")
+    path.write_text(before.rstrip() + "\n\n" + section + (next_heading + rest if found else ""))
 
 
 def main() -> int:
