@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from lrtool.memory.treatment import CannotHelp, CureOptions, Treatment
+from lrtool.memory.treatment import CannotHelp, CureOptions, OnlyAdvice, Treatment
 from lrtool.workload import Workload, loader_length
 
 PIECES = (4, 3, 2)
@@ -96,6 +96,18 @@ def longest_first(workload: Workload, options: CureOptions) -> Treatment:
             "longest = max(train_loader, key=lambda batch: batch[0].numel())",
             "train_step(longest)  # before the first epoch, so that memory is reserved once",
         ),
+    )
+
+
+def bucket_lengths(workload: Workload, options: CureOptions) -> Treatment:
+    """Never changes anything: which samples come together is decided in the user's data. Raises OnlyAdvice or CannotHelp."""
+    sizes = sorted(map(_num_elements, Peeked(workload.train_loader, options.num_batches).first))
+    if len(set(sizes)) < 2:
+        raise CannotHelp("all batches seen have the same shape")
+    smallest, middle, largest = sizes[0], sizes[len(sizes) // 2], sizes[-1]
+    raise OnlyAdvice(
+        f"the largest of {len(sizes)} batches holds {largest / middle:.1f} times the elements of the middle one "
+        f"({smallest:,} to {largest:,}): batch samples of like length, and cap the longest"
     )
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from torch import nn
 
 from lrtool.memory.treatment import CannotHelp, CureOptions, Treatment
+from lrtool.user_code import parameters_of
 from lrtool.workload import Workload, optimizer_parameters
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -52,11 +53,26 @@ def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> Treatmen
 
 
 def empty_cache(workload: Workload, _options: CureOptions) -> Treatment:
-    """Cached memory goes back to the device after every optimizer step."""
-    workload.optimizer.register_step_post_hook(lambda *_: torch.cuda.empty_cache())
+    """Cached memory goes back to the device after every step, when its tensors are gone."""
+    scheduler, own_step = workload.scheduler, workload.step
+    if own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step)):
+        own_step, scheduler = partial(own_step, scheduler=scheduler), None  # it moves the scheduler on by itself
     return Treatment(
-        workload=workload, how=("del loss, output, batch  # after optimizer.step()", "torch.cuda.empty_cache()")
+        workload=replace(workload, step=own_step, scheduler=_Emptying(scheduler)),
+        how=("del loss, output, batch  # at the end of each step", "torch.cuda.empty_cache()"),
     )
+
+
+class _Emptying:
+    """A scheduler that empties the cache as it moves on."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+
+    def step(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.step()
+        torch.cuda.empty_cache()
 
 
 def _wrap_forward(model: nn.Module, wrap: Wrap) -> None:

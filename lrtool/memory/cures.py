@@ -74,6 +74,7 @@ CURES = (
         name="longest-first", title="longest batch first", apply=cure_batches.longest_first, keeps_batches=False,
         note="runs out at once or not at all; later, shorter batches fit into what it reserved",
     ),
+    Cure(name="bucketing", title="length bucketing", apply=cure_batches.bucket_lengths, alters="training"),
 )  # fmt: skip
 """In the order in which they are applied together."""
 NAMES = tuple(cure.name for cure in CURES)
@@ -108,6 +109,8 @@ class CuredBuild:
 
     def _cured(self, workload: Workload) -> Workload:
         lines: list[str] = []
+        if self._options.batch_size is not None:
+            workload = cure_batches.resized(workload, self._options.batch_size)
         for cure in self._cures:
             treatment = cure.apply(workload, self._options)
             workload = treatment.workload

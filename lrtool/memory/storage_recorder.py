@@ -21,6 +21,7 @@ from lrtool.memory.autograd_engine import EngineView, composite_body, next_seque
 from lrtool.memory.fake_cuda_answers import remember_no_overflow, remember_origin
 from lrtool.memory.fake_cuda_api import Listener, without_real_tensors
 from lrtool.memory.hidden_costs import HiddenCosts
+from lrtool.memory.operations import num_operations
 from lrtool.memory.trace_log import Birth, TraceLog
 from lrtool.user_code import is_library_file, is_users_file
 
@@ -65,6 +66,7 @@ class StorageRecorder(TorchDispatchMode):
         self.live: dict[int, LiveStorage] = {}
         self.engine = EngineView(self._birth_node)
         self.phase: str | None = "build"
+        self.num_operations = 0
         self.is_training: Callable[[], bool] = lambda: True
         self.device_type = device_type
         self._listener = listener or Listener()
@@ -139,6 +141,7 @@ class StorageRecorder(TorchDispatchMode):
         if twin is not None:
             return twin(*args, **kwargs)
         out = self._run(func, args, kwargs)
+        self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
             return out
         if func is aten._amp_foreach_non_finite_check_and_unscale_.default:

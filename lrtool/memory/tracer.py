@@ -60,7 +60,7 @@ class Trace:
 
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
-    what grows, largest first.
+    what grows, largest first. `num_operations` are the floating-point operations of each traced step.
     """
 
     stream: AllocationStream
@@ -72,6 +72,7 @@ class Trace:
     survivors: tuple[Survivor, ...]
     build_duration_s: float
     step_durations_s: tuple[float, ...]
+    num_operations: tuple[int, ...]
     warnings: tuple[str, ...]
 
 
@@ -125,6 +126,7 @@ class _Run:
         self._device = torch.device("cuda", 0) if settings.kind == "predicted" else torch.device("cpu")
         self._begin = time.perf_counter()
         self._durations: list[float] = []
+        self._num_operations: list[int] = []
         self._period: Period | None = None
         self._warnings: list[str] = []
         self._watch = SurvivorWatch(recorder)
@@ -178,6 +180,7 @@ class _Run:
             survivors=self._watch.survivors(self._period),
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
+            num_operations=tuple(self._num_operations),
             warnings=warnings,
         )
 
@@ -191,7 +194,7 @@ class _Run:
         return None
 
     def _take_step(self, step: Step) -> bool:
-        begin = time.perf_counter()
+        begin, operations = time.perf_counter(), self._recorder.num_operations
         try:
             with user_code("the training step"):
                 step()
@@ -201,6 +204,7 @@ class _Run:
         self._recorder.end_step()
         self._watch.step_ended()
         self._durations.append(time.perf_counter() - begin)
+        self._num_operations.append(self._recorder.num_operations - operations)
         return True
 
     def _is_steady(self) -> bool:

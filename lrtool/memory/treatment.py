@@ -13,14 +13,19 @@ class CannotHelp(LrtoolError):
         super().__init__(reason, hint="no other workload is meant; try the other cures")
 
 
+class OnlyAdvice(CannotHelp):
+    """A cure that must be made in the user's own data, and cannot be tried from outside; the message says what for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CureOptions:
     """What cures are told: the `modules` to checkpoint, by name or pattern (none means find them), and how many batches a
-    trial takes.
+    trial takes. With a `batch_size`, every batch has that many samples before any cure sees it.
     """
 
     modules: tuple[str, ...] = ()
     num_batches: int = 64
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

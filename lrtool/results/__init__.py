@@ -1,5 +1,14 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
+from lrtool.results.cures import (
+    BatchTry,
+    CureEffect,
+    CureFigures,
+    CureOutcome,
+    Cures,
+    MaxBatch,
+    TimeBasis,
+)
 from lrtool.results.doctor import (
     AllocatorCheck,
     Doctor,
@@ -55,9 +64,14 @@ __all__ = [
     "SCHEMA",
     "AllocatorCheck",
     "Band",
+    "BatchTry",
     "BlockPicture",
     "Condition",
     "Confidence",
+    "CureEffect",
+    "CureFigures",
+    "CureOutcome",
+    "Cures",
     "Curve",
     "Death",
     "Doctor",
@@ -68,6 +82,7 @@ __all__ = [
     "Installation",
     "KnownTrap",
     "LeastCapacity",
+    "MaxBatch",
     "MemSweep",
     "R_co",
     "RangeTest",
@@ -82,6 +97,7 @@ __all__ = [
     "StepGrowth",
     "StepSeries",
     "Stopped",
+    "TimeBasis",
     "Timeline",
     "Trial",
     "TrialDeath",
