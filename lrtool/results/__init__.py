@@ -9,6 +9,7 @@ from lrtool.results.cures import (
     MaxBatch,
     TimeBasis,
 )
+from lrtool.results.diagnosis import Budget, BudgetLine, Cause, Diagnosis, Finding
 from lrtool.results.doctor import (
     AllocatorCheck,
     Doctor,
@@ -66,6 +67,9 @@ __all__ = [
     "Band",
     "BatchTry",
     "BlockPicture",
+    "Budget",
+    "BudgetLine",
+    "Cause",
     "Condition",
     "Confidence",
     "CureEffect",
@@ -74,8 +78,10 @@ __all__ = [
     "Cures",
     "Curve",
     "Death",
+    "Diagnosis",
     "Doctor",
     "Environment",
+    "Finding",
     "Gpu",
     "GroupRange",
     "GrowthSource",
