@@ -116,6 +116,15 @@ def test_8_bit_states_take_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert saved == 4 * 2 * (1024 * 1024 * 4) * 3 / 4
 
 
+def test_8_bit_states_of_torchao_have_a_scale_for_each_256_elements_and_a_table_of_256_values() -> None:
+    pytest.importorskip("torchao")
+    elements = 1024 * 1024
+
+    saved = traced(weights).live_bytes[-1] - traced(weights, "8-bit").live_bytes[-1]
+
+    assert saved == 4 * 2 * (elements * 3 - elements // 256 * 4 - 256 * 4)
+
+
 def test_an_emptied_cache_holds_no_batch_of_an_earlier_step() -> None:
     def build() -> dict[str, Any]:
         return varying(30, 40, 50)
