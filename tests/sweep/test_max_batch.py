@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.errors import UnavailableError, WorkloadError
-from lrtool.results import BatchTry, MaxBatch
+from lrtool.results import BatchTry, MaxBatch, Recorder
 from lrtool.sweep.cure_reports import CureReport, CureSetup, CureTrialFile, SettingsPeaks
 from lrtool.sweep.executors import Ended, InlineExecutor, Job
 from lrtool.sweep.max_batch import find_max_batch
@@ -20,9 +20,10 @@ MIB = 2**20
 TOWER = "tests.memory.cured_models:tower"
 
 
-def setup(recorder: str = "predicted", capacity: int | None = 200 * MIB, target: str = TOWER) -> CureSetup:
+def setup(recorder: Recorder = "predicted", capacity: int | None = 80 * MIB, target: str = TOWER) -> CureSetup:
     return CureSetup(
-        target=target, params={}, recorder=recorder, device="auto", gpu="h100", capacity_bytes=capacity, seed=0, num_steps=3,  # type: ignore[arg-type]
+        target=target, params={"num_blocks": 1, "rows": 4096}, recorder=recorder, device="auto", gpu="t4",
+        capacity_bytes=capacity, seed=0, num_steps=3,
     )  # fmt: skip
 
 
@@ -41,8 +42,8 @@ def test_the_predicted_batch_fits_and_a_sample_takes_what_backward_keeps_of_it(t
     assert result.is_limit_reached
     assert result.is_confirmed is None
     assert list(result.tries) == told
-    row = 4 * WIDTH  # six results kept, the batch, and about two more in flight
-    assert result.bytes_per_sample == pytest.approx(8.5 * row, rel=0.12)
+    row = 4 * WIDTH  # the batch, three results that backward needs, and one more in flight
+    assert result.bytes_per_sample == pytest.approx(5 * row, rel=0.1)
 
 
 def test_a_capacity_below_a_single_sample_is_an_answer_too(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_capacity_below_a_single_sample_is_an_answer_too(tmp_path: Path) -> No
 def test_without_a_capacity_and_without_a_workload_two_lines_say_so(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="needs a capacity"):
         found(tmp_path, setup(capacity=None), InlineExecutor())
-    with pytest.raises(WorkloadError, match="no batch could be tried: .*nothing_there"):
+    with pytest.raises(WorkloadError, match=r"no batch could be tried: .*nothing_there"):
         found(tmp_path, setup(target="tests.memory.cured_models:nothing_there"), InlineExecutor())
 
 
@@ -106,7 +107,7 @@ def test_on_a_gpu_the_batch_is_one_that_ran_and_every_death_is_survived(
     assert result.is_confirmed
     assert result.batch_size is not None
     assert largest * (1 - 1 / 32) - 1 <= result.batch_size <= largest
-    assert BatchTry(batch_size=result.batch_size, fits=True, peak_reserved_bytes=result.batch_size * MIB, recorder="cuda") in result.tries  # fmt: skip
+    assert any(each.fits and each.batch_size == result.batch_size for each in result.tries)
 
 
 def test_where_every_try_runs_out_of_memory_that_is_the_answer(tmp_path: Path) -> None:
