@@ -96,9 +96,9 @@ def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> Treatment:
     return Treatment(
         workload=workload,
         how=(
-            f"import functools; {_IMPORT}",
+            f"from functools import partial; {_IMPORT}",
             f"for m in filter(lambda m: {test}, model.modules()):",
-            "    m.forward = functools.partial(checkpoint, m.forward, use_reentrant=False)",
+            "    m.forward = partial(checkpoint, m.forward, use_reentrant=False)",
         ),
     )
 

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
 from lrtool.memory.treatment import CannotHelp, CureOptions, Treatment
 from lrtool.user_code import parameters_of
-from lrtool.workload import Workload
+from lrtool.workload import Workload, optimizer_parameters
 
 _ADAM = ("Adam", "AdamW")
 _WITH_SECOND_MOMENTS = (*_ADAM, "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta", "Adagrad")
@@ -60,6 +61,8 @@ def in_8_bits(workload: Workload, _options: CureOptions) -> Treatment:
     module, kind = _class_of_8_bits(name)
     made = _remade(optimizer, kind, keys=("lr", "betas", "eps", "weight_decay"))
     library = module.partition(".")[0]
+    if library == "torchao":
+        _leave_uncompiled(made)
     return Treatment(
         workload=_with_optimizer(workload, made),
         how=(f"from {module} import {kind.__name__}", f"optimizer = {kind.__name__}(...)  # pip install {library}"),
@@ -96,6 +99,20 @@ def _drop_gradients(owner: Any) -> None:
         original(set_to_none=True)
 
     owner.zero_grad = zero_grad
+
+
+def _leave_uncompiled(optimizer: Optimizer) -> None:
+    """torchao compiles its update, which fake tensors cannot, and on the CPU would take longer than what it is for."""
+    step = optimizer.step
+
+    def uncompiled(*arguments: Any, **named: Any) -> Any:
+        first = optimizer_parameters(optimizer)[0]
+        if first.device.type == "cuda" and not isinstance(first, FakeTensor):
+            return step(*arguments, **named)
+        with torch.compiler.set_stance("force_eager"):
+            return step(*arguments, **named)
+
+    optimizer.step = uncompiled  # type: ignore[method-assign]
 
 
 def _class_of_8_bits(name: str) -> tuple[str, type[Optimizer]]:

@@ -3,16 +3,13 @@ the user's own code.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from lrtool.adapters import as_workload
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.memory import cure_batches, cure_optimizers, cure_passes
 from lrtool.memory.checkpointing import checkpoint_model
 from lrtool.memory.treatment import CureOptions, Treatment
-from lrtool.target import Factory
 from lrtool.workload import Workload
 
 Alters = Literal["nothing", "rounding", "training"]
@@ -89,31 +86,13 @@ def find_cures(names: Iterable[str]) -> tuple[Cure, ...]:
     return tuple(cure for cure in CURES if cure.name in wanted)
 
 
-class CuredBuild:
-    """A user's factory whose workloads get cures; `how` are the lines that do the same, once it has built."""
-
-    def __init__(self, factory: Factory, cures: Sequence[Cure], options: CureOptions | None = None) -> None:
-        self._factory, self._cures = factory, cures
-        self._options = options or CureOptions()
-        self.how: tuple[str, ...] = ()
-
-    def factory(self) -> Factory:
-        """The factory that builds the cured workload. It raises CannotHelp where a cure has nothing to do."""
-        build = self._factory.function
-
-        @wraps(build)
-        def cured(*arguments: Any, **named: Any) -> Workload:
-            return self._cured(as_workload(build(*arguments, **named), name=self._factory.name))
-
-        return replace(self._factory, function=cured)
-
-    def _cured(self, workload: Workload) -> Workload:
-        lines: list[str] = []
-        if self._options.batch_size is not None:
-            workload = cure_batches.resized(workload, self._options.batch_size)
-        for cure in self._cures:
-            treatment = cure.apply(workload, self._options)
-            workload = treatment.workload
-            lines += treatment.how
-        self.how = tuple(dict.fromkeys(lines))
-        return workload
+def apply_cures(workload: Workload, cures: Sequence[Cure], options: CureOptions) -> Treatment:
+    """The workload with all of the cures, one after the other, and their lines. Raises CannotHelp, UsageError."""
+    lines: list[str] = []
+    if options.batch_size is not None:
+        workload = cure_batches.resized(workload, options.batch_size)
+    for cure in cures:
+        treatment = cure.apply(workload, options)
+        workload = treatment.workload
+        lines += treatment.how
+    return Treatment(workload=workload, how=tuple(dict.fromkeys(lines)))

@@ -11,7 +11,7 @@ import torch
 from lrtool.devices import pick_device
 from lrtool.errors import LrtoolError
 from lrtool.memory.cure_settings import settings_cures
-from lrtool.memory.cures import CuredBuild, find_cures
+from lrtool.memory.cures import find_cures
 from lrtool.memory.installation import torch_version
 from lrtool.memory.plain_run import PlainRun, run_plainly
 from lrtool.memory.recorders import record
@@ -30,6 +30,7 @@ from lrtool.sweep.cure_reports import (
     SettingsPeaks,
     TrialEnding,
 )
+from lrtool.sweep.cured_build import CuredBuild
 from lrtool.target import load
 from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
 

@@ -243,10 +243,10 @@ def _jobs(setup: CureSetup, folder: Path, trials: Iterable[CureTrial]) -> Iterat
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
         write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-        yield Job(folder=own, environment=_environment(setup, trial), module=MODULE)
+        yield Job(folder=own, environment=environment_of(setup, trial), module=MODULE)
 
 
-def _environment(setup: CureSetup, trial: CureTrial) -> dict[str, str]:
+def environment_of(setup: CureSetup, trial: CureTrial) -> dict[str, str]:
     """The allocator of a real GPU reads its settings when its process starts."""
     if setup.recorder != "cuda" or not trial.settings:
         return {}
