@@ -13,6 +13,7 @@ from lrtool.memory.stream_player import StepEnd
 from lrtool.results import StepSeries, Trial
 
 FEW_SIZES = 0.2
+MANY_REQUESTS = 20
 
 
 def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_bytes: int | None) -> RunFigures:
@@ -89,4 +90,4 @@ def _sizes_vary(stream: AllocationStream) -> bool:
         size for op, size in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC and size >= 2**20
     )  # fmt: skip
     rare = sum(count for count in sizes.values() if count <= 2)
-    return rare > FEW_SIZES * sum(sizes.values()) if sizes else False
+    return sum(sizes.values()) >= MANY_REQUESTS and rare > FEW_SIZES * sum(sizes.values())

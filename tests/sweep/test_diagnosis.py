@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from lrtool.errors import WorkloadError
+from lrtool.memory.budget import REST, budget_at_peak
+from lrtool.memory.replay import Scenario, replay
+from lrtool.memory.tracer import TraceSettings, trace
 from lrtool.results import Diagnosis
 from lrtool.sweep.diagnosis import run_diagnosis
 from lrtool.sweep.diagnosis_reports import DiagnosisSetup
 from lrtool.sweep.executors import InlineExecutor
+from lrtool.target import from_callable
+from tests.memory import traced_models as models
 
 MIB = 2**20
 CASES: dict[str, tuple[str, int | None]] = {
@@ -62,8 +68,10 @@ def diagnosed(workload_file: Callable[[str], Path], tmp_path: Path) -> Iterator[
         )
 
     yield run
-    torch.set_autocast_enabled("cuda", False)  # one of the cases enters autocast and never leaves it
-    torch.clear_autocast_cache()
+    if torch.is_autocast_enabled("cuda"):  # one of the cases enters autocast and never leaves it
+        torch.set_autocast_enabled("cuda", False)
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
 
 
 @pytest.mark.parametrize(("name", "expected"), CASES.items(), ids=CASES)
@@ -75,3 +83,55 @@ def test_the_cause_is_named_first(diagnosed: Run, name: str, expected: tuple[str
     assert first.cause == cause, [(finding.cause, finding.evidence) for finding in result.findings]
     assert any(character.isdigit() for character in "".join(first.evidence)) or cause == "none"
     assert (result.num_steps_fit is not None) is (capacity_mib is not None)
+
+
+def test_growth_says_from_where_and_until_when(diagnosed: Run) -> None:
+    result = diagnosed("retained_graphs", 100)
+    first = result.findings[0]
+
+    assert first.source is not None
+    assert first.source.endswith("kept.append(loss)")
+    assert first.num_bytes is not None
+    assert result.num_steps_fit is not None
+    assert f"100 MiB are full at step {result.num_steps_fit + 1}" in first.evidence
+    assert "out of 100 MiB" in result.verdict
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("build", [models.mlp, models.resnet, models.gpt], ids=["mlp", "cnn", "gpt"])
+def test_the_budget_adds_up(build: models.Build, optimizer: str) -> None:
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimizer]
+
+    def with_optimizer() -> dict[str, Any]:
+        made = build()
+        return {**made, "optimizer": kind(made["model"].parameters(), lr=0.01)}
+
+    traced = trace(from_callable(with_optimizer, params={}), TraceSettings(num_steps=20))
+    budget = budget_at_peak(traced.stream, Scenario())
+    replayed = replay(traced.stream)
+    assert budget is not None
+    lines = {line.name: line.num_bytes for line in budget.lines}
+
+    assert sum(lines.values()) == budget.reserved_bytes
+    kinds = {name: size for name, size in lines.items() if name not in REST}
+    assert sum(kinds.values()) + lines["rounding"] == replayed.peaks.allocated_bytes
+    parameters = sum(p.numel() * p.element_size() for p in build()["model"].parameters())
+    assert kinds["parameters"] == parameters
+    assert "not known" not in kinds
+
+
+def test_without_a_capacity_nothing_can_be_too_small(diagnosed: Run) -> None:
+    assert diagnosed("activations", capacity_bytes=None).findings[0].cause == "none"
+
+
+def test_what_the_users_code_raises_is_raised_as_it_is(diagnosed: Run, workload_file: Callable[[str], Path]) -> None:
+    with pytest.raises(WorkloadError, match="scalar"):
+        diagnosed("healthy_adam", target=str(workload_file("vector_loss")))
+
+
+def test_an_option_that_torch_does_not_take_is_named(diagnosed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size:64")
+    first = diagnosed("healthy_adam").findings[0]
+
+    assert first.cause == "option-not-in-force"
+    assert "max_split_size" in first.evidence[0]
