@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from lrtool.errors import LrtoolError
-from lrtool.units import format_duration, format_lr
+from lrtool.units import format_duration, format_lr, printable
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
@@ -71,11 +71,6 @@ def stdout_to_stderr() -> Iterator[None]:
         _flush()
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def printable(text: str) -> str:
-    """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]
