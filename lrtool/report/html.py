@@ -62,9 +62,11 @@ def render_html(run: Run[Result], *, run_dir: Path) -> str:
 
 
 def _plot(name: str, figure: Figure) -> Plot:
-    title = _take_title(figure) or name
+    title = _take_title(figure)
     description = DESCRIPTIONS.get(name, title)
-    return Plot(svg=inline_svg(figure, name=name, title=title, description=description), caption=title, alt=description)
+    return Plot(
+        svg=inline_svg(figure, name=name, title=title or name, description=description), caption=title or description
+    )
 
 
 def _take_title(figure: Figure) -> str:

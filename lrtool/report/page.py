@@ -64,12 +64,11 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """An inline SVG with a caption, and what is to be seen on it in words."""
+    """An inline SVG with a caption."""
 
     template: ClassVar[str] = "plot"
     svg: str
     caption: str
-    alt: str
 
 
 Block = Prose | Snippet | Facts | Grid | Plot
@@ -132,7 +131,5 @@ def _table(table: Table, caption: str) -> Facts | Grid:
             Column(heading=" ".join((_text_of(column.header) or "").split()), is_number=column.justify == "right")
             for column in table.columns
         ),
-        rows=tuple(
-            Row(cells=cells, is_marked=bool(row.style)) for cells, row in zip(rows, table.rows, strict=True)
-        ),
+        rows=tuple(Row(cells=cells, is_marked=bool(row.style)) for cells, row in zip(rows, table.rows, strict=True)),
     )

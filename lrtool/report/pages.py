@@ -103,7 +103,9 @@ def _replay(result: Replay, plots: Plots) -> Page:
         Section(place="timeline", heading="The segments", blocks=(plots["segments"],)),
     ]
     if deaths:
-        sections.append(Section(place="findings", heading="What dies, and what would survive", blocks=blocks_of(deaths)))
+        sections.append(
+            Section(place="findings", heading="What dies, and what would survive", blocks=blocks_of(deaths))
+        )
     if lines := [*least_lines(result), *(f"note: {warning}" for warning in result.warnings)]:
         sections.append(Section(place="details", heading="Notes", blocks=blocks_of(lines)))
     return Page(

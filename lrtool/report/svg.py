@@ -6,13 +6,14 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lrtool.report.colors import ON_DARK
 from lrtool.report.plots import make_literal
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
-WIDTH_INCHES = 6.4
+WIDTH_INCHES = 5.6
 """Narrower than the plot files, so that labels can be read on a telephone."""
 _COLOR = re.compile("|".join(map(re.escape, ON_DARK)), flags=re.IGNORECASE)
 _LONG_NUMBER = re.compile(r"\d+\.\d\d+")
@@ -47,6 +48,9 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> st
 def _svg_bytes(figure: Figure, name: str) -> bytes:
     make_literal(figure)
     figure.set_size_inches(WIDTH_INCHES, figure.get_size_inches()[1])
+    titles = {axes.get_title(loc="left") for axes in figure.axes}
+    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text() in titles):
+        text.set_wrap(True)  # type: ignore[attr-defined]
     buffer = BytesIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -62,7 +66,9 @@ def _adapt(element: ElementTree.Element, name: str) -> None:
         of["href"] = f"#{name}-{of.pop(HREF).removeprefix('#')}"
     for key, value in of.items():
         if key in ("d", "x", "y", "points", "transform"):
-            of[key] = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), value).replace("\n", "")
+            of[key] = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), value).replace(
+                "\n", ""
+            )
         elif key in ("style", "clip-path", "fill", "stroke"):
             value = _FONT.sub("", _URL.sub(f"url(#{name}-", value))
             of[key] = _COLOR.sub(lambda color: f"var({css_name(color[0])})", value)

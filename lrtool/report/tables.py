@@ -15,9 +15,12 @@ from lrtool.results import RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 
-def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
-    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written."""
-    return [*result_parts(run.result), "", _closing(run_dir, MAIN_PLOT[run.command])]
+def render(run: Run[Result], *, run_dir: Path | None, page: Path | None = None) -> list[RenderableType]:
+    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written, and `page` is
+    its report page where that was.
+    """
+    closing = _closing(run_dir, MAIN_PLOT[run.command]) if page is None else f"Wrote {page}. Next: open it in a browser"
+    return [*result_parts(run.result), "", closing]
 
 
 def result_parts(result: Result) -> list[RenderableType]:
@@ -45,7 +48,11 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
     if result.schedule_line is not None:
-        parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), Padding(Text(step_size_note(result), style="dim"), 0)]
+        line, note = (
+            Text(f"scheduler = {result.schedule_line}", style="green"),
+            Text(step_size_note(result), style="dim"),
+        )
+        parts += ["", line, Padding(note, 0)]
     return parts
 
 

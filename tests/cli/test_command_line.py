@@ -11,7 +11,7 @@ import typer
 
 from lrtool import errors
 from lrtool.cli import app
-from lrtool.cli.console import printable
+from lrtool.units import printable
 from tests.conftest import Lrtool
 
 SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
@@ -29,7 +29,7 @@ OPTIONS = {
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
-    "report": ["run", *SHARED],
+    "report": ["run", "--html", *SHARED],
 }  # fmt: skip
 
 
