@@ -65,7 +65,8 @@ def _plot(name: str, figure: Figure) -> Plot:
     title = _take_title(figure)
     description = DESCRIPTIONS.get(name, title)
     return Plot(
-        svg=inline_svg(figure, name=name, title=title or name, description=description), caption=title or description
+        svg=inline_svg(figure, name=name, title=title or description.partition(":")[0], description=description),
+        caption=title or description,
     )
 
 

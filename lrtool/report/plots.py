@@ -1,5 +1,6 @@
 """Plots, drawn from results alone on figures of their own: no pyplot state, no display, the same bytes each time."""
 
+import re
 from io import BytesIO
 from typing import Literal
 
@@ -14,6 +15,7 @@ from lrtool.results import RangeTest
 from lrtool.units import format_lr, printable
 
 LEFT_PART = 0.4
+_DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
@@ -31,8 +33,7 @@ def make_literal(figure: Figure) -> None:
     of_axes = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.findobj(Text)}
     for text in figure.findobj(Text):
         if isinstance(text, Text) and text not in of_axes:
-            text.set_parse_math(False)
-            text.set_text(printable(text.get_text()))
+            text.set_text(_DOLLAR.sub(r"\$", printable(text.get_text())))
 
 
 def draw_curve(result: RangeTest) -> Figure:

@@ -13,8 +13,10 @@ from lrtool.report.plots import make_literal
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
-WIDTH_INCHES = 5.6
-"""Narrower than the plot files, so that labels can be read on a telephone."""
+NARROWER = 0.7
+"""As wide are figures as the plot files are, so that labels can be read on a telephone."""
+LEAST_SCALE = 0.9
+"""Pixels a point: on a screen too narrow for that, a wide figure is scrolled, and nothing else is."""
 _COLOR = re.compile("|".join(map(re.escape, ON_DARK)), flags=re.IGNORECASE)
 _LONG_NUMBER = re.compile(r"\d+\.\d\d+")
 _FONT = re.compile(r"; font-family: [^;]*")
@@ -35,7 +37,12 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> st
         _adapt(element, name)
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
+    width_points = 72 * figure.get_size_inches()[0]
+    root.attrib |= {
+        "role": "img",
+        "aria-labelledby": f"{name}-title {name}-desc",
+        "style": f"min-width: {LEAST_SCALE * width_points:.0f}px",
+    }
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
@@ -47,7 +54,8 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> st
 
 def _svg_bytes(figure: Figure, name: str) -> bytes:
     make_literal(figure)
-    figure.set_size_inches(WIDTH_INCHES, figure.get_size_inches()[1])
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(NARROWER * width, height)
     titles = {axes.get_title(loc="left") for axes in figure.axes}
     for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text() in titles):
         text.set_wrap(True)  # type: ignore[attr-defined]
