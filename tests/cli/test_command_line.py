@@ -30,6 +30,7 @@ OPTIONS = {
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
     "report": ["run", "--html", *SHARED],
+    "init": ["folder", "--force"],
 }  # fmt: skip
 
 
@@ -52,12 +53,12 @@ def test_exit_codes_are_as_documented() -> None:
     assert all(f"| {code} |" in readme for code in codes)
 
 
-def test_without_arguments_four_commands_are_shown(lrtool: Lrtool) -> None:
+def test_without_arguments_three_commands_are_shown(lrtool: Lrtool) -> None:
     outcome = lrtool()
 
     assert outcome.code == 0
     assert [line.split()[1] for line in outcome.out.splitlines() if line.startswith("  lrtool")] == [
-        "range-test", "range-test", "mem-sweep", "report",
+        "init", "range-test", "mem-sweep",
     ]  # fmt: skip
 
 
