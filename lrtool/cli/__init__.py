@@ -15,7 +15,7 @@ from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, 
 app = typer.Typer(
     name="lrtool",
     help="LR range test and GPU-memory profiler for PyTorch.",
-    epilog="Begin with: lrtool init  ·  lrtool range-test model.py  ·  lrtool mem-sweep model.py",
+    epilog="lrtool init  ·  lrtool range-test model.py  ·  lrtool mem-sweep model.py",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
