@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from lrtool.errors import LrtoolError
@@ -31,7 +32,8 @@ class Terminal:
 
     def result(self, *parts: RenderableType) -> None:
         for part in parts:
-            self.out.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+            shown = _Printable(part)
+            self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
 
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
@@ -71,6 +73,18 @@ def stdout_to_stderr() -> Iterator[None]:
         _flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Printable:
+    """What is printed of `part`, but for control characters in its texts."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        part = Text(self.part) if isinstance(self.part, str) else self.part
+        for text, style, control in console.render(part, options):
+            yield Segment(printable(text), style, control)
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]

@@ -41,17 +41,34 @@ def store(
 
 
 def show(
-    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None = None
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, page: Path | None = None
 ) -> None:
-    """The result on stdout, and what a check of it found: as tables, or as one JSON document."""
-    from lrtool.report.gate_tables import check_lines
+    """The result on stdout: as tables, or as one JSON document; `page` is its report page where one was written."""
     from lrtool.report.tables import render
 
     if as_json:
-        found = {} if check is None else {"check": asdict(check)}
-        whole = {**document(run, run_dir=str(run_dir) if run_dir else None), **found}
-        terminal.out.file.write(json.dumps(whole) + "\n")
-        terminal.out.file.flush()
-        return
-    *parts, closing = render(run, run_dir=run_dir)
-    terminal.result(*parts, *(() if check is None else (*check_lines(check), "")), closing)
+        _print_json(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
+    else:
+        terminal.result(*render(run, run_dir=run_dir, page=page))
+
+
+def show_checked(
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None
+) -> None:
+    """The result on stdout, and what a check of it found where there was one."""
+    from lrtool.report.gate_tables import check_lines
+    from lrtool.report.tables import render
+
+    if check is None:
+        show(terminal, run, run_dir, as_json=as_json)
+    elif as_json:
+        whole = document(run, run_dir=str(run_dir) if run_dir else None)
+        _print_json(terminal, {**whole, "check": asdict(check)})
+    else:
+        *parts, closing = render(run, run_dir=run_dir)
+        terminal.result(*parts, *check_lines(check), "", closing)
+
+
+def _print_json(terminal: Terminal, whole: Mapping[str, Any]) -> None:
+    terminal.out.file.write(json.dumps(whole) + "\n")
+    terminal.out.file.flush()

@@ -89,7 +89,7 @@ def run_range_test(
     terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
 ) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
-    from lrtool.cli.output import show, store
+    from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 
     target = options.target_of(settings)
@@ -109,7 +109,7 @@ def run_range_test(
             result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
         found = check_run(run, budget)
-        show(terminal, run, stored_in, as_json=as_json, check=found)
+        show_checked(terminal, run, stored_in, as_json=as_json, check=found)
     error = _what_ended_it(measurement, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:
         raise error

@@ -76,7 +76,7 @@ def command(
     Examples: lrtool replay snapshot.pickle --settings expandable_segments:True --capacity rtx4090 | lrtool replay
     trace.jsonl --min-capacity
     """
-    from lrtool.cli.output import show, store
+    from lrtool.cli.output import show_checked, store
     from lrtool.memory.allocator_versions import parse_torch_version
     from lrtool.memory.cards import parse_capacity
     from lrtool.memory.replay import Scenario
@@ -99,7 +99,7 @@ def command(
     asked = {"settings": texts, "capacity": capacity or [], "torch": torch, "no_caching": no_caching}
     run_dir, run, unwritten = store(result, command="replay", folder=folder, settings=asked)
     found = check_run(run, budget)
-    show(terminal, run, run_dir, as_json=as_json, check=found)
+    show_checked(terminal, run, run_dir, as_json=as_json, check=found)
     ending = unwritten or failure_of(found, run, run_dir)
     if ending is not None:
         raise ending

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
-from lrtool.cli.output import show, store
+from lrtool.cli.output import show_checked, store
 from lrtool.config import Settings, SettingsFile
-from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError, did_you_mean
-from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError, WorkloadError
+from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
 from lrtool.units import format_bytes, format_duration
@@ -72,7 +72,7 @@ def make_plan(settings: Settings) -> "Plan":
 
     own, target = settings.mem_sweep, options.target_of(settings)
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
-    card = _card(own.gpu)
+    card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
     for params in {repr(trial.condition.params): trial.condition.params for trial in trials}.values():
         load(target, params=params)
@@ -101,13 +101,6 @@ def make_plan(settings: Settings) -> "Plan":
     )
 
 
-def _card(name: str) -> Card:
-    card = find_card(name)
-    if card is None:
-        raise UsageError(f"--gpu: unknown card {name!r}", hint=did_you_mean(name.lower(), CARDS))
-    return card
-
-
 def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, shown: Shown) -> None:
     from lrtool.sweep.executors import SubprocessExecutor, slots_of
     from lrtool.sweep.runner import conclude, run_trials
@@ -130,7 +123,7 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
         result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
     )
     found = check_run(run, shown.budget)
-    show(terminal, run, stored_in, as_json=shown.as_json, check=found)
+    show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
     ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)
     if ending is not None:
         raise ending

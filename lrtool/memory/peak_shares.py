@@ -1,4 +1,5 @@
-"""What the peak of a stream that begins empty consists of: the bytes live at that moment by what for and by line.
+"""What the peak of a stream that begins empty consists of: the bytes live at that moment by what for, by
+module and by line.
 
 Bytes are those requested; rounding and fragmentation have no line to blame.
 """
@@ -16,9 +17,10 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveShare:
-    """Requested bytes at the peak that share a category and the line of their birth."""
+    """Requested bytes at the peak that share a category, a module and the line of their birth."""
 
     category: str | None
+    module: str | None
     source: str | None
     num_bytes: int
 
@@ -26,11 +28,16 @@ class LiveShare:
 def shares_at_peak(stream: AllocationStream, *, until_request: int | None = None) -> tuple[LiveShare, ...]:
     """The parts of the peak, largest first; with `until_request`, of what led up to the request of that number."""
     places, copies = _played(stream, len(stream) if until_request is None else until_request)
-    totals: dict[tuple[str | None, str | None], int] = {}
+    totals: dict[tuple[str | None, str | None, str | None], int] = {}
     for index, num_bytes in _live_at_peak(stream, places, copies):
         note = stream.note(index)
-        totals[note.category, note.source] = totals.get((note.category, note.source), 0) + num_bytes
-    shares = (LiveShare(category=key[0], source=key[1], num_bytes=size) for key, size in totals.items() if size)
+        key = (note.category, note.module, note.source)
+        totals[key] = totals.get(key, 0) + num_bytes
+    shares = (
+        LiveShare(category=category, module=module, source=source, num_bytes=num_bytes)
+        for (category, module, source), num_bytes in totals.items()
+        if num_bytes
+    )
     return tuple(sorted(shares, key=lambda share: -share.num_bytes))
 
 

@@ -14,7 +14,7 @@ WEIGHTS, ACTIVATION, KEPT = (
 
 
 def share(note: Note, num_bytes: int) -> LiveShare:
-    return LiveShare(category=note.category, source=note.source, num_bytes=num_bytes)
+    return LiveShare(category=note.category, module=note.module, source=note.source, num_bytes=num_bytes)
 
 
 def leaky(times: int) -> AllocationStream:
