@@ -136,7 +136,7 @@ def check_stored_run(terminal: Terminal, name: str, settings: Settings, *, shown
     runs = Path(settings.out)
     budget = open_budget(settings.budget, runs=runs)
     run_dir, run = open_run(name, parent=runs)
-    found = check_run(run, budget)
+    found = check_run(run, budget, run_dir=run_dir)
     assert found is not None
     if shown.form == "junit":
         _write_junit(terminal, found, run_dir, shown.junit)

@@ -50,14 +50,21 @@ def open_budget(settings: BudgetSettings, *, runs: Path) -> Budget:
     return Budget(limits=settings.limits, baseline=baseline)
 
 
-def check_run(run: Run[Result], budget: Budget | None) -> Check | None:
-    """None without a budget. Raises UsageError where the run's command measures nothing that can be gated."""
+def check_run(run: Run[Result], budget: Budget | None, *, run_dir: Path | None) -> Check | None:
+    """None without a budget. What is found is kept in the run directory, if there is one.
+
+    Raises UsageError where the run's command measures nothing that can be gated.
+    """
     if budget is None:
         return None
+    from lrtool.gate.check_file import keep_check
     from lrtool.gate.judge import check
     from lrtool.gate.summary import summarize
 
-    return check(summarize(run), budget.limits, budget.baseline)
+    found = check(summarize(run), budget.limits, budget.baseline)
+    if run_dir is not None:
+        keep_check(run_dir, found)
+    return found
 
 
 def failure_of(check: Check | None, run: Run[Result], run_dir: Path | None) -> LrtoolError | None:

@@ -108,7 +108,7 @@ def run_range_test(
         stored_in, run, unwritten = store(
             result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
-        found = check_run(run, budget)
+        found = check_run(run, budget, run_dir=stored_in)
         show_checked(terminal, run, stored_in, as_json=as_json, check=found)
     error = _what_ended_it(measurement, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:

@@ -98,7 +98,7 @@ def command(
     result = ask(stream, base=base, settings=texts, places=places, least=min_capacity)
     asked = {"settings": texts, "capacity": capacity or [], "torch": torch, "no_caching": no_caching}
     run_dir, run, unwritten = store(result, command="replay", folder=folder, settings=asked)
-    found = check_run(run, budget)
+    found = check_run(run, budget, run_dir=run_dir)
     show_checked(terminal, run, run_dir, as_json=as_json, check=found)
     ending = unwritten or failure_of(found, run, run_dir)
     if ending is not None:

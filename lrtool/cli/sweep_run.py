@@ -122,7 +122,7 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
     stored_in, run, unwritten = store(
         result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
     )
-    found = check_run(run, shown.budget)
+    found = check_run(run, shown.budget, run_dir=stored_in)
     show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
     ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)
     if ending is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from lrtool.gate.check_file import read_check
 from lrtool.report.colors import ON_DARK
 from lrtool.report.files import figures_of
 from lrtool.report.glossary import GLOSSARY
@@ -27,6 +28,8 @@ DESCRIPTIONS = {
     "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
     "timeline": "Memory over the allocator's requests, a panel for each replay with the same axes: reserved and active as "
     "lines, allocated as an area.",
+    "compare": "The curves of the runs that are compared, over each other, a panel for each condition: the first run as a "
+    "broad band, the others as dashed lines.",
     "segments": "The largest segments, a bar for each, divided into blocks in use, free ones, and free ones split off.",
 }
 """What is to be seen, for those who cannot see it."""
@@ -42,7 +45,7 @@ def write_html(run_dir: Path, run: Run[Result]) -> Path:
 def render_html(run: Run[Result], *, run_dir: Path) -> str:
     """The page as text. Whatever stands in it is escaped, and control characters are shown as text."""
     plots = {name: _plot(name, figure) for name, figure in figures_of(run_dir, run.result).items()}
-    page = page_of(run.result, plots)
+    page = page_of(run.result, plots, check=read_check(run_dir))
     environment = Environment(
         loader=PackageLoader("lrtool.report"),
         autoescape=True,

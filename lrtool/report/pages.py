@@ -4,10 +4,12 @@ To give a new result a page, write its function and add a line to `PAGES`; until
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.text import Text
 
+from lrtool.report.gate_tables import check_lines
 from lrtool.report.page import Block, Page, Section, Snippet, blocks_of
 from lrtool.report.replay_tables import (
     death_lines,
@@ -26,15 +28,19 @@ from lrtool.report.sweep_tables import (
     trial_table,
 )
 from lrtool.report.tables import answer, fact_table, group_table, result_parts, step_size_note
-from lrtool.results import MemSweep, RangeTest, Replay, Result
+from lrtool.results import Check, MemSweep, RangeTest, Replay, Result
 from lrtool.units import format_bytes, format_lr
 
 Plots = Mapping[str, Block]
 
 
-def page_of(result: Result, plots: Plots) -> Page:
-    """The page of a result; `plots` are its drawn figures by name."""
-    return PAGES.get(type(result), _as_in_the_terminal)(result, plots)
+def page_of(result: Result, plots: Plots, *, check: Check | None = None) -> Page:
+    """The page of a result; `plots` are its drawn figures by name, `check` its last one."""
+    page = PAGES.get(type(result), _as_in_the_terminal)(result, plots)
+    if check is None:
+        return page
+    limits = Section(place="gates", heading="Limits", blocks=blocks_of(check_lines(check), caption="Limits"))
+    return replace(page, sections=(*page.sections, limits))
 
 
 def _range_test(result: RangeTest, plots: Plots) -> Page:

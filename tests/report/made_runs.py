@@ -4,16 +4,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lrtool.gate.comparison import Subject, compare
+from lrtool.gate.summary import summarize
 from lrtool.lr.cyclic import schedule_line
 from lrtool.lr.suggest import suggest
 from lrtool.memory.replay import Scenario
 from lrtool.memory.stream_reader import read_stream
 from lrtool.memory.what_if import Place, ask
-from lrtool.results import Band, Environment, MemSweep, RangeTest, Replay, Result, Run, StepSeries
+from lrtool.results import (
+    Band,
+    ComparedCurve,
+    Comparison,
+    Environment,
+    MemSweep,
+    RangeTest,
+    Replay,
+    Result,
+    Run,
+    StepSeries,
+)
 from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
 from tests.lr.test_suggest import curve
-from tests.sweep.made_sweeps import story
+from tests.sweep.made_sweeps import flat, story
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<script>alert('x')</script>[red]$\\frac{a}$ \x1b[31m&amp;\"'id=\"a\".py"
@@ -45,10 +58,26 @@ def replay() -> Replay:
     )
 
 
+def comparison() -> Comparison:
+    """The story and a sweep that does not grow."""
+    subjects = [
+        Subject(name=f"runs/{n}", summary=summarize(run_of("mem-sweep", made)), result=made)
+        for n, made in enumerate(SWEEPS, 1)
+    ]
+    curves = [
+        ComparedCurve(case=f"step_size_up {size}", run=run, x=(1.0, 2.0, 3.0), y=(run + 1.0, 2.0, 3.0 * size))
+        for run in (0, 1)
+        for size in (2500, 3000)
+    ]
+    return compare(subjects, curves)
+
+
+SWEEPS = (story()[0], flat(sizes=(2500, 3000, 3500))[0])
 MADE: dict[str, Callable[[], Made]] = {
     "range-test": lambda: (range_test(stopped="diverged", repeats=3), {}),
     "replay": lambda: (replay(), {}),
     "mem-sweep": story,
+    "compare": lambda: (comparison(), {}),
 }
 
 
@@ -62,6 +91,11 @@ def hostile(result: Result) -> Result:
             for row in result.rows
         )
         return replace(result, trace=HOSTILE, warnings=(HOSTILE,), rows=rows)
+    if isinstance(result, Comparison):
+        runs = tuple(replace(run, name=HOSTILE, facts={"target": HOSTILE}) for run in result.runs)
+        figures = tuple(replace(figure, case=HOSTILE) for figure in result.figures)
+        curves = tuple(replace(curve, case=HOSTILE) for curve in result.curves)
+        return replace(result, answer=HOSTILE, runs=runs, figures=figures, curves=curves, not_comparable=(HOSTILE,))
     assert isinstance(result, MemSweep)
     trials = tuple(
         replace(

@@ -1,0 +1,28 @@
+"""The last check of a run, kept in its run directory, so that its report can show it."""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from lrtool.errors import UnavailableError
+from lrtool.results import Check
+from lrtool.store import write_file
+
+CHECK_FILE = "check.json"
+
+
+def keep_check(run_dir: Path, check: Check) -> None:
+    """A run directory that cannot be written to is checked all the same."""
+    with suppress(UnavailableError):
+        write_file(run_dir / CHECK_FILE, json.dumps(asdict(check), indent=1, allow_nan=False) + "\n")
+
+
+def read_check(run_dir: Path) -> Check | None:
+    """None where the run was not checked, or by another version."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Check).validate_json((run_dir / CHECK_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
