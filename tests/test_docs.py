@@ -19,7 +19,7 @@ from tests.generated_docs import DOCS, generated, schema
 from tests.report.made_runs import MADE, stored
 
 README = DOCS.parent / "README.md"
-GUIDES = ["training.md", "oom.md", "json.md"]
+GUIDES = ["training.md", "oom.md", "json.md", "gates.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$")
 """What differs from run to run: how long it took."""
@@ -70,6 +70,17 @@ def test_the_readme_shows_what_is_printed(lrtool: Lrtool, tmp_path: Path, exampl
         assert printed == expected
     else:  # the last digits of a training run depend on the CPU
         assert [line.split()[0] for line in printed if line] == [line.split()[0] for line in expected if line]
+
+
+def test_the_job_for_github_actions_is_what_our_own_ci_runs() -> None:
+    """Word for word, on the wheel."""
+    job = re.search(r"^```yaml\n(.*?)^```", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert job is not None
+    commands = re.findall(r"- run: (lrtool .*)", job[1])
+    ours = [line.strip() for line in (DOCS.parent / ".ci/run").read_text().splitlines()]
+
+    assert [command.split()[1] for command in commands] == ["mem-sweep", "check"]
+    assert all(command in ours for command in commands)
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -73,7 +73,8 @@ def margin_text(line: GateLine) -> str:
 def grown_text(grown: Grown) -> str:
     """ "+1.20 GiB at the peak: activation, encoder.0, model.py:41 loss = ... (2.00 GiB in the baseline)"."""
     place = " ".join(part for part in (grown.source, grown.line) if part)
-    words = ", ".join(part for part in (grown.category, grown.module, place) if part) or "of unknown origin"
+    module = f"module {grown.module}" if grown.module else None
+    words = ", ".join(part for part in (grown.category, module, place) if part) or "of unknown origin"
     names = " ".join(printable(words).split())
     rate = " per step" if grown.what == "step" else ""
     if grown.baseline_bytes is None:
