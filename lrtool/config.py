@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.limits import Kind, Limit, limit_of
 
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
@@ -83,6 +84,36 @@ class MemSweepSettings:
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")
 
 
+Bounds = dict[str, str | int | float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetSettings:
+    """What a run must keep to, table `[budget]` of a settings file: metrics with what they may be at most, at least, and
+    by how much they may exceed the baseline, a file or a run.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    max: Bounds = field(default_factory=dict)
+    min: Bounds = field(default_factory=dict)
+    max_increase: Bounds = field(default_factory=dict)
+    baseline: str | None = None
+    allow_different: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            assert self.limits is not None
+        except UsageError as error:
+            raise ValueError(f"budget: {error.message}", error.hint) from None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """All limits, in the order in which they are shown."""
+        kinds: tuple[tuple[Kind, Bounds], ...] = (("max", self.max), ("min", self.min), ("increase", self.max_increase))
+        return tuple(limit_of(name, value, kind) for kind, bounds in kinds for name, value in bounds.items())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnoseSettings:
     """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's."""
@@ -110,6 +141,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
 
 
@@ -141,6 +173,9 @@ def read_settings_file(path: Path) -> SettingsFile:
     target = values.get("target")
     if target and target.partition(":")[0].endswith(".py"):
         values["target"] = str(path.parent / target)
+    baseline = values.get("budget", {}).get("baseline")
+    if baseline and baseline.endswith(".json"):
+        values["budget"]["baseline"] = str(path.parent / baseline)
     return SettingsFile(path=path, values=values)
 
 
@@ -175,6 +210,7 @@ _COMMANDS: dict[str, type] = {
     "range_test": RangeTestSettings,
     "mem_sweep": MemSweepSettings,
     "diagnose": DiagnoseSettings,
+    "budget": BudgetSettings,
 }
 
 

@@ -68,6 +68,7 @@ def _row(trial: Trial) -> dict[str, object]:
     row = asdict(trial)
     condition, growth, death = row.pop("condition"), row.pop("growth") or {}, row.pop("death") or {}
     params = {f"param_{name}": value for name, value in condition.pop("params").items()}
+    del row["peak_shares"]
     sources = "; ".join(f"{each['source']} {each['line'] or ''}".strip() for each in row.pop("growth_sources"))
     return {
         "number": row.pop("number"), **condition, **params, **row,

@@ -10,12 +10,13 @@ import pytest
 import lrtool
 
 ROOT = Path(lrtool.__file__).parent
-FOUNDATION = {"errors", "units", "config", "examples"}
+FOUNDATION = {"errors", "units", "limits", "config", "examples"}
 MEASURING = {"results", "workload", "target", "training", "batches", "devices", "user_code"}
 ALLOWED = {
     "errors": set(),
     "units": {"errors"},
-    "config": {"errors", "units"},
+    "limits": {"errors", "units"},
+    "config": {"errors", "units", "limits"},
     "examples": {"examples"},
     "results": FOUNDATION | {"results"},
     "store": FOUNDATION | {"results"},
@@ -32,8 +33,11 @@ ALLOWED = {
     "lr": FOUNDATION | MEASURING | {"lr", "live_objects"},
     "memory": FOUNDATION | MEASURING | {"memory"},
     "sweep": FOUNDATION | MEASURING | {"sweep", "lr", "memory", "store", "series", "trial_store", "adapters"},
-    "report": FOUNDATION | {"report", "results", "store", "series", "trial_store"},
-    "cli": FOUNDATION | {"cli", "report", "sweep", "lr", "memory", "target", "workload", "store", "results"},
+    "gate": FOUNDATION | {"gate", "results", "store", "series"},
+    "report": FOUNDATION | {"report", "gate", "results", "store", "series", "trial_store"},
+    "cli": FOUNDATION | {"cli", "report", "gate", "sweep", "lr", "memory", "target", "workload", "store", "results"},
+    "step_peak": FOUNDATION | MEASURING | {"gate", "memory", "live_objects"},
+    "pytest_plugin": FOUNDATION | {"step_peak", "report", "results"},
     "__main__": {"cli"},
     "__init__": {"errors", "lr", "results", "workload"},
 }
@@ -47,6 +51,14 @@ PURE = [
     "results/replay.py",
     "results/mem_sweep.py",
     "results/runs.py",
+    "results/gate.py",
+    "results/compare.py",
+    "gate/summary.py",
+    "gate/alignment.py",
+    "gate/grown.py",
+    "gate/judge.py",
+    "gate/comparison.py",
+    "limits.py",
     "units.py",
     "config.py",
     "errors.py",

@@ -105,6 +105,7 @@ def command(
             "--resume", help="A run (directory, number, last) whose missing trials to run.", rich_help_panel=TRIALS
         ),
     ] = None,
+    check: options.Check = False,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -149,10 +150,10 @@ def command(
     file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
     if resume is not None:
         _refuse_with_resume(planned)
-        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
+        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json, check=check)
         return
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
-    start_sweep(terminal, resolved, file=file, as_json=as_json)
+    start_sweep(terminal, resolved, file=file, as_json=as_json, check=check)
 
 
 def _refuse_with_resume(planned: "Mapping[str, Any]") -> None:

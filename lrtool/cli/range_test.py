@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.gating import check_run, failure_of, open_budget
 from lrtool.cli.options import option
 from lrtool.config import (
     RangeTestSettings,
@@ -50,6 +51,7 @@ def command(
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
+    check: options.Check = False,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -80,15 +82,18 @@ def command(
             "repeats": repeats,
         },
     )
-    run_range_test(terminal, settings, file=file, as_json=as_json)
+    run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
 
 
-def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
+def run_range_test(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
-    from lrtool.cli.output import show, store
+    from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 
     target = options.target_of(settings)
+    budget = open_budget(settings.budget, runs=Path(settings.out)) if check else None
     with stdout_to_stderr():
         source = _source(settings, target)
         run_dir = create_run_dir(Path(settings.out), command="range-test")
@@ -103,8 +108,9 @@ def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile
         stored_in, run, unwritten = store(
             result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
-        show(terminal, run, stored_in, as_json=as_json)
-    error = _what_ended_it(measurement, run_dir) or unwritten
+        found = check_run(run, budget)
+        show_checked(terminal, run, stored_in, as_json=as_json, check=found)
+    error = _what_ended_it(measurement, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:
         raise error
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrtool.results import GrowthSource, Recorder, StepSeries, TrialDeath
+from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialDeath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +49,6 @@ class Recording:
     error: BaseException | None = None
     note: str | None = None
     growth_sources: tuple[GrowthSource, ...] = ()
+    peak_shares: tuple[PeakShare, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None

@@ -8,12 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.compare_tables import comparison_lines
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 
@@ -35,6 +36,8 @@ def result_parts(result: Result) -> list[RenderableType]:
         return diagnosis_lines(result)
     if isinstance(result, Doctor):
         return doctor_lines(result)
+    if isinstance(result, Comparison):
+        return comparison_lines(result)
     return sweep_lines(result)
 
 

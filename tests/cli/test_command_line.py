@@ -18,21 +18,27 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
         "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
-        "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
+        "--capacity", "--history", "--jobs", "--timeout", "--resume", "--check", *SHARED,
     ],
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
         "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
     ],
     "replay": [
-        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
+        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
     ],
+    "compare": ["runs", *SHARED],
+    "check": [
+        "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
+        "--config", *SHARED,
+    ],
+    "baseline": ["run", "--output", "-o", *SHARED],
     "doctor": SHARED[1:],
     "report": ["run", "--html", *SHARED],
     "init": ["folder", "--force"],
