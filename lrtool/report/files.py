@@ -5,15 +5,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
 
-MAIN_PLOT = {"range-test": "curve.png", "replay": "timeline.png", "mem-sweep": "steps.png"}
+MAIN_PLOT = {
+    "range-test": "curve.png",
+    "replay": "timeline.png",
+    "mem-sweep": "steps.png",
+    "diagnose": "budget.png",
+}
 """The plot to look at first, by command."""
 
 
@@ -32,6 +38,10 @@ def figures_of(run_dir: Path, result: Result) -> dict[str, Figure]:
         return {"curve": draw_curve(result)}
     if isinstance(result, Replay):
         return {"timeline": draw_timeline(result), "segments": draw_segments(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": draw_budget(result)}
+    if isinstance(result, Doctor):
+        return {}
     read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
     series = {number: steps for number, steps in read.items() if steps is not None}
     return {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
@@ -43,6 +53,10 @@ def tables_of(result: Result) -> dict[str, str]:
         return {"curve": curve_csv(result)}
     if isinstance(result, Replay):
         return {"rows": rows_csv(result), "timeline": timeline_csv(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": budget_csv(result)}
+    if isinstance(result, Doctor):
+        return {}
     return {"trials": trials_csv(result.trials)}
 
 

@@ -8,10 +8,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.diagnosis_tables import diagnosis_lines
+from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 
@@ -29,6 +31,10 @@ def result_parts(result: Result) -> list[RenderableType]:
         return _range_test(result)
     if isinstance(result, Replay):
         return replay_lines(result)
+    if isinstance(result, Diagnosis):
+        return diagnosis_lines(result)
+    if isinstance(result, Doctor):
+        return doctor_lines(result)
     return sweep_lines(result)
 
 

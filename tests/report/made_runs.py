@@ -9,7 +9,7 @@ from lrtool.lr.suggest import suggest
 from lrtool.memory.replay import Scenario
 from lrtool.memory.stream_reader import read_stream
 from lrtool.memory.what_if import Place, ask
-from lrtool.results import Band, Environment, RangeTest, Replay, Result, Run, StepSeries
+from lrtool.results import Band, Environment, MemSweep, RangeTest, Replay, Result, Run, StepSeries
 from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
 from tests.lr.test_suggest import curve
@@ -62,6 +62,7 @@ def hostile(result: Result) -> Result:
             for row in result.rows
         )
         return replace(result, trace=HOSTILE, warnings=(HOSTILE,), rows=rows)
+    assert isinstance(result, MemSweep)
     trials = tuple(
         replace(
             trial,
