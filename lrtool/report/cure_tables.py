@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.labelled import labelled
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
 from lrtool.units import format_bytes
 
@@ -123,7 +124,7 @@ def _legend(cures: Cures) -> Table:
         rows.append(("ops", "floating-point operations of a step over those as it is, not a time by the clock"))
     if any(effect.loss_difference is not None for effect in cures.effects):
         rows.append(("loss", f"what the last step's changes by, really computed on the {cures.loss_device}"))
-    return _folded(rows)
+    return labelled(rows)
 
 
 def _has_operations(cures: Cures) -> bool:
@@ -147,17 +148,7 @@ def _reasons(others: Sequence[CureEffect]) -> list[RenderableType]:
         (effect.title, f"{'failed: ' * (effect.outcome == 'failed')}{effect.reason or 'it ended without a result'}")
         for effect in others
     ]
-    return ["", Text("Without a figure, and why", style="bold"), _folded(rows)]
-
-
-def _folded(rows: Sequence[tuple[str, str]]) -> Table:
-    """Label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text))
-    return table
+    return ["", Text("Without a figure, and why", style="bold"), labelled(rows)]
 
 
 def _saving(effect: CureEffect, cures: Cures) -> str:

@@ -5,6 +5,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.labelled import labelled
 from lrtool.report.replay_tables import percent
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
@@ -94,13 +95,13 @@ def growth_text(growth: StepGrowth | None) -> str:
 
 
 def _evidence(result: MemSweep) -> Table:
-    return _folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
+    return labelled([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
 def _setup(result: MemSweep) -> Table:
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
-    return _folded(
+    return labelled(
         [
             ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
             ("capacity", room),
@@ -114,16 +115,6 @@ def _cycle(result: MemSweep) -> str:
     if result.base_lr is None or result.max_lr is None:
         return f"from {result.lr_source}"
     return f"{format_lr(result.base_lr)} to {format_lr(result.max_lr)}, from {result.lr_source}"
-
-
-def _folded(rows: list[tuple[str, str]]) -> Table:
-    """Label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text))
-    return table
 
 
 def _short_duration(seconds: float) -> str:
