@@ -84,6 +84,25 @@ class MemSweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CuresSettings:
+    """How cures are tried and the largest batch is searched, table `[cures]` of a settings file.
+
+    `only` names the cures to try, all of them where it is empty; `checkpoint` the modules to checkpoint, by name or pattern.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    steps: Annotated[int, Ge(2)] = 5
+    only: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    settings: str = ""
+    recorder: RecorderChoice = "auto"
+    gpu: str = "h100"
+    capacity: str | None = None
+    timeout: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """The top level of a settings file: what every measuring command shares, and a table for each command."""
 
@@ -96,6 +115,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
+    cures: CuresSettings = field(default_factory=CuresSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +176,11 @@ def check_environment(known: set[str]) -> None:
             raise UsageError(f"unknown environment variable {name}", hint=did_you_mean(name, sorted(known)))
 
 
-_COMMANDS: dict[str, type] = {"range_test": RangeTestSettings, "mem_sweep": MemSweepSettings}
+_COMMANDS: dict[str, type] = {
+    "range_test": RangeTestSettings,
+    "mem_sweep": MemSweepSettings,
+    "cures": CuresSettings,
+}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrtool.cli import doctor, mem_sweep, options, range_test, replay, report
+from lrtool.cli import cures, doctor, mem_sweep, options, range_test, replay, report
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("range-test", rich_help_panel="Measure")(range_test.command)
 app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
+app.command("cures", rich_help_panel="Measure")(cures.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)

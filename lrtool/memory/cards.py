@@ -68,6 +68,14 @@ def find_card(text: str) -> Card | None:
     return CARDS.get(spelling) or dashless.get(spelling.replace("-", ""))
 
 
+def card_to_predict_for(name: str) -> Card:
+    """The card of `--gpu`. Raises UsageError."""
+    card = find_card(name)
+    if card is None:
+        raise UsageError(f"--gpu: unknown card {name!r}", hint=did_you_mean(name.lower(), CARDS))
+    return card
+
+
 def parse_capacity(text: str) -> tuple[int, Card | None]:
     """Bytes of "24GiB", or of a card by its name together with the card. Raises UsageError."""
     card = find_card(text)

@@ -8,11 +8,31 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.labelled import labelled
-from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
-from lrtool.units import format_bytes
+from lrtool.results import CureEffect, CureFigures, CureRun, Cures, MaxBatch, Recorder
+from lrtool.units import format_bytes, format_duration
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
 MAX_PATCHES = 4
+
+
+def cure_run_lines(result: CureRun) -> list[RenderableType]:
+    """What `lrtool cures` found, and of what."""
+    parts = [] if result.cures is None else cure_lines(result.cures)
+    parts += [] if result.max_batch is None else max_batch_lines(result.max_batch)
+    card = f" ({result.card})" if result.card else ""
+    tried = f"{result.target} for {_room(result)}{card}, in {format_duration(result.duration_s)}"
+    return [
+        *parts,
+        "",
+        labelled([("figures", f"{_KNOWN[result.recorder]}: {result.recorder_reason}"), ("tried", tried)]),
+    ]
+
+
+def _room(result: CureRun) -> str:
+    found = result.max_batch or result.cures
+    return (
+        "as much as it takes" if found is None or found.capacity_bytes is None else format_bytes(found.capacity_bytes)
+    )
 
 
 def cure_lines(cures: Cures) -> list[RenderableType]:

@@ -8,11 +8,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.files import MAIN_PLOT
+from lrtool.report.cure_tables import cure_run_lines
+from lrtool.report.files import main_plot
 from lrtool.report.labelled import labelled
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import CureRun, MemSweep, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 
@@ -26,7 +27,9 @@ def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
         parts = replay_lines(result)
     elif isinstance(result, MemSweep):
         parts = sweep_lines(result)
-    return [*parts, "", _closing(run_dir, MAIN_PLOT[run.command])]
+    elif isinstance(result, CureRun):
+        parts = cure_run_lines(result)
+    return [*parts, "", _closing(run_dir, main_plot(run))]
 
 
 def answer(result: RangeTest) -> str:

@@ -26,6 +26,11 @@ OPTIONS = {
         "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
         "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
     ],
+    "cures": [
+        "target", "--param", "-p", "--device", "--seed", "--config",
+        "--max-batch", "--only", "--checkpoint", "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout",
+        *SHARED,
+    ],
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
