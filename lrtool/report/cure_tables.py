@@ -81,7 +81,7 @@ def max_batch_lines(found: MaxBatch) -> list[RenderableType]:
         table.add_row(
             f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if each.recorder == "cuda" else "predicted"
         )
-    note = "Peaks are unpressured: a size may fit below its own by giving cached memory back."
+    note = "Peaks are unpressured: a size may fit with less, by giving cached memory back."
     return [Text(max_batch_answer(found), style="bold"), "", table, Text(note, style="dim")]
 
 

@@ -36,7 +36,7 @@ def test_what_saves_memory_how_much_and_how(lrtool: Lrtool) -> None:
     assert outcome.code == 0
     assert lines[0].startswith("Fits 100 MiB with activation checkpointing, which saves ")
     assert any(line.startswith("activation checkpointing") for line in lines)
-    assert "    m.forward = partial(checkpoint, m.forward, use_reentrant=False)" in lines
+    assert "        m.forward = partial(checkpoint, m.forward, use_reentrant=False)" in lines
     assert any("set to None already" in line for line in lines)
     assert lines[-1] == "Wrote runs/0001-cures/cures.png. Next: lrtool report runs/0001-cures"
     assert max(map(len, lines[1:-1])) <= 80
