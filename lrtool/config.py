@@ -84,17 +84,21 @@ class MemSweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CuresSettings:
-    """How cures are tried and the largest batch is searched, table `[cures]` of a settings file.
+class DiagnoseSettings:
+    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's.
 
-    `only` names the cures to try, all of them where it is empty; `checkpoint` the modules to checkpoint, by name or pattern.
+    With `cures`, those named by `only` are tried, all where it is empty, over `cure_steps` steps each; `checkpoint` names the
+    modules to checkpoint, by name or pattern.
     """
 
     __pydantic_config__ = _STRICT
 
-    steps: Annotated[int, Ge(2)] = 5
+    steps: Positive = 1000
+    cures: bool = False
+    max_batch: bool = False
     only: tuple[str, ...] = ()
     checkpoint: tuple[str, ...] = ()
+    cure_steps: Annotated[int, Ge(2)] = 5
     settings: str = ""
     recorder: RecorderChoice = "auto"
     gpu: str = "h100"
@@ -115,7 +119,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
-    cures: CuresSettings = field(default_factory=CuresSettings)
+    diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +183,7 @@ def check_environment(known: set[str]) -> None:
 _COMMANDS: dict[str, type] = {
     "range_test": RangeTestSettings,
     "mem_sweep": MemSweepSettings,
-    "cures": CuresSettings,
+    "diagnose": DiagnoseSettings,
 }
 
 

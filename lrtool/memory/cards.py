@@ -68,11 +68,11 @@ def find_card(text: str) -> Card | None:
     return CARDS.get(spelling) or dashless.get(spelling.replace("-", ""))
 
 
-def card_to_predict_for(name: str) -> Card:
-    """The card of `--gpu`. Raises UsageError."""
-    card = find_card(name)
+def known_card(text: str) -> Card:
+    """The card of that name. Raises UsageError with the nearest one."""
+    card = find_card(text)
     if card is None:
-        raise UsageError(f"--gpu: unknown card {name!r}", hint=did_you_mean(name.lower(), CARDS))
+        raise UsageError(f"--gpu: unknown card {text!r}", hint=did_you_mean(text.lower(), CARDS))
     return card
 
 

@@ -32,6 +32,12 @@ class Point:
     is_on_front: bool = False
 
 
+def cure_figures(cures: Cures | None, max_batch: MaxBatch | None) -> dict[str, Figure]:
+    """The plots by name, of what there is."""
+    figures = {} if cures is None else {"cures": draw_cures(cures)}
+    return figures if max_batch is None else {**figures, "batches": draw_batches(max_batch)}
+
+
 def draw_cures(cures: Cures) -> Figure:
     """Peak reserved memory of every cure over its step's time; on the right, those whose time nothing tells."""
     points = points_of(cures)

@@ -1,6 +1,9 @@
 """Cures and the largest batch as lines and tables: what helps most first, how to apply it, and why the rest does not."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 
 from rich import box
 from rich.console import RenderableType
@@ -8,31 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.labelled import labelled
-from lrtool.results import CureEffect, CureFigures, CureRun, Cures, MaxBatch, Recorder
-from lrtool.units import format_bytes, format_duration
+from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
+from lrtool.units import format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
+_FIGURES = tuple(field.name for field in fields(CureFigures))
 MAX_PATCHES = 4
-
-
-def cure_run_lines(result: CureRun) -> list[RenderableType]:
-    """What `lrtool cures` found, and of what."""
-    parts = [] if result.cures is None else cure_lines(result.cures)
-    parts += [] if result.max_batch is None else max_batch_lines(result.max_batch)
-    card = f" ({result.card})" if result.card else ""
-    tried = f"{result.target} for {_room(result)}{card}, in {format_duration(result.duration_s)}"
-    return [
-        *parts,
-        "",
-        labelled([("figures", f"{_KNOWN[result.recorder]}: {result.recorder_reason}"), ("tried", tried)]),
-    ]
-
-
-def _room(result: CureRun) -> str:
-    found = result.max_batch or result.cures
-    return (
-        "as much as it takes" if found is None or found.capacity_bytes is None else format_bytes(found.capacity_bytes)
-    )
 
 
 def cure_lines(cures: Cures) -> list[RenderableType]:
@@ -196,3 +180,32 @@ def _fits(figures: CureFigures) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def cure_csvs(cures: Cures | None, max_batch: MaxBatch | None) -> dict[str, str]:
+    """The CSVs by name, of what there is."""
+    tables = {} if cures is None else {"cures": cures_csv(cures)}
+    return tables if max_batch is None else {**tables, "batches": batches_csv(max_batch)}
+
+
+def cures_csv(cures: Cures) -> str:
+    """Every cure and the best together in full precision, one line each; bytes as integers, lines joined by semicolons."""
+    rows = []
+    for effect in (*cures.effects, *([cures.together] if cures.together is not None else [])):
+        row = asdict(effect)
+        figures, how = row.pop("figures") or {}, row.pop("how")
+        rows.append({**row, **{name: figures.get(name) for name in _FIGURES}, "how": "; ".join(how)})
+    return _csv(rows)
+
+
+def batches_csv(found: MaxBatch) -> str:
+    """Every size tried, in the order of the tries."""
+    return _csv([asdict(each) for each in found.tries])
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,62 +1,65 @@
 """What a run directory holds beside `run.json`: plots and the CSVs they show, all made from the stored result alone."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lrtool.report.cure_plots import draw_batches, draw_cures
+from lrtool.report.cure_plots import cure_figures
+from lrtool.report.cure_tables import cure_csvs
+from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import CureRun, Cures, MaxBatch, MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
 
-_BYTES_OF_CURES = ("peak_allocated_bytes", "peak_reserved_bytes", "reserved_at_capacity_bytes", "num_operations")
-BATCHES_PLOT = "batches.png"
-MAIN_PLOT = {"range-test": "curve.png", "replay": "timeline.png", "mem-sweep": "steps.png", "cures": "cures.png"}
+MAIN_PLOT = {
+    "range-test": "curve.png",
+    "replay": "timeline.png",
+    "mem-sweep": "steps.png",
+    "diagnose": "budget.png",
+}
 """The plot to look at first, by command."""
-
-
-def main_plot(run: Run[Result]) -> str:
-    """The name of the plot to look at first."""
-    is_batches = isinstance(run.result, CureRun) and run.result.cures is None
-    return BATCHES_PLOT if is_batches else MAIN_PLOT[run.command]
 
 
 def write_files(run_dir: Path, run: Run[Result]) -> None:
     """Write, or write again, the plots and tables of `run`. Raises UnavailableError."""
-    result = run.result
-    if isinstance(result, RangeTest):
-        _write(run_dir, {"curve": draw_curve(result)}, {"curve": curve_csv(result)})
-    elif isinstance(result, Replay):
-        figures = {"timeline": draw_timeline(result), "segments": draw_segments(result)}
-        _write(run_dir, figures, {"rows": rows_csv(result), "timeline": timeline_csv(result)})
-    elif isinstance(result, MemSweep):
-        read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
-        series = {number: steps for number, steps in read.items() if steps is not None}
-        figures = {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
-        _write(run_dir, figures, {"trials": trials_csv(result.trials)})
-    elif isinstance(result, CureRun):
-        _write_cures(run_dir, result.cures, result.max_batch)
-
-
-def _write_cures(run_dir: Path, cures: Cures | None, max_batch: MaxBatch | None) -> None:
-    if cures is not None:
-        _write(run_dir, {"cures": draw_cures(cures)}, {"cures": cures_csv(cures)})
-    if max_batch is not None:
-        _write(run_dir, {"batches": draw_batches(max_batch)}, {"batches": batches_csv(max_batch)})
-
-
-def _write(run_dir: Path, figures: Mapping[str, Figure], tables: Mapping[str, str]) -> None:
-    for name, text in tables.items():
+    for name, text in tables_of(run.result).items():
         write_file(run_dir / f"{name}.csv", text)
-    for name, figure in figures.items():
+    for name, figure in figures_of(run_dir, run.result).items():
         write_file(run_dir / f"{name}.png", figure_bytes(figure, "png"))
         write_file(run_dir / f"{name}.svg", figure_bytes(figure, "svg"))
+
+
+def figures_of(run_dir: Path, result: Result) -> dict[str, Figure]:
+    """The plots of a result by name, drawn afresh. Raises UsageError where the steps of a trial cannot be read."""
+    if isinstance(result, RangeTest):
+        return {"curve": draw_curve(result)}
+    if isinstance(result, Replay):
+        return {"timeline": draw_timeline(result), "segments": draw_segments(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": draw_budget(result), **cure_figures(result.cures, result.max_batch)}
+    if isinstance(result, Doctor):
+        return {}
+    read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
+    series = {number: steps for number, steps in read.items() if steps is not None}
+    return {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
+
+
+def tables_of(result: Result) -> dict[str, str]:
+    """The CSVs of a result by name."""
+    if isinstance(result, RangeTest):
+        return {"curve": curve_csv(result)}
+    if isinstance(result, Replay):
+        return {"rows": rows_csv(result), "timeline": timeline_csv(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": budget_csv(result), **cure_csvs(result.cures, result.max_batch)}
+    if isinstance(result, Doctor):
+        return {}
+    return {"trials": trials_csv(result.trials)}
 
 
 def curve_csv(result: RangeTest) -> str:
@@ -80,29 +83,6 @@ def rows_csv(result: Replay) -> str:
     return pd.DataFrame([{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]).to_csv(
         index=False
     )
-
-
-def cures_csv(cures: Cures) -> str:
-    """Every cure and the best together in full precision, one line each; bytes as integers, lines joined by semicolons."""
-    import pandas as pd
-
-    effects = [*cures.effects, *([cures.together] if cures.together is not None else [])]
-    rows = []
-    for effect in effects:
-        row = asdict(effect)
-        figures, how = row.pop("figures") or {}, row.pop("how")
-        rows.append({**row, **figures, "how": "; ".join(how)})
-    whole_numbers = ["saved_allocated_bytes", "saved_reserved_bytes", *_BYTES_OF_CURES]
-    table = pd.DataFrame(rows)
-    return table.astype({name: "Int64" for name in whole_numbers if name in table}).to_csv(index=False)
-
-
-def batches_csv(found: MaxBatch) -> str:
-    """Every size tried, in the order of the tries."""
-    import pandas as pd
-
-    table = pd.DataFrame([asdict(each) for each in found.tries])
-    return table.astype({"peak_reserved_bytes": "Int64"}).to_csv(index=False) if found.tries else ""
 
 
 def timeline_csv(result: Replay) -> str:

@@ -93,16 +93,3 @@ class MaxBatch:
     is_limit_reached: bool
     is_confirmed: bool | None
     tries: tuple[BatchTry, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CureRun:
-    """What `lrtool cures` found: what cures do, or the largest batch; the other one is None."""
-
-    target: str
-    recorder: Recorder
-    recorder_reason: str
-    card: str | None
-    cures: Cures | None
-    max_batch: MaxBatch | None
-    duration_s: float

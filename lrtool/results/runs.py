@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
-from lrtool.results.cures import CureRun
+from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
 from lrtool.results.mem_sweep import MemSweep
 from lrtool.results.range_test import RangeTest
@@ -13,13 +13,13 @@ from lrtool.results.replay import Replay
 
 SCHEMA: Literal[1] = 1
 
-Result = RangeTest | Replay | MemSweep | CureRun | Doctor
+Result = RangeTest | Replay | MemSweep | Diagnosis | Doctor
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 RESULTS: dict[str, type[Result]] = {
     "range-test": RangeTest,
     "replay": Replay,
     "mem-sweep": MemSweep,
-    "cures": CureRun,
+    "diagnose": Diagnosis,
 }
 """What each command's run directory holds."""
 
