@@ -116,11 +116,20 @@ class BudgetSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnoseSettings:
-    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's."""
+    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's.
+
+    With `cures`, those named by `only` are tried, all where it is empty, over `cure_steps` steps each; `checkpoint` names the
+    modules to checkpoint, by name or pattern.
+    """
 
     __pydantic_config__ = _STRICT
 
     steps: Positive = 1000
+    cures: bool = False
+    max_batch: bool = False
+    only: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    cure_steps: Annotated[int, Ge(2)] = 5
     settings: str = ""
     recorder: RecorderChoice = "auto"
     gpu: str = "h100"

@@ -140,7 +140,8 @@ def loaded_after(arguments: list[str], folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["range-test", "--help"], ["mem-sweep", "--help"], ["--version"], []]
+    "arguments",
+    [["--help"], ["range-test", "--help"], ["mem-sweep", "--help"], ["diagnose", "--help"], ["--version"], []],
 )
 def test_help_is_free_of_torch_and_of_everything_slow(arguments: list[str], tmp_path: Path) -> None:
     assert not loaded_after(arguments, tmp_path) & {"torch", "pandas", "matplotlib", "numpy"}

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.cure_tables import cure_lines, max_batch_lines
 from lrtool.results import Budget, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 
@@ -20,6 +21,10 @@ def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
         parts += [finding_table(number, finding), ""]
     if result.budget is not None:
         parts += [budget_table(result.budget), ""]
+    if result.cures is not None:
+        parts += [*cure_lines(result.cures), ""]
+    if result.max_batch is not None:
+        parts += [*max_batch_lines(result.max_batch), ""]
     parts.append(diagnosis_facts(result))
     return parts
 

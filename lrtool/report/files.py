@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lrtool.report.compare_plots import draw_comparison
+from lrtool.report.cure_plots import cure_figures
+from lrtool.report.cure_tables import cure_csvs
 from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
@@ -41,7 +43,7 @@ def figures_of(run_dir: Path, result: Result) -> dict[str, Figure]:
     if isinstance(result, Replay):
         return {"timeline": draw_timeline(result), "segments": draw_segments(result)}
     if isinstance(result, Diagnosis):
-        return {"budget": draw_budget(result)}
+        return {"budget": draw_budget(result), **cure_figures(result.cures, result.max_batch)}
     if isinstance(result, Comparison):
         return {"compare": draw_comparison(result)}
     if isinstance(result, Doctor):
@@ -58,7 +60,7 @@ def tables_of(result: Result) -> dict[str, str]:
     if isinstance(result, Replay):
         return {"rows": rows_csv(result), "timeline": timeline_csv(result)}
     if isinstance(result, Diagnosis):
-        return {"budget": budget_csv(result)}
+        return {"budget": budget_csv(result), **cure_csvs(result.cures, result.max_batch)}
     if isinstance(result, Comparison):
         return {"figures": figures_csv(result)}
     if isinstance(result, Doctor):

@@ -28,7 +28,8 @@ OPTIONS = {
     ],
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
-        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
+        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout",
+        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps", *SHARED,
     ],
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
