@@ -30,6 +30,7 @@ class RangeTestSettings:
     num_steps: Annotated[int, Ge(3)] = 100
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
+    timeout: Annotated[float, Gt(0)] = 600.0
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:

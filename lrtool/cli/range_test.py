@@ -17,6 +17,7 @@ from lrtool.config import (
     resolve,
     search_start,
 )
+from lrtool.distributed.launch import launch_of
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
@@ -50,6 +51,15 @@ def command(
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -78,6 +88,7 @@ def command(
             "num_steps": num_steps,
             "mode": mode,
             "repeats": repeats,
+            "timeout": timeout,
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json)
@@ -85,6 +96,12 @@ def command(
 
 def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
     from lrtool.cli.output import show, store
     from lrtool.store import create_run_dir
 

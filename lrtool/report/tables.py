@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.files import MAIN_PLOT
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
@@ -43,6 +44,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     if result.max_lr is not None:
         parts += [_group_table(result)]
     parts += ["", _facts(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
     if result.schedule_line is not None:
         parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
     return parts

@@ -20,6 +20,7 @@ from lrtool.results.range_test import (
     RangeTest,
     Stopped,
 )
+from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
     BlockPicture,
     Death,
@@ -55,8 +56,11 @@ __all__ = [
     "GrowthSource",
     "LeastCapacity",
     "MemSweep",
+    "MemoryFigure",
     "R_co",
     "RangeTest",
+    "RankMemory",
+    "Ranks",
     "Recorder",
     "Replay",
     "ReplayRow",
@@ -71,6 +75,8 @@ __all__ = [
     "TrialDeath",
     "TrialStatus",
     "Verdict",
+    "Wrapping",
+    "compare_ranks",
     "document",
     "run_from_json",
     "run_to_json",
