@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -81,10 +81,16 @@ class Team:
 
         After a failure others do not wait: their end frees ranks that still wait for them in a collective.
         """
-        if self.launch.is_first:
+        with suppress(RuntimeError):  # the store may be gone, with the first rank or the launcher that held it
+            if not self.launch.is_first:
+                if self.watch.told() is None:
+                    wait_until(lambda: self.store.check([DONE]), patience_s=MEETING_S)
+                self.store.set(f"left/{self.launch.rank}", "")
+                return
             self.store.set(DONE, "")
-        elif self.watch.told() is None:
-            wait_until(lambda: self.store.check([DONE]), patience_s=MEETING_S)
+            if holds_store(self.launch):
+                others = [f"left/{rank}" for rank in range(1, self.launch.world_size)]
+                wait_until(lambda: self.store.check(others), patience_s=GATHER_AFTER_FAILURE_S)
 
 
 @contextmanager
@@ -120,11 +126,14 @@ def rank_device(name: str, launch: Launch) -> torch.device:
 
 def connect(launch: Launch) -> Store:
     """A connection to the launcher's store, which the first rank holds where the launcher has none."""
-    hosts = launch.is_first and not dist.is_torchelastic_launched()
-    timeout = timedelta(seconds=MEETING_S)
     try:
         store = TCPStore(
-            launch.address, launch.port, is_master=hosts, timeout=timeout, wait_for_workers=False, multi_tenant=True
+            launch.address,
+            launch.port,
+            is_master=holds_store(launch),
+            timeout=timedelta(seconds=MEETING_S),
+            wait_for_workers=False,
+            multi_tenant=True,
         )
     except (RuntimeError, ValueError) as error:
         raise UnavailableError(
@@ -132,6 +141,11 @@ def connect(launch: Launch) -> Store:
             hint="start it with torchrun, or check MASTER_ADDR and MASTER_PORT",
         ) from error
     return PrefixStore(f"lrtool/{launch.attempt}", store)
+
+
+def holds_store(launch: Launch) -> bool:
+    """Whether the store lives in this process, and not in the launcher."""
+    return launch.is_first and not dist.is_torchelastic_launched()
 
 
 def rank_memory(rank: int, device: torch.device) -> RankMemory:

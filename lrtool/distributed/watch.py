@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from lrtool.distributed.failures import (
     Position,
@@ -39,7 +40,7 @@ FAILURE, TROUBLE = "failure", "trouble"
 class RankWatch:
     """Watches, while it is entered, over this rank's main thread and through the store over the other ranks."""
 
-    def __init__(self, launch: Launch, store: dist.Store, *, timeout_s: float, last_words: Callable[[], None]) -> None:
+    def __init__(self, launch: Launch, store: Store, *, timeout_s: float, last_words: Callable[[], None]) -> None:
         """`timeout_s` without a step count as a hang; `last_words` are said by a rank that has to end itself."""
         self._launch, self._store = launch, store
         self._timeout_s, self._last_words = timeout_s, last_words
@@ -104,7 +105,7 @@ class RankWatch:
         is_late = time.monotonic() - self._last_beat > self._timeout_s
         if is_late or self._was_terminated.is_set():
             self._store.set(TROUBLE, "hang" if is_late else "terminated")
-        return self._store.check([TROUBLE]) or self._store.check([FAILURE])
+        return bool(self._store.check([TROUBLE]) or self._store.check([FAILURE]))
 
     def _answer(self) -> None:
         """Say where this rank stands; the first one also finds out who hangs."""

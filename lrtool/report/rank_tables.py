@@ -3,9 +3,9 @@
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from lrtool.report.replay_tables import percent
+from lrtool.report.sweep_tables import folded
 from lrtool.results import RankMemory, Ranks, Wrapping
 from lrtool.units import format_bytes
 
@@ -26,23 +26,20 @@ MAX_ROWS = 16
 
 
 def rank_lines(ranks: Ranks) -> list[RenderableType]:
-    """A table of the ranks, of many the most remarkable ones, and what they say together."""
-    parts: list[RenderableType] = [_table(ranks), "", imbalance_text(ranks)]
+    """A table of the ranks, how the run was spread over them, and who took most and least."""
+    buckets = f", gradient buckets of {format_bytes(ranks.bucket_bytes)}" if ranks.bucket_bytes else ""
+    rows = [("spread", f"{ranks.world_size} ranks over {ranks.backend}; {WRAPPING[ranks.wrapping]}{buckets}")]
+    if ranks.max_bytes is not None and ranks.min_bytes is not None:
+        rows.append(
+            (
+                "memory",
+                f"{FIGURES[ranks.figure]}: most {format_bytes(ranks.max_bytes)} on rank {ranks.max_rank}, "
+                f"least {format_bytes(ranks.min_bytes)} on rank {ranks.min_rank}, imbalance {percent(ranks.imbalance)}",
+            )
+        )
     if ranks.note:
-        parts.append(Text(f"note: {ranks.note}"))
-    return parts
-
-
-def imbalance_text(ranks: Ranks) -> str:
-    """How the run was spread, and who took most and least."""
-    head = f"{ranks.world_size} ranks over {ranks.backend}, {WRAPPING[ranks.wrapping]}"
-    if ranks.max_bytes is None or ranks.min_bytes is None or ranks.imbalance is None:
-        return head
-    buckets = f"; gradient buckets {format_bytes(ranks.bucket_bytes)} on each" if ranks.bucket_bytes else ""
-    return (
-        f"{head}{buckets}; {FIGURES[ranks.figure]}: most {format_bytes(ranks.max_bytes)} on rank {ranks.max_rank}, "
-        f"least {format_bytes(ranks.min_bytes)} on rank {ranks.min_rank}, imbalance {percent(ranks.imbalance)}"
-    )
+        rows.append(("note", ranks.note))
+    return [_table(ranks), "", folded(rows)]
 
 
 def _table(ranks: Ranks) -> Table:

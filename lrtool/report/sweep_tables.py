@@ -94,13 +94,13 @@ def growth_text(growth: StepGrowth | None) -> str:
 
 
 def _evidence(result: MemSweep) -> Table:
-    return _folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
+    return folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
 def _setup(result: MemSweep) -> Table:
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
-    return _folded(
+    return folded(
         [
             ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
             ("capacity", room),
@@ -116,7 +116,7 @@ def _cycle(result: MemSweep) -> str:
     return f"{format_lr(result.base_lr)} to {format_lr(result.max_lr)}, from {result.lr_source}"
 
 
-def _folded(rows: list[tuple[str, str]]) -> Table:
+def folded(rows: list[tuple[str, str]]) -> Table:
     """Label and text; the text is folded under itself."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
