@@ -62,6 +62,8 @@ class MemSweepSettings:
     settings: Annotated[tuple[str, ...], MinLen(1)] = ("",)
     precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
     batch_size: tuple[Positive, ...] = ()
+    world_size: tuple[Positive, ...] = ()
+    shard: Annotated[tuple[Literal["none", "fsdp2"], ...], MinLen(1)] = ("none",)
     cycles: Positive = 1
     steps: Positive | None = None
     repeats: Positive = 1
@@ -79,6 +81,10 @@ class MemSweepSettings:
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
+        if self.shard != ("none",) and not self.world_size:
+            raise ValueError(
+                "shard is given without world-size", "say over how many ranks, for example --world-size 1,8,64"
+            )
         if self.base_lr is not None and self.max_lr is not None and self.base_lr > self.max_lr:
             message = f"base-lr {self.base_lr:g} is above max-lr {self.max_lr:g}"
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")

@@ -58,6 +58,16 @@ def command(
     batch_size: Annotated[
         str | None, option("--batch-size", help="As --param batch_size=... . Default: build()'s.", panel=VARIED)
     ] = None,
+    world_size: Annotated[
+        str | None,
+        option(
+            "--world-size", help="Simulated ranks: what one of so many takes, predicted without them.", panel=VARIED
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        option("--shard", help="With --world-size: none (DDP) or fsdp2 (fully_shard).", panel=VARIED, default="none"),
+    ] = None,
     cycles: Annotated[
         int | None, option("--cycles", help="Cycles in a trial, up and down again.", panel=TRIALS, default=1)
     ] = None,
@@ -134,6 +144,8 @@ def command(
         "settings": settings or None,
         "precision": axis(precision),
         "batch_size": axis(batch_size, int),
+        "world_size": axis(world_size, int),
+        "shard": axis(shard),
         "cycles": cycles,
         "steps": steps,
         "repeats": repeats,
@@ -151,6 +163,10 @@ def command(
         _refuse_with_resume(planned)
         resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
         return
+    if world_size is not None and "step_sizes" not in file.values.get("mem_sweep", {}):
+        planned["step_sizes"] = (
+            planned["step_sizes"] or DEFAULT.step_sizes[:1]
+        )  # it is about ranks, not about the schedule
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
     start_sweep(terminal, resolved, file=file, as_json=as_json)
 

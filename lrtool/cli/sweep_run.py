@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.output import show, store
-from lrtool.config import Settings, SettingsFile
+from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError, did_you_mean
 from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
 from lrtool.results import Trial
@@ -61,7 +61,7 @@ def make_plan(settings: Settings) -> "Plan":
         load(target, params=params)
     for conf in own.settings:
         parse_scenario(Scenario(settings=conf))
-    choice = choose_recorder(own.recorder, device=settings.device)
+    choice = choose_recorder(_recorder(own), device=settings.device)
     if own.capacity is None and choice.recorder != "cuda":
         capacity_bytes, named = card.usable_bytes, card
     rates = find_learning_rates(own, target=target, runs=Path(settings.out))
@@ -82,6 +82,16 @@ def make_plan(settings: Settings) -> "Plan":
         trials=trials,
         settings=asdict(settings),
     )
+
+
+def _recorder(own: MemSweepSettings) -> RecorderChoice:
+    """Simulated ranks can only be predicted."""
+    if own.world_size and own.recorder not in ("auto", "predicted"):
+        raise UsageError(
+            f"--world-size and --recorder {own.recorder} do not go together",
+            hint="simulated ranks are predicted; for real ones start lrtool with torchrun, without --world-size",
+        )
+    return "predicted" if own.world_size else own.recorder
 
 
 def _card(name: str) -> Card:

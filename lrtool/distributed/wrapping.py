@@ -53,23 +53,27 @@ class Distributed:
 
 
 def distribute(workload: Workload, *, rank: int, world_size: int) -> Distributed:
-    """Wrap a workload whose model is on its device, in DDP unless the user already distributed it.
-
-    DDP goes around model and loss together, so that a loss which calls methods of the model, or reads its attributes, is
-    synchronised as well; a user's own `step` gets the wrapped model.
-    """
+    """A workload whose model is on its device, wrapped in DDP unless the user already distributed it, and its data split."""
     loader, note = _split(workload.train_loader, rank=rank, world_size=world_size)
     wrapping = wrapping_of(workload.model)
     workload = replace(workload, train_loader=loader)
     if wrapping != "none":
         return Distributed(workload=workload, wrapping=wrapping, bucket_bytes=0, note=note)
+    wrapped, parallel = wrap(workload)
+    return Distributed(workload=wrapped, wrapping="ddp", bucket_bytes=bucket_bytes(parallel), note=note)
+
+
+def wrap(workload: Workload) -> tuple[Workload, DistributedDataParallel]:
+    """The workload under DDP, and that.
+
+    DDP goes around model and loss together, so that a loss which calls methods of the model, or reads its attributes, is
+    synchronised as well; a user's own `step` gets the wrapped model.
+    """
     if workload.step is not None:
         parallel = DistributedDataParallel(workload.model)
-        wrapped = replace(workload, model=parallel)
-    else:
-        parallel = DistributedDataParallel(_WithLoss(workload))
-        wrapped = replace(workload, loss=lambda model, batch: parallel(batch))
-    return Distributed(workload=wrapped, wrapping="ddp", bucket_bytes=bucket_bytes(parallel), note=note)
+        return replace(workload, model=parallel), parallel
+    parallel = DistributedDataParallel(_WithLoss(workload))
+    return replace(workload, loss=lambda model, batch: parallel(batch)), parallel
 
 
 def wrapping_of(model: nn.Module) -> Wrapping:

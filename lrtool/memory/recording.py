@@ -1,6 +1,7 @@
 """What every recorder yields: the memory of a trial's steps, its peaks, and how it ended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrtool.results import GrowthSource, Recorder, StepSeries, TrialDeath
@@ -51,3 +52,4 @@ class Recording:
     growth_sources: tuple[GrowthSource, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None
+    composition: Mapping[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
+from lrtool.memory.composition import composition_at_peak
 from lrtool.memory.fake_cuda import H100, FakeGpu
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
 from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
@@ -47,6 +48,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         death=None if played.failure is None else _death(played.failure, traced),
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(_source, traced.survivors)),
+        composition=composition_at_peak(traced.stream),
     )
 
 

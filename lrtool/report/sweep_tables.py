@@ -14,7 +14,7 @@ HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", 
 STATUS: dict[TrialStatus, str] = {
     "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
 }  # fmt: skip
-_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision")
+_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "world_size", "shard")
 
 
 def sweep_lines(result: MemSweep) -> list[RenderableType]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
@@ -42,6 +43,7 @@ class ScheduledBuild:
         return replace(self._factory, function=scheduled)
 
     def _scheduled(self, workload: Workload) -> Workload:
+        workload = self._spread(workload)
         scheduler = self._scheduler(workload.optimizer)
         own_step = workload.step
         workload = replace(workload, precision=self._condition.precision or workload.precision)
@@ -49,6 +51,13 @@ class ScheduledBuild:
             step = partial(own_step, scheduler=scheduler)  # the user's step moves it on by itself
             return replace(workload, step=step, scheduler=_Counted(self, None))
         return replace(workload, scheduler=_Counted(self, scheduler))
+
+    def _spread(self, workload: Workload) -> Workload:
+        if self._condition.world_size is None:
+            return workload
+        from lrtool.distributed.simulation import spread
+
+        return spread(workload, self._condition.shard, device=torch.device("cuda", 0))
 
     def _scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
         ratios = group_ratios(optimizer)

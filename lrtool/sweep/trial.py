@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from lrtool.errors import LrtoolError
@@ -30,7 +31,8 @@ def run_trial(folder: Path) -> None:
     build: ScheduledBuild | None = None
     try:
         build = _build(file)
-        recording = record(build.factory(), _record_settings(file, folder))
+        with _ranks(file):
+            recording = record(build.factory(), _record_settings(file, folder))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         recording = Recording(series=NO_STEPS, peaks=None, error=error)
     _tell(recording.error)
@@ -83,7 +85,18 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         death=recording.death,
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,
+        composition=dict(recording.composition),
     )
+
+
+def _ranks(file: TrialFile) -> AbstractContextManager[None]:
+    """The simulated ranks that the trial is one of."""
+    world_size = file.trial.condition.world_size
+    if world_size is None:
+        return nullcontext()
+    from lrtool.distributed.simulation import simulated_ranks
+
+    return simulated_ranks(world_size)
 
 
 def status_of(recording: Recording) -> TrialStatus:
