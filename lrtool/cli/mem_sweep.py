@@ -130,7 +130,7 @@ def command(
     from lrtool.cli.sweep_run import resume_sweep, start_sweep
 
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    planned = {
+    planned: dict[str, Any] = {
         "target": target,
         "params": options.parse_params(param) or None,
         "device": device,
@@ -164,9 +164,7 @@ def command(
         resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
         return
     if world_size is not None and "step_sizes" not in file.values.get("mem_sweep", {}):
-        planned["step_sizes"] = (
-            planned["step_sizes"] or DEFAULT.step_sizes[:1]
-        )  # it is about ranks, not about the schedule
+        planned["step_sizes"] = planned["step_sizes"] or list(DEFAULT.step_sizes[:1])  # not what is asked about here
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
     start_sweep(terminal, resolved, file=file, as_json=as_json)
 

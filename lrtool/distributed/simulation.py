@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -105,12 +106,12 @@ def _without_exchange(original: Callable[..., None]) -> Callable[..., None]:
     def construct(self: DistributedDataParallel, *arguments: Any, **named: Any) -> None:
         original(self, *arguments, **{**named, "init_sync": False})
         self.register_comm_hook(None, _keep_bucket)
-        self.logger = _SilentLogger(self.logger)  # type: ignore[assignment]
+        self.logger = _SilentLogger(self.logger)
 
     return construct
 
 
-def _keep_bucket(_state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _keep_bucket(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """The gradients of a bucket, averaged with nobody's: the fake group's own answer is empty."""
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())

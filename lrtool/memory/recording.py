@@ -52,4 +52,4 @@ class Recording:
     growth_sources: tuple[GrowthSource, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None
-    composition: Mapping[str, int] = field(default_factory=dict)
+    most_by_category: Mapping[str, int] = field(default_factory=dict)

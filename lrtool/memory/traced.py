@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
-from lrtool.memory.composition import composition_at_peak
+from lrtool.memory.categories import most_by_category
 from lrtool.memory.fake_cuda import H100, FakeGpu
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
 from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
@@ -48,7 +48,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         death=None if played.failure is None else _death(played.failure, traced),
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(_source, traced.survivors)),
-        composition=composition_at_peak(traced.stream),
+        most_by_category=most_by_category(traced.stream),
     )
 
 

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.replay_tables import percent
+from lrtool.report.scaling_tables import is_about_ranks, scaling_table
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -20,8 +21,11 @@ _AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "wo
 def sweep_lines(result: MemSweep) -> list[RenderableType]:
     """Everything but the closing line."""
     parts: list[RenderableType] = [Text(result.verdict.text, style="bold")]
-    for name, trials in groups_of(result.trials):
-        parts += ["", *([Text(name)] if name else []), _trials(trials)]
+    if is_about_ranks(result):
+        parts += ["", scaling_table(result)]
+    else:
+        for name, trials in groups_of(result.trials):
+            parts += ["", *([Text(name)] if name else []), _trials(trials)]
     return [*parts, "", _evidence(result), "", _setup(result)]
 
 

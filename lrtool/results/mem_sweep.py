@@ -83,8 +83,8 @@ class Trial:
     """One run of a workload under one condition in a process of its own; bytes. Its steps are in `steps.csv` beside it.
 
     `repeat` counts from 0, `position` is its place in the order in which trials ran. Figures are None where the trial
-    ended before there were any; `other_processes_bytes` is known on a GPU only. `composition` are the requested bytes by
-    category where most is in use, of a traced run.
+    ended before there were any; `other_processes_bytes` is known on a GPU only. `most_by_category` are the most
+    requested bytes of each category, each at its own time, of a traced run.
     """
 
     number: int
@@ -111,7 +111,7 @@ class Trial:
     death: TrialDeath | None
     other_processes_bytes: int | None
     duration_s: float
-    composition: dict[str, int] = field(default_factory=dict)
+    most_by_category: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

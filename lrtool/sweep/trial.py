@@ -85,7 +85,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         death=recording.death,
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,
-        composition=dict(recording.composition),
+        most_by_category=dict(recording.most_by_category),
     )
 
 
