@@ -76,6 +76,10 @@ class MemSweepSettings:
     history: tuple[Positive, ...] = ()
     jobs: Positive = 1
     timeout: Annotated[float, Gt(0)] | None = None
+    executor: Literal["subprocess", "ray"] = "subprocess"
+    ray_address: str | None = None
+    trial_cpus: Annotated[float, Gt(0)] = 1.0
+    trial_memory: str | None = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):

@@ -31,8 +31,10 @@ ALLOWED = {
     "series": FOUNDATION | {"results", "store"},
     "distributed": FOUNDATION | MEASURING | {"distributed"},
     "lr": FOUNDATION | MEASURING | {"lr", "live_objects", "distributed"},
-    "memory": FOUNDATION | MEASURING | {"memory"},
-    "sweep": FOUNDATION | MEASURING | {"sweep", "lr", "memory", "store", "series", "trial_store", "adapters"},
+    "memory": FOUNDATION | MEASURING | {"memory", "distributed"},
+    "sweep": FOUNDATION
+    | MEASURING
+    | {"sweep", "lr", "memory", "distributed", "store", "series", "trial_store", "adapters"},
     "report": FOUNDATION | {"report", "results", "store", "series", "trial_store"},
     "cli": FOUNDATION
     | {"cli", "distributed", "report", "sweep", "lr", "memory", "target", "workload", "store", "results"},

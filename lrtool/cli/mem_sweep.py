@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 VARIED = "Varied: several values, separated by commas, give a trial each"
 TRIALS = "Trials"
+CLUSTER = "Cluster"
 DEFAULT = MemSweepSettings()
+STEPS_OF_RANKS = 3
 NOT_WITH_RESUME = "a resumed sweep goes on as it was planned"
 
 
@@ -109,6 +111,23 @@ def command(
     timeout: Annotated[
         float | None, option("--timeout", help="Seconds after which a trial is ended. Default: none.", panel=TRIALS)
     ] = None,
+    executor: Annotated[
+        str | None,
+        option("--executor", help="Where trials run: subprocess (here) or ray.", panel=CLUSTER, default="subprocess"),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        option(
+            "--ray-address", help="Of a Ray cluster. Default: one on this machine, started if need be.", panel=CLUSTER
+        ),
+    ] = None,
+    trial_cpus: Annotated[
+        float | None, option("--trial-cpus", help="CPUs a trial takes of its node.", panel=CLUSTER, default=1.0)
+    ] = None,
+    trial_memory: Annotated[
+        str | None,
+        option("--trial-memory", help="Memory a trial takes of its node: 8GiB. Default: any.", panel=CLUSTER),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -157,16 +176,32 @@ def command(
         "capacity": capacity,
         "history": axis(history, int),
     }
-    now = {"out": out, "jobs": jobs, "timeout": timeout}
+    now = {
+        "out": out,
+        "jobs": jobs,
+        "timeout": timeout,
+        "executor": executor,
+        "ray_address": ray_address,
+        "trial_cpus": trial_cpus,
+        "trial_memory": trial_memory,
+    }
     file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
     if resume is not None:
         _refuse_with_resume(planned)
         resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
         return
-    if world_size is not None and "step_sizes" not in file.values.get("mem_sweep", {}):
-        planned["step_sizes"] = planned["step_sizes"] or list(DEFAULT.step_sizes[:1])  # not what is asked about here
+    if world_size is not None:
+        planned |= _about_ranks(planned, file.values.get("mem_sweep", {}))
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
     start_sweep(terminal, resolved, file=file, as_json=as_json)
+
+
+def _about_ranks(planned: "Mapping[str, Any]", in_file: "Mapping[str, Any]") -> dict[str, Any]:
+    """Over ranks neither the schedule nor the length of a run is in question: one step size, and as many steps as it
+    takes until the optimizer has its state and DDP its final buckets, unless something else was asked for.
+    """
+    asked = any(planned[name] is not None or name in in_file for name in ("steps", "step_sizes", "cycles"))
+    return {} if asked else {"step_sizes": list(DEFAULT.step_sizes[:1]), "steps": STEPS_OF_RANKS}
 
 
 def _refuse_with_resume(planned: "Mapping[str, Any]") -> None:

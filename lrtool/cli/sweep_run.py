@@ -14,9 +14,10 @@ from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError
 from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
-from lrtool.units import format_bytes, format_duration
+from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
+    from lrtool.sweep.executors import Executor
     from lrtool.sweep.plan import Plan
     from lrtool.sweep.runner import Finished
 
@@ -102,12 +103,10 @@ def _card(name: str) -> Card:
 
 
 def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:
-    from lrtool.sweep.executors import SubprocessExecutor, slots_of
     from lrtool.sweep.runner import conclude, run_trials
 
     begin = time.perf_counter()
-    own = settings.mem_sweep
-    executor = SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
+    executor = _executor(plan, settings.mem_sweep)
     try:
         finished = run_trials(
             plan, run_dir, executor, on_trial=lambda *progress: terminal.note(trial_line(*progress, plan=plan))
@@ -126,6 +125,22 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
     ending = _what_ended_it(plan, finished, run_dir) or unwritten
     if ending is not None:
         raise ending
+
+
+def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
+    """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+
+        request = TaskRequest(
+            num_cpus=own.trial_cpus,
+            num_gpus=1 if plan.setup.recorder == "cuda" else 0,
+            memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
+        )
+        return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
+    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+
+    return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
 
 
 def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolError | None:

@@ -55,7 +55,7 @@ class ScheduledBuild:
     def _spread(self, workload: Workload) -> Workload:
         if self._condition.world_size is None:
             return workload
-        from lrtool.distributed.simulation import spread
+        from lrtool.memory.simulated_ranks import spread
 
         return spread(workload, self._condition.shard, device=torch.device("cuda", 0))
 

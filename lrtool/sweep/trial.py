@@ -94,7 +94,7 @@ def _ranks(file: TrialFile) -> AbstractContextManager[None]:
     world_size = file.trial.condition.world_size
     if world_size is None:
         return nullcontext()
-    from lrtool.distributed.simulation import simulated_ranks
+    from lrtool.memory.simulated_ranks import simulated_ranks
 
     return simulated_ranks(world_size)
 

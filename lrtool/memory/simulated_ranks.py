@@ -1,6 +1,6 @@
 """Many ranks in one process, for tracing alone: a process group that exchanges nothing, and DDP and fully_shard in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp._fully_shard import _fsdp_param
 from torch.nn.parallel import DistributedDataParallel
 
 from lrtool.devices import place
 from lrtool.distributed.wrapping import wrap, wrapping_of
 from lrtool.errors import UnavailableError
+from lrtool.memory.fake_cuda_api import replaced
 from lrtool.results import Shard
 from lrtool.workload import Workload
 
@@ -32,12 +34,13 @@ def simulated_ranks(world_size: int, *, rank: int = 0) -> Iterator[None]:
             f"this torch has no fake process group: {error}", hint="leave --world-size out, or update torch"
         ) from error
     dist.init_process_group("fake", rank=rank, world_size=world_size, store=FakeStore())
-    original = DistributedDataParallel.__init__
     try:
-        DistributedDataParallel.__init__ = _without_exchange(original)  # type: ignore[method-assign]
-        yield
+        with replaced(
+            (DistributedDataParallel, "__init__", _without_exchange(DistributedDataParallel.__init__)),
+            (_fsdp_param, "_chunk_with_empty", _Chunks),
+        ):
+            yield
     finally:
-        DistributedDataParallel.__init__ = original  # type: ignore[method-assign]
         dist.destroy_process_group()
 
 
@@ -116,6 +119,22 @@ def _keep_bucket(_state: object, bucket: GradBucket) -> torch.futures.Future[Ten
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future
+
+
+class _Chunks(Sequence[Tensor]):
+    """The parts of a parameter over the ranks, each made when it is asked for: this rank asks for two of a thousand."""
+
+    def __init__(self, tensor: Tensor, num_chunks: int, dim: int) -> None:
+        self._tensor, self._num_chunks, self._dim = tensor, num_chunks, dim
+
+    def __len__(self) -> int:
+        return self._num_chunks
+
+    def __getitem__(self, index: Any) -> Any:
+        length = self._tensor.size(self._dim)
+        size = -(-length // self._num_chunks)
+        start = min(index * size, length)
+        return self._tensor.narrow(self._dim, start, min(size, length - start))
 
 
 class _SilentLogger:
