@@ -118,7 +118,9 @@ def command(
     ray_address: Annotated[
         str | None,
         option(
-            "--ray-address", help="Of a Ray cluster. Default: one on this machine, started if need be.", panel=CLUSTER
+            "--ray-address",
+            help="Of a Ray cluster; auto: that of this machine. Default: one started for the sweep.",
+            panel=CLUSTER,
         ),
     ] = None,
     trial_cpus: Annotated[

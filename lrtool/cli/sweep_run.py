@@ -55,6 +55,10 @@ def make_plan(settings: Settings) -> "Plan":
     from lrtool.target import load
 
     own, target = settings.mem_sweep, options.target_of(settings)
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import import_ray
+
+        import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
     card = _card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)

@@ -1,8 +1,8 @@
 """Knows the memory that ranks exchange data in by its name: gradient buckets of DDP, and the buffers of fully_shard."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial, wraps
 from typing import Any
 
 import torch.distributed as dist
@@ -26,6 +26,7 @@ def watched_collectives(recorder: StorageRecorder) -> Iterator[None]:
 def _labelled(recorder: StorageRecorder) -> Iterator[tuple[Any, str, Any]]:
     """DDP makes its buckets when it is built, and anew before its second forward pass, in the order of the gradients."""
     from torch.distributed.fsdp._fully_shard import _fsdp_param_group as groups
+    from torch.distributed.tensor._sharding_prop import ShardingPropagator
     from torch.nn.parallel import DistributedDataParallel
 
     places = [
@@ -37,13 +38,16 @@ def _labelled(recorder: StorageRecorder) -> Iterator[tuple[Any, str, Any]]:
     ]
     for owner, name, category in places:
         if hasattr(owner, name):
-            yield owner, name, _under(recorder, getattr(owner, name), category)
+            yield owner, name, _within(partial(recorder.labelled, category), getattr(owner, name))
+    shapes = "_propagate_tensor_meta_non_cached"
+    if hasattr(ShardingPropagator, shapes):
+        yield ShardingPropagator, shapes, _within(recorder.ignoring, getattr(ShardingPropagator, shapes))
 
 
-def _under(recorder: StorageRecorder, function: Callable[..., Any], category: str) -> Callable[..., Any]:
+def _within(context: Callable[[], AbstractContextManager[None]], function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def labelled(*arguments: Any, **named: Any) -> Any:
-        with recorder.labelled(category):
+    def called(*arguments: Any, **named: Any) -> Any:
+        with context():
             return function(*arguments, **named)
 
-    return labelled
+    return called

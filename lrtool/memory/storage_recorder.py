@@ -75,6 +75,7 @@ class StorageRecorder(TorchDispatchMode):
         self._keeps_small_real = keeps_small_real
         self._costs = costs
         self._is_loading = False
+        self._is_ignoring = False
         self._label: str | None = None
         self._is_recording = False
         self._operator: str | None = None
@@ -119,6 +120,15 @@ class StorageRecorder(TorchDispatchMode):
             yield
         finally:
             self._label = before
+
+    @contextmanager
+    def ignoring(self) -> Iterator[None]:
+        """What is born within the body is not recorded: torch tries out shapes there, on tensors without memory."""
+        before, self._is_ignoring = self._is_ignoring, True
+        try:
+            yield
+        finally:
+            self._is_ignoring = before
 
     def categorize(self, tensors: Iterable[object], category: str) -> None:
         """Say what tensors are; whatever is no tensor on the watched device is passed over."""
@@ -220,7 +230,7 @@ class StorageRecorder(TorchDispatchMode):
 
     def _born(self, storage: torch.UntypedStorage, source: str | None) -> None:
         num_bytes, key = storage.nbytes(), storage._cdata
-        if num_bytes == 0 or not self._is_recording:
+        if num_bytes == 0 or self._is_ignoring or not self._is_recording:
             return
         phase = self._phase()
         birth = self.log.alloc(

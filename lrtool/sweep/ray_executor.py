@@ -6,6 +6,7 @@ to another node. A trial whose result has come home is never run again.
 """
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -38,8 +39,8 @@ class RayExecutor:
     """Runs every trial as a Ray task; Ray decides where, and how many at once."""
 
     def __init__(self, *, address: str | None, request: TaskRequest, timeout_s: float | None = None) -> None:
-        """Join the cluster at `address`, else the one of this machine, else a new one. Raises UnavailableError."""
-        self._ray = _import_ray()
+        """Join the cluster at `address` ("auto" is that of this machine), else start one here. Raises UnavailableError."""
+        self._ray = import_ray()
         self._request, self._timeout_s = request, timeout_s
         self._joined_before = self._ray.is_initialized()
         self._join(address)
@@ -68,23 +69,24 @@ class RayExecutor:
     def _join(self, address: str | None) -> None:
         if self._joined_before:
             return
+        address = address or os.environ.get("RAY_ADDRESS") or "local"
         try:
+            _check_reachable(address)
             self._ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UnavailableError(
-                f"no Ray cluster at {address or 'this machine'}: {reason}",
+                f"no Ray cluster at {address}: {reason}",
                 hint="see `ray status`, or leave --ray-address out to start one on this machine",
             ) from error
 
     def _submit(self, attempt: "_Attempt", running: "dict[Any, _Attempt]") -> None:
         request = self._request
-        task = self._ray.remote(run_order).options(
+        task = self._ray.remote(max_calls=1)(run_order).options(
             num_cpus=request.num_cpus,
             num_gpus=request.num_gpus,
             memory=request.memory_bytes,
             max_retries=0,
-            max_calls=1,
             scheduling_strategy="SPREAD",
         )
         running[task.remote(self._order(attempt.job))] = attempt
@@ -113,9 +115,8 @@ class RayExecutor:
 
     def _is_head_there(self) -> bool:
         """Whether anybody listens at the head's address: Ray itself would wait for a minute, and then end this process."""
-        host, _, port = self._head.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), timeout=HEAD_TIMEOUT_S).close()
+            _check_reachable(self._head)
         except OSError:
             return False
         return True
@@ -169,7 +170,15 @@ def _is_lost(error: Exception) -> bool:
     return bool(names & {"NodeDiedError", "WorkerCrashedError", "LocalRayletDiedError", "ObjectLostError"})
 
 
-def _import_ray() -> Any:
+def _check_reachable(address: str) -> None:
+    """Raises OSError where nobody listens at host:port; of other forms of an address nothing is known."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=HEAD_TIMEOUT_S).close()
+
+
+def import_ray() -> Any:
+    """Ray itself. Raises UnavailableError where it is not installed."""
     try:
         import ray
     except ImportError as error:
