@@ -10,6 +10,7 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.output import show, store
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
+from lrtool.distributed.launch import Launch, launch_of
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError, did_you_mean
 from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
 from lrtool.results import Trial
@@ -25,8 +26,13 @@ COMMAND = "mem-sweep"
 
 
 def start_sweep(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
-    """Plan a sweep and run it in a new run directory."""
+    """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
+
+    launch = launch_of()
+    if launch is not None and not launch.is_first:
+        _follow(launch, settings)
+        return
 
     with stdout_to_stderr():
         plan = make_plan(settings)
@@ -131,6 +137,13 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
         raise ending
 
 
+def _follow(launch: Launch, settings: Settings) -> None:
+    from lrtool.distributed.team import connect
+    from lrtool.sweep.rank_executor import follow
+
+    follow(launch, connect(launch), timeout_s=settings.mem_sweep.timeout)
+
+
 def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
     """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
     if own.executor == "ray":
@@ -142,6 +155,12 @@ def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
             memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
         )
         return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.distributed.team import connect
+        from lrtool.sweep.rank_executor import RankExecutor
+
+        return RankExecutor(launch, connect(launch), timeout_s=own.timeout)
     from lrtool.sweep.executors import SubprocessExecutor, slots_of
 
     return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)

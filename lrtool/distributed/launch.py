@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from lrtool.errors import UsageError
 
+GROUP = "LRTOOL_GROUP"
+"""Names, to a trial's process on each rank, the process group that these processes make among themselves."""
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

@@ -24,6 +24,7 @@ from lrtool.user_code import user_code
 from lrtool.workload import Workload
 
 MEETING_S = 60.0
+TRIAL_TIMEOUT_S = 600.0
 LATER_S = 10.0  # what a collective waits longer than the watch, which can say who hangs
 GATHER_S = 10.0
 GATHER_AFTER_FAILURE_S = 2.0
@@ -104,14 +105,27 @@ def joined(launch: Launch, *, device: str, timeout_s: float) -> Iterator[Team]:
     team = Team(
         launch=launch,
         device=place,
-        backend="cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
+        backend=_backend(place),
         store=store,
         watch=RankWatch(launch, connect(launch), timeout_s=timeout_s, last_words=lambda: team.say_memory()),
     )
-    _meet(team)
-    _open_group(team, timeout_s)
+    _meet(launch, store)
+    _open_group(launch, store, place, timeout_s=timeout_s)
     try:
         yield team
+    finally:
+        release()
+
+
+@contextmanager
+def trial_group(launch: Launch, name: str, *, device: str) -> Iterator[None]:
+    """The process group `name` of a trial's processes, one started by each rank. Raises UnavailableError."""
+    place = torch.device(device)
+    store = PrefixStore(name, connect(launch, holds=False))
+    _meet(launch, store)
+    _open_group(launch, store, place, timeout_s=TRIAL_TIMEOUT_S)
+    try:
+        yield
     finally:
         release()
 
@@ -124,13 +138,13 @@ def rank_device(name: str, launch: Launch) -> torch.device:
     return picked
 
 
-def connect(launch: Launch) -> Store:
+def connect(launch: Launch, *, holds: bool | None = None) -> Store:
     """A connection to the launcher's store, which the first rank holds where the launcher has none."""
     try:
         store = TCPStore(
             launch.address,
             launch.port,
-            is_master=holds_store(launch),
+            is_master=holds_store(launch) if holds is None else holds,
             timeout=timedelta(seconds=MEETING_S),
             wait_for_workers=False,
             multi_tenant=True,
@@ -170,25 +184,28 @@ def peak_resident_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _meet(team: Team) -> None:
+def _meet(launch: Launch, store: Store) -> None:
     """Wait for all ranks. Raises UnavailableError where some do not come."""
-    team.store.set(f"here/{team.launch.rank}", "")
-    others = range(team.launch.world_size)
-    if not wait_until(lambda: team.store.check([f"here/{rank}" for rank in others]), patience_s=MEETING_S):
-        missing = [str(rank) for rank in others if not team.store.check([f"here/{rank}"])]
+    store.set(f"here/{launch.rank}", "")
+    keys = {rank: f"here/{rank}" for rank in range(launch.world_size)}
+    if not wait_until(lambda: store.check(list(keys.values())), patience_s=MEETING_S):
+        missing = [str(rank) for rank, key in keys.items() if not store.check([key])]
         raise UnavailableError(
-            f"of {team.launch.world_size} ranks these did not come within {MEETING_S:g} s: {', '.join(missing)}",
+            f"of {launch.world_size} ranks these did not come within {MEETING_S:g} s: {', '.join(missing)}",
             hint="see the launcher's log for why they did not start",
         )
 
 
-def _open_group(team: Team, timeout_s: float) -> None:
-    launch = team.launch
-    if team.device.type == "cuda":
-        torch.cuda.set_device(team.device)
+def _backend(device: torch.device) -> str:
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def _open_group(launch: Launch, store: Store, device: torch.device, *, timeout_s: float) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group(
-        team.backend,
-        store=PrefixStore("group", team.store),
+        _backend(device),
+        store=PrefixStore("group", store),
         rank=launch.rank,
         world_size=launch.world_size,
         timeout=timedelta(seconds=timeout_s + LATER_S),

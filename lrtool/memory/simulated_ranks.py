@@ -65,7 +65,7 @@ def _sharded(workload: Workload, device: torch.device) -> Workload:
     A block is moved and sharded before the next one is moved, so that a model too large for one device need not fit.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    before = dict(workload.model.named_parameters())
+    groups = _let_go(workload)
     blocks = blocks_of(workload.model)
     for block in blocks:
         block.to(device)
@@ -75,11 +75,20 @@ def _sharded(workload: Workload, device: torch.device) -> Workload:
         if module not in in_blocks:
             module._apply(lambda tensor: tensor.to(device), recurse=False)
     fully_shard(workload.model, mesh=mesh)
-    after = dict(workload.model.named_parameters())
-    sharded = {id(parameter): after[name] for name, parameter in before.items()}
-    for group in workload.optimizer.param_groups:
-        group["params"] = [sharded.get(id(parameter), parameter) for parameter in group["params"]]
+    sharded = dict(workload.model.named_parameters())
+    for group, names in zip(workload.optimizer.param_groups, groups, strict=True):
+        group["params"] = [sharded[name] for name in names]
     return workload
+
+
+def _let_go(workload: Workload) -> list[list[str]]:
+    """Take the parameters out of the optimizer, which would keep them whole beside their shards; their names by group."""
+    names = {id(parameter): name for name, parameter in workload.model.named_parameters()}
+    groups = workload.optimizer.param_groups
+    held = [[names[id(parameter)] for parameter in group["params"] if id(parameter) in names] for group in groups]
+    for group in groups:
+        group["params"] = []
+    return held
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:

@@ -4,8 +4,8 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from lrtool.report.folded import folded
 from lrtool.report.replay_tables import percent
-from lrtool.report.sweep_tables import folded
 from lrtool.results import RankMemory, Ranks, Wrapping
 from lrtool.units import format_bytes
 

@@ -5,6 +5,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.folded import folded
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import percent
 from lrtool.report.scaling_tables import is_about_ranks, scaling_table
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
@@ -26,6 +28,9 @@ def sweep_lines(result: MemSweep) -> list[RenderableType]:
     else:
         for name, trials in groups_of(result.trials):
             parts += ["", *([Text(name)] if name else []), _trials(trials)]
+    for trial in result.trials:
+        if trial.ranks is not None:
+            parts += ["", Text(f"ranks of the {step_size_name(trial.condition)} run"), *rank_lines(trial.ranks)]
     return [*parts, "", _evidence(result), "", _setup(result)]
 
 
@@ -118,16 +123,6 @@ def _cycle(result: MemSweep) -> str:
     if result.base_lr is None or result.max_lr is None:
         return f"from {result.lr_source}"
     return f"{format_lr(result.base_lr)} to {format_lr(result.max_lr)}, from {result.lr_source}"
-
-
-def folded(rows: list[tuple[str, str]]) -> Table:
-    """Label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text))
-    return table
 
 
 def _short_duration(seconds: float) -> str:

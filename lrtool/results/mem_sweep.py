@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lrtool.results.ranks import Ranks
+
 Recorder = Literal["cuda", "predicted", "cpu"]
 Shard = Literal["none", "fsdp2"]
 """How a simulated rank holds parameters, gradients and optimizer state: whole, under DDP, or its part of them."""
@@ -84,7 +86,8 @@ class Trial:
 
     `repeat` counts from 0, `position` is its place in the order in which trials ran. Figures are None where the trial
     ended before there were any; `other_processes_bytes` is known on a GPU only. `most_by_category` are the most
-    requested bytes of each category, each at its own time, of a traced run.
+    requested bytes of each category, each at its own time, of a traced run. Where a launcher started several `ranks`, the
+    figures are those of the rank that ended the trial, else of the one that took the most.
     """
 
     number: int
@@ -112,6 +115,7 @@ class Trial:
     other_processes_bytes: int | None
     duration_s: float
     most_by_category: dict[str, int] = field(default_factory=dict)
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

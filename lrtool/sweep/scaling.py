@@ -12,13 +12,17 @@ def scaling_clause(trials: Sequence[Trial]) -> str | None:
     known = [t for t in trials if t.condition.world_size is not None and t.max_memory_allocated_bytes is not None]
     shards = dict.fromkeys(trial.condition.shard for trial in known)
     parts = [_of_shard([trial for trial in known if trial.condition.shard == shard]) for shard in shards]
-    return f"one rank allocates at most {joined(parts)}" if parts else None
+    return f"at its peak a rank allocates {', '.join(parts)}" if parts else None
 
 
 def _of_shard(trials: Sequence[Trial]) -> str:
     """From the fewest ranks to the most."""
     ordered = sorted(trials, key=lambda trial: trial.condition.world_size or 0)
     ends = [ordered[0], ordered[-1]] if len(ordered) > 1 else ordered
-    figures = [f"{format_bytes(t.max_memory_allocated_bytes or 0)} of {t.condition.world_size:,}" for t in ends]
-    name = {"none": "under DDP", "fsdp2": "under fsdp2"}[ordered[0].condition.shard]
-    return f"{' and '.join(figures)} {name}"
+    name = {"none": "whole", "fsdp2": "under fsdp2"}[ordered[0].condition.shard]
+    return f"{joined([_figure(trial) for trial in ends])} {name}"
+
+
+def _figure(trial: Trial) -> str:
+    died = " and dies of it" if trial.status == "oom" else ""
+    return f"{format_bytes(trial.max_memory_allocated_bytes or 0)}{died} as one of {trial.condition.world_size:,}"

@@ -9,6 +9,7 @@ import traceback
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from lrtool.distributed.launch import GROUP, launch_of
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
@@ -90,13 +91,24 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
 
 
 def _ranks(file: TrialFile) -> AbstractContextManager[None]:
-    """The simulated ranks that the trial is one of."""
-    world_size = file.trial.condition.world_size
-    if world_size is None:
+    """The ranks that this process is one of: simulated ones, or those of a launcher."""
+    launch, simulated = launch_of() if GROUP in os.environ else None, file.trial.condition.world_size
+    if simulated is None and launch is None:
         return nullcontext()
+    if launch is not None and file.setup.recorder != "predicted":
+        from lrtool.distributed.team import trial_group
+
+        return trial_group(launch, os.environ[GROUP], device=_device(file))
     from lrtool.memory.simulated_ranks import simulated_ranks
 
-    return simulated_ranks(world_size)
+    if launch is not None:
+        return simulated_ranks(launch.world_size, rank=launch.rank)
+    assert simulated is not None
+    return simulated_ranks(simulated)
+
+
+def _device(file: TrialFile) -> str:
+    return "cpu" if file.setup.recorder == "cpu" else "cuda:0"
 
 
 def status_of(recording: Recording) -> TrialStatus:
@@ -117,6 +129,7 @@ def _build(file: TrialFile) -> ScheduledBuild:
         num_steps=trial.num_steps,
         base_lr=setup.base_lr,
         max_lr=setup.max_lr,
+        device=_device(file),
     )
 
 

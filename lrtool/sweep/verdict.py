@@ -81,7 +81,9 @@ def _sentence(found: Findings) -> str:
     if found.course.longest is None:
         return f"{HOW_KNOWN[found.recorder]}: {_without_steps(found)}."
     trials = [trial for course in found.courses for trial in course.trials]
-    clauses = [scaling_clause(trials) or _step_size_clause(found), *_course_clauses(found.course, found.capacity_bytes)]
+    about_ranks = scaling_clause(trials)
+    clauses = [_step_size_clause(found), *_course_clauses(found.course, found.capacity_bytes)]
+    clauses = clauses if about_ranks is None else [about_ranks]
     text = f"{HOW_KNOWN[found.recorder]}: {'; '.join(clauses)}."
     return " ".join([text, *(f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))])
 

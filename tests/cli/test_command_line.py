@@ -23,8 +23,9 @@ OPTIONS = {
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
-        "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
-        "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
+        "--batch-size", "--world-size", "--shard", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
+        "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
+        "--resume", *SHARED,
     ],
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,

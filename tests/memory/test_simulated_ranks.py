@@ -54,8 +54,8 @@ def test_the_command_line_shows_the_ranks_in_one_table(lrtool: Lrtool, workload_
     outcome = lrtool("mem-sweep", file, "--world-size", "8", "--shard", "fsdp2", "--steps", "6")
 
     assert outcome.code == 0
-    assert outcome.out.startswith("Predicted: one rank allocates at most ")
-    assert " of 8 under fsdp2" in outcome.out.splitlines()[0]
+    assert outcome.out.startswith("Predicted: at its peak a rank allocates ")
+    assert " as one of 8 under fsdp2" in outcome.out.splitlines()[0]
     assert [line.split()[:2] for line in outcome.out.splitlines() if "fsdp2" in line.split()[1:2]] == [["8", "fsdp2"]]
     assert all(len(line) <= 80 or line.startswith(("Predicted: ", "Wrote")) for line in outcome.out.splitlines())
 

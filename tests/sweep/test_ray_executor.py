@@ -34,7 +34,7 @@ def cluster() -> Iterator[Any]:
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.add_node(num_cpus=1)
     yield made
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
     made.shutdown()
 
 
