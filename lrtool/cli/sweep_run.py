@@ -11,8 +11,8 @@ from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.output import show, store
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
 from lrtool.distributed.launch import Launch, launch_of
-from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError, did_you_mean
-from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
+from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
 from lrtool.units import format_bytes, format_duration, parse_bytes
@@ -66,7 +66,7 @@ def make_plan(settings: Settings) -> "Plan":
 
         import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
-    card = _card(own.gpu)
+    card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
     for params in {repr(trial.condition.params): trial.condition.params for trial in trials}.values():
         load(target, params=params)
@@ -103,13 +103,6 @@ def _recorder(own: MemSweepSettings) -> RecorderChoice:
             hint="simulated ranks are predicted; for real ones start lrtool with torchrun, without --world-size",
         )
     return "predicted" if own.world_size else own.recorder
-
-
-def _card(name: str) -> Card:
-    card = find_card(name)
-    if card is None:
-        raise UsageError(f"--gpu: unknown card {name!r}", hint=did_you_mean(name.lower(), CARDS))
-    return card
 
 
 def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:
