@@ -31,6 +31,7 @@ class RangeTestSettings:
     num_steps: Annotated[int, Ge(3)] = 100
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
+    timeout: Annotated[float, Gt(0)] = 600.0
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -62,6 +63,8 @@ class MemSweepSettings:
     settings: Annotated[tuple[str, ...], MinLen(1)] = ("",)
     precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
     batch_size: tuple[Positive, ...] = ()
+    world_size: tuple[Positive, ...] = ()
+    shard: Annotated[tuple[Literal["none", "fsdp2"], ...], MinLen(1)] = ("none",)
     cycles: Positive = 1
     steps: Positive | None = None
     repeats: Positive = 1
@@ -74,11 +77,19 @@ class MemSweepSettings:
     history: tuple[Positive, ...] = ()
     jobs: Positive = 1
     timeout: Annotated[float, Gt(0)] | None = None
+    executor: Literal["subprocess", "ray"] = "subprocess"
+    ray_address: str | None = None
+    trial_cpus: Annotated[float, Gt(0)] = 1.0
+    trial_memory: str | None = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
+        if self.shard != ("none",) and not self.world_size:
+            raise ValueError(
+                "shard is given without world-size", "say over how many ranks, for example --world-size 1,8,64"
+            )
         if self.base_lr is not None and self.max_lr is not None and self.base_lr > self.max_lr:
             message = f"base-lr {self.base_lr:g} is above max-lr {self.max_lr:g}"
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")

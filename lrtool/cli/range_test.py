@@ -18,6 +18,7 @@ from lrtool.config import (
     resolve,
     search_start,
 )
+from lrtool.distributed.launch import launch_of
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
@@ -52,6 +53,15 @@ def command(
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
     check: options.Check = False,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -80,6 +90,7 @@ def command(
             "num_steps": num_steps,
             "mode": mode,
             "repeats": repeats,
+            "timeout": timeout,
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
@@ -89,6 +100,12 @@ def run_range_test(
     terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
 ) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
     from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 

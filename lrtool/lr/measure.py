@@ -11,17 +11,15 @@ from torch import Tensor
 from lrtool.batches import Batches, LoaderEnded
 from lrtool.config import RangeTestSettings
 from lrtool.devices import model_device, pick_device, place
+from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
+from lrtool.lr.looks import Looks, LooksByTime
 from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
 from lrtool.workload import Workload, from_mapping, loader_length
-
-MIN_STEPS_BETWEEN_LOOKS = 4
-MAX_STEPS_BETWEEN_LOOKS = 50
-SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +66,16 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back."""
+    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
+
+    With a `team` they are spread over its ranks.
+    """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    team: Team | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -131,23 +133,30 @@ def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progr
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            return _run(source.live, source.device, settings, on_progress)
+            return _run(source, source.live, settings, on_progress)
     assert source.factory is not None
     workload = source.factory.build(seed=seed, device=source.device)
-    return _run(workload, source.device, settings, on_progress)
+    return _run(source, workload, settings, on_progress)
 
 
 def _run(
-    workload: Workload, device: torch.device, settings: RangeTestSettings, on_progress: OnProgress
+    source: Source, workload: Workload, settings: RangeTestSettings, on_progress: OnProgress
 ) -> tuple[Setup, Ramp]:
+    device, team = source.device, source.team
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
+    workload = workload if team is None else team.distribute(workload)
     setup = _describe(workload, device)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
     ramp = run_ramp(
-        step, workload.optimizer, lrs=ramp_lrs(settings), ratios=setup.group_ratios, on_progress=on_progress
+        step if team is None else team.watched(step),
+        workload.optimizer,
+        lrs=ramp_lrs(settings),
+        ratios=setup.group_ratios,
+        on_progress=on_progress,
+        looks=None if team is None else team.looks(),
     )
     _refuse_one_batch(batches.epoch_length)
     return setup, ramp
@@ -160,6 +169,7 @@ def run_ramp(
     lrs: Sequence[float],
     ratios: Sequence[float],
     on_progress: OnProgress,
+    looks: Looks | None = None,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
@@ -167,30 +177,27 @@ def run_ramp(
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
     depend on when the looks were.
     """
-    watch = DivergenceWatch(list(lrs))
+    watch, looks = DivergenceWatch(list(lrs)), looks or LooksByTime()
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
-    next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     try:
         for lr in lrs:
             set_lr(optimizer, lr, ratios)
             pending.append(step())
-            if _is_look_due(len(pending), next_look):
-                stop = watch.feed(_read(pending))
+            if looks.are_due(len(pending)):
+                stop = watch.feed(looks.read(pending))
                 _report(watch, lrs, on_progress)
                 if stop is not None:
                     break
-                next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     except (Exception, SystemExit, KeyboardInterrupt) as raised:
         error = raised
-    return _finished(watch, pending, lrs, stop, error)
-
-
-def _is_look_due(num_pending: int, next_look: float) -> bool:
-    if num_pending < MIN_STEPS_BETWEEN_LOOKS:
-        return False
-    return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= next_look
+    if pending and stop is None and (error is None or not looks.take_all_ranks):
+        try:
+            stop = watch.feed(looks.read(pending))
+        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
+            error = error or raised
+    return _finished(watch, lrs, stop, error)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> None:
@@ -214,16 +221,6 @@ def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
     return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
 
 
-def _read(pending: list[Tensor]) -> list[float]:
-    """The values of the losses kept so far, which are given up: on a GPU one copy and one wait for all of them."""
-    if pending[0].device.type == "cpu":
-        losses = [loss.item() for loss in pending]
-    else:
-        losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
-    pending.clear()
-    return losses
-
-
 def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:
     done = len(watch.losses)
     if done:
@@ -234,18 +231,7 @@ def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgres
         )
 
 
-def _finished(
-    watch: DivergenceWatch,
-    pending: list[Tensor],
-    lrs: Sequence[float],
-    stop: Stop | None,
-    error: BaseException | None,
-) -> Ramp:
-    if pending and stop is None:
-        try:
-            stop = watch.feed(_read(pending))
-        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
-            error = error or raised
+def _finished(watch: DivergenceWatch, lrs: Sequence[float], stop: Stop | None, error: BaseException | None) -> Ramp:
     count = len(watch.losses)
     if stop is None:
         stop = _stop_by(error, count)

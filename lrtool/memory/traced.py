@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
+from lrtool.memory.categories import most_by_category
 from lrtool.memory.fake_cuda import H100, FakeGpu
 from lrtool.memory.peak_shares import LiveShare, shares_at_peak
 from lrtool.memory.recorded_figures import series_of
@@ -52,6 +53,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.survivors)),
         peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),
+        most_by_category=most_by_category(traced.stream),
     )
 
 

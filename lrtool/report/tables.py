@@ -13,6 +13,7 @@ from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
@@ -57,6 +58,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     if result.max_lr is not None:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
     if result.schedule_line is not None:
         line, note = (
             Text(f"scheduler = {result.schedule_line}", style="green"),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lrtool.results.ranks import Ranks
+
 Confidence = Literal["high", "medium", "low", "none"]
 Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted", "failed"]
 
@@ -36,7 +38,10 @@ class GroupRange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTest:
-    """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR."""
+    """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
+
+    `ranks` is None where the run was not spread over several processes.
+    """
 
     target: str
     base_lr: float | None
@@ -59,3 +64,4 @@ class RangeTest:
     step_size_up: int | None
     schedule_line: str | None
     duration_s: float
+    ranks: Ranks | None = None

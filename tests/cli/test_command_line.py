@@ -18,13 +18,15 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", "--timeout", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
-        "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
-        "--capacity", "--history", "--jobs", "--timeout", "--resume", "--check", *SHARED,
+        "--batch-size", "--world-size", "--shard",
+        "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
+        "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
+        "--resume", "--check", *SHARED,
     ],
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
