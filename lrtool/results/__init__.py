@@ -17,6 +17,8 @@ from lrtool.results.range_test import (
     Confidence,
     Curve,
     GroupRange,
+    Interval,
+    Landmarks,
     RangeTest,
     Stopped,
 )
@@ -53,6 +55,8 @@ __all__ = [
     "Environment",
     "GroupRange",
     "GrowthSource",
+    "Interval",
+    "Landmarks",
     "LeastCapacity",
     "MemSweep",
     "R_co",

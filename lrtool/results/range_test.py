@@ -26,6 +26,36 @@ class Band:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Landmarks:
+    """Places on a smoothed curve, as LRs; None where the curve does not reach them.
+
+    `drop` is how far the loss fell, `noise` the standard deviation of the raw losses around the smoothed ones up to the
+    minimum, `noise_at_minimum` the same shortly before it, `second_descent` where the loss comes down again after it had
+    diverged, `plateau` where it rests halfway.
+    """
+
+    descent: float
+    half_descent: float
+    minimum: float
+    upturn: float | None
+    divergence: float | None
+    second_descent: float | None
+    plateau: float | None
+    drop: float
+    noise: float
+    noise_at_minimum: float
+    falls_from_start: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """Where an LR lies with 90 % probability as far as the curve's noise goes, of the group with the largest LR."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRange:
     """The suggestion for one parameter group; None where the curve supports none."""
 
