@@ -13,7 +13,8 @@ from lrtool.config import RangeTestSettings
 from lrtool.devices import model_device, pick_device, place
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
-from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
+from lrtool.lr.adapt import higher_end, lower_start
+from lrtool.lr.ramp import DivergenceWatch, Stop, num_ramp_steps, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
@@ -58,11 +59,15 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short."""
+    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short.
+
+    `false_starts` are ramps that began too high and were walked again from lower down; they count as steps.
+    """
 
     setup: Setup
     ramps: list[Ramp]
     duration_s: float
+    false_starts: list[Ramp] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -100,22 +105,29 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     """
     begin = time.perf_counter()
     ramps: list[Ramp] = []
+    false_starts: list[Ramp] = []
     setup: Setup | None = None
     error: BaseException | None = None
-    for repeat in range(settings.repeats):
+    while len(ramps) < settings.repeats and error is None:
+        repeat = len(ramps)
         try:
             setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
+        may_restart = repeat == 0 and ramp.stop.is_explosion and ramp.error is None
+        lower = lower_start(settings, ramp.lrs, ramp.losses) if may_restart else None
+        if lower is not None:
+            settings = lower
+            false_starts.append(ramp)
+            continue
         ramps.append(ramp)
         error = ramp.error
-        if error is not None:
-            break
     if setup is None or not any(ramp.losses for ramp in ramps):
         assert error is not None
         raise as_error(error)
-    return Measurement(setup=setup, ramps=ramps, duration_s=time.perf_counter() - begin, error=error)
+    duration_s = time.perf_counter() - begin
+    return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
 
 
 def as_error(error: BaseException) -> BaseException:
@@ -146,11 +158,26 @@ def _run(
     setup = _describe(workload, device)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
-    ramp = run_ramp(
-        step, workload.optimizer, lrs=ramp_lrs(settings), ratios=setup.group_ratios, on_progress=on_progress
-    )
+    ramp = _full_ramp(step, workload.optimizer, settings, setup.group_ratios, on_progress)
     _refuse_one_batch(batches.epoch_length)
     return setup, ramp
+
+
+def _full_ramp(
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    settings: RangeTestSettings,
+    ratios: Sequence[float],
+    on_progress: OnProgress,
+) -> Ramp:
+    """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
+    ramp = run_ramp(step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress)
+    more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
+    if not more:
+        return ramp
+    beyond = run_ramp(step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None)
+    error = None if beyond.stop.is_explosion else beyond.error
+    return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
 
 
 def run_ramp(
@@ -291,12 +318,13 @@ def _describe(workload: Workload, device: torch.device) -> Setup:
 
 def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
     """Progress of one repeat as progress of all."""
+    num_steps = num_ramp_steps(settings)
 
     def report(progress: Progress) -> None:
         on_progress(
             Progress(
-                step=repeat * settings.num_steps + progress.step,
-                num_steps=settings.repeats * settings.num_steps,
+                step=repeat * num_steps + progress.step,
+                num_steps=settings.repeats * num_steps,
                 lr=progress.lr,
                 loss=progress.loss,
                 best_loss=progress.best_loss,

@@ -27,6 +27,11 @@ class Stop:
     reason: str
     num_points: int
 
+    @property
+    def is_explosion(self) -> bool:
+        """Whether it was the loss that ended the ramp."""
+        return self.kind in ("diverged", "non-finite")
+
 
 def ramp_lrs(settings: RangeTestSettings) -> list[float]:
     """The LR of every step: geometric from start_lr to end_lr, both included (Smith 2015, arXiv:1506.01186), or linear."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Confidence = Literal["high", "medium", "low", "none"]
+ConfirmingSchedule = Literal["cyclic", "constant", "one-cycle"]
 Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted", "failed"]
 
 
@@ -65,14 +66,52 @@ class GroupRange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmingRun:
+    """A short training run from the initial weights with `max_lr` as its largest LR, or as its constant one.
+
+    `final_loss` is the mean of the last training losses, or the validation loss; None where the run diverged. Runs that
+    are shorter than the longest ones were dropped after their round.
+    """
+
+    schedule: ConfirmingSchedule
+    max_lr: float
+    loss: tuple[float, ...]
+    final_loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """What the confirming runs said: the best of them, and by how much over the second best, in its standard errors.
+
+    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step, on the same
+    batches. None where there is no second run, or no spread.
+    """
+
+    schedule: Literal["cyclic", "constant", "super-convergence"]
+    judged_by: Literal["train", "val"]
+    budget_steps: int
+    num_steps: int
+    runs: tuple[ConfirmingRun, ...]
+    winner: ConfirmingRun | None
+    margin: float | None
+    margin_over_noise: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTest:
-    """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR."""
+    """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
+
+    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too.
+    """
 
     target: str
     base_lr: float | None
     max_lr: float | None
     suggested_lr: float | None
     param_groups: tuple[GroupRange, ...]
+    base_lr_interval: Interval | None = None
+    max_lr_interval: Interval | None = None
+    suggested_lr_interval: Interval | None = None
     confidence: Confidence
     rule: str
     reason: str
@@ -83,6 +122,9 @@ class RangeTest:
     curve: Curve
     repeats: tuple[Curve, ...]
     band: Band | None
+    landmarks: Landmarks | None = None
+    confirmation: Confirmation | None = None
+    false_starts: tuple[Curve, ...] = ()
     device: str
     optimizer: str
     steps_per_epoch: int | None
