@@ -32,7 +32,8 @@ def fall(marks: Landmarks) -> str:
     """How far the loss falls, and where."""
     times = marks.drop / max(marks.noise, 1e-300)
     clear = "" if times > 1e4 else f" ({times:.0f} times its noise)"
-    return f"the loss falls by {marks.drop:.3g}{clear} between {format_lr(marks.descent)} and its minimum at {format_lr(marks.minimum)}"
+    between = f"between {format_lr(marks.descent)} and its minimum at {format_lr(marks.minimum)}"
+    return f"the loss falls by {marks.drop:.3g}{clear} {between}"
 
 
 def unseen(marks: Landmarks) -> tuple[str, str] | None:
@@ -50,7 +51,10 @@ def two_steps(marks: Landmarks) -> tuple[str, str] | None:
         where = format_lr(marks.second_descent)
         return f"it explodes and falls again, to {where}: the first descent counts", "try both, with --confirm"
     if marks.plateau is not None:
-        return f"it falls in two steps, with a plateau at {format_lr(marks.plateau)}", "try both sides of it, with --confirm"
+        return (
+            f"it falls in two steps, with a plateau at {format_lr(marks.plateau)}",
+            "try both sides of it, with --confirm",
+        )
     return None
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrtool.config import Confirm
 from lrtool.results import ConfirmingRun, ConfirmingSchedule
 
 CANDIDATE_DECADES = (-1.0, -0.5, 0.0, 0.5)
 ROUNDS = ((4, 60), (3, 120))
 """Runs and steps of each round of successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943)."""
-BUDGET_STEPS = sum(runs * steps for runs, steps in ROUNDS)
 ONE_CYCLE_STEPS = 200
 TAIL_PART = 0.15
 TOLERANCE = 0.15
@@ -25,6 +25,13 @@ class Comparison:
 
     margin: float | None
     margin_over_noise: float | None
+
+
+def budget_steps(confirm: Confirm) -> int:
+    """The most steps that confirming runs take."""
+    if confirm == "off":
+        return 0
+    return 2 * ONE_CYCLE_STEPS if confirm == "super-convergence" else sum(runs * steps for runs, steps in ROUNDS)
 
 
 def candidates(centre: float) -> list[float]:
@@ -73,7 +80,9 @@ def verdict(runs: Sequence[ConfirmingRun], *, initial_loss: float) -> float | No
         return None
     finished = [(run.max_lr, run.final_loss) for run in runs if run.final_loss is not None]
     weights = [math.exp(-min((loss - best) / (initial_loss - best), 1.0) / TOLERANCE) for _, loss in finished]
-    return math.exp(math.fsum(w * math.log(lr) for w, (lr, _) in zip(weights, finished, strict=True)) / math.fsum(weights))
+    return math.exp(
+        math.fsum(w * math.log(lr) for w, (lr, _) in zip(weights, finished, strict=True)) / math.fsum(weights)
+    )
 
 
 def winner(runs: Sequence[ConfirmingRun]) -> ConfirmingRun | None:
@@ -92,7 +101,9 @@ def compare(runs: Sequence[ConfirmingRun]) -> Comparison:
     length = _tail_length(min(len(run.loss) for run in ranked))
     differences = np.subtract(ranked[1].loss[-length:], ranked[0].loss[-length:])
     error = float(np.std(differences, ddof=1)) / math.sqrt(length) if length > 1 else 0.0
-    return Comparison(margin=second - first, margin_over_noise=float(np.mean(differences)) / error if error > 0 else None)
+    return Comparison(
+        margin=second - first, margin_over_noise=float(np.mean(differences)) / error if error > 0 else None
+    )
 
 
 def _from_best(runs: Sequence[ConfirmingRun]) -> list[ConfirmingRun]:

@@ -4,6 +4,7 @@ Places are indices into the curve until they are put into `Landmarks`, which hol
 of the descent, so neither the sign nor the scale of the loss matters.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,4 +137,4 @@ def noise_around(curve: Curve, begin: int, end: int) -> float:
 
 def standard_error(noise: float, num_points: int) -> float:
     """Of a smoothed value: a local quadratic at its centre weighs about 2.25 / span of its points' variance."""
-    return noise * (2.25 / max(5.0, SMOOTHING_SPAN * num_points)) ** 0.5
+    return noise * math.sqrt(2.25 / max(5.0, SMOOTHING_SPAN * num_points))

@@ -1,7 +1,8 @@
 """Measure a range test: one ramp of training steps for each repeat, on a fresh workload or on live objects put back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,28 +140,46 @@ def as_error(error: BaseException) -> BaseException:
     return failure
 
 
-def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A workload on its device, about to take its first step."""
+
+    workload: Workload
+    setup: Setup
+    batches: Batches
+    step: Step
+
+
+@contextmanager
+def ready(source: Source, *, seed: int) -> Iterator[Ready]:
+    """The source's workload at its start: built from `seed`, or the live objects, which are put back afterwards."""
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            return _run(source.live, source.device, settings, on_progress)
-    assert source.factory is not None
-    workload = source.factory.build(seed=seed, device=source.device)
-    return _run(workload, source.device, settings, on_progress)
+            yield _prepared(source.live, source.device)
+    else:
+        assert source.factory is not None
+        yield _prepared(source.factory.build(seed=seed, device=source.device), source.device)
 
 
-def _run(
-    workload: Workload, device: torch.device, settings: RangeTestSettings, on_progress: OnProgress
-) -> tuple[Setup, Ramp]:
+def _prepared(workload: Workload, device: torch.device) -> Ready:
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
-    setup = _describe(workload, device)
     batches = Batches(workload.train_loader)
-    step = make_step(workload, device, batches)
-    ramp = _full_ramp(step, workload.optimizer, settings, setup.group_ratios, on_progress)
-    _refuse_one_batch(batches.epoch_length)
-    return setup, ramp
+    return Ready(
+        workload=workload,
+        setup=_describe(workload, device),
+        batches=batches,
+        step=make_step(workload, device, batches),
+    )
+
+
+def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+    with ready(source, seed=seed) as start:
+        ramp = _full_ramp(start.step, start.workload.optimizer, settings, start.setup.group_ratios, on_progress)
+        _refuse_one_batch(start.batches.epoch_length)
+        return start.setup, ramp
 
 
 def _full_ramp(

@@ -11,7 +11,8 @@ import numpy as np
 from lrtool.lr.confidence import judge
 from lrtool.lr.intervals import Intervals, intervals
 from lrtool.lr.landmarks import find_places, landmarks, standard_error
-from lrtool.lr.rates import RULE, Rates, rates
+from lrtool.lr.rates import RULE, Rates
+from lrtool.lr.rates import rates as rates_at
 from lrtool.lr.smoothing import head_length, median_curve, smoothed_curve
 from lrtool.results import Confidence, Curve, GroupRange, Landmarks
 
@@ -23,7 +24,10 @@ SIGNIFICANT_DROP = 4.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestion:
-    """What a range test's curves support, for each parameter group in order; `spread` is of the one with the largest LR."""
+    """What a range test's curves support, for each parameter group in order.
+
+    `rates` and `spread` are those of the group with the largest LR; with `landmarks` they are None without a suggestion.
+    """
 
     groups: tuple[GroupRange, ...]
     confidence: Confidence
@@ -32,6 +36,7 @@ class Suggestion:
     advice: str | None
     curve: Curve
     repeats: tuple[Curve, ...]
+    rates: Rates | None = None
     landmarks: Landmarks | None = None
     spread: Intervals | None = None
 
@@ -49,7 +54,7 @@ def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,))
     if reason is not None:
         return none(curve, repeats, group_ratios, reason=reason)
     marks = landmarks(curve)
-    found = rates(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
+    found = rates_at(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
     spread = intervals(repeats, found)
     confidence, why, advice = judge(curve, marks, spread)
     return Suggestion(
@@ -60,6 +65,7 @@ def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,))
         advice=advice,
         curve=curve,
         repeats=repeats,
+        rates=found,
         landmarks=marks,
         spread=spread,
     )
