@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, MinLen
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.limits import Kind, Limit, limit_of
 
+Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
@@ -28,10 +29,12 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] = 100
+    num_steps: Annotated[int, Ge(3)] | Literal["auto"] = "auto"
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
     timeout: Annotated[float, Gt(0)] = 600.0
+    confirm: Confirm = "off"
+    confirm_loss: Literal["train", "val"] = "train"
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -265,6 +268,7 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
 def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
     location = [str(part) for part in problem["loc"]]
     in_table = len(location) > 1 and location[0] in _COMMANDS
+    location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
     key = location[1] if in_table else location[0]
     place = f"--{key.replace('_', '-')}" if key in options else f"{source}: {'.'.join(location).replace('_', '-')}"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
