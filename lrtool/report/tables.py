@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.confirming_runs import runs_table
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
@@ -53,6 +54,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     if result.max_lr is not None:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
+    if result.confirmation is not None and result.confirmation.runs:
+        parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
         line, note = (
             Text(f"scheduler = {result.schedule_line}", style="green"),
@@ -83,6 +86,10 @@ def fact_table(result: RangeTest) -> Table:
     if result.advice:
         table.add_row("try", Text(result.advice))
     table.add_row("rule", Text(result.rule))
+    if result.max_lr_interval is not None:
+        low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+        how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+        table.add_row("interval", Text(f"max_lr {low} to {high}: {how}"))
     table.add_row(
         "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
     )
