@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.compare_tables import comparison_lines
+from lrtool.report.confirming_runs import runs_table
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
@@ -60,6 +61,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     parts += ["", fact_table(result)]
     if result.ranks is not None:
         parts += ["", *rank_lines(result.ranks)]
+    if result.confirmation is not None and result.confirmation.runs:
+        parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
         line, note = (
             Text(f"scheduler = {result.schedule_line}", style="green"),
@@ -86,7 +89,16 @@ def fact_table(result: RangeTest) -> Table:
     advice = [("try", result.advice)] if result.advice else []
     ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
     held = f"{result.optimizer} on {result.device}, as {result.target} sets it up"
-    return labelled([("why", result.reason), *advice, ("rule", result.rule), ("ended", ended), ("held for", held)])
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result)]
+    return labelled([*facts, ("ended", ended), ("held for", held)])
+
+
+def _interval(result: RangeTest) -> list[tuple[str, str]]:
+    if result.max_lr_interval is None:
+        return []
+    low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+    how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+    return [("interval", f"max_lr {low} to {high}: {how}")]
 
 
 def step_size_note(result: RangeTest) -> str:

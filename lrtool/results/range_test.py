@@ -52,7 +52,10 @@ class Landmarks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """Where an LR lies with 90 % probability as far as the curve's noise goes, of the group with the largest LR."""
+    """Around an LR of the group with the largest one: where 90 % of curves as noisy as this one would have put it.
+
+    After confirming runs, half of their spacing to each side.
+    """
 
     low: float
     high: float

@@ -18,7 +18,7 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", "--timeout", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--confirm", "--confirm-loss", "--check", "--timeout", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
@@ -86,7 +86,7 @@ def test_every_option_has_help_and_every_default_is_shown(lrtool: Lrtool, comman
     for option in OPTIONS[command]:
         assert option in shown
     if command == "range-test":
-        assert all(f"Default: {value}." in shown for value in ("1e-07", "10.0", "100", "exp", "auto", "runs"))
+        assert all(f"Default: {value}." in shown for value in ("1e-07", "10.0", "auto", "exp", "auto", "runs"))
 
 
 @pytest.mark.parametrize("arguments", [["-m", "lrtool", "--version"]])
