@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
 
@@ -27,7 +27,7 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] = 100
+    num_steps: Annotated[int, Ge(3), Le(1_000_000)] = 100
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
 
@@ -37,7 +37,7 @@ class RangeTestSettings:
             raise ValueError(message, "the ramp goes from a small LR to a large one")
 
 
-Positive = Annotated[int, Ge(1)]
+Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 RecorderChoice = Literal["auto", "cuda", "predicted", "cpu"]
 Schedule = Literal["cyclic", "onecycle", "constant"]
 Mode = Literal["triangular", "triangular2", "exp_range"]

@@ -55,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        app(given, prog_name="lrtool", standalone_mode=False)
+        if app(given, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except LrtoolError as error:
         terminal.error(error)
         _show_cause(terminal, error, given)

@@ -20,6 +20,7 @@ MIN_POINTS = 12
 SMOOTHING_SPAN = 0.13
 CAP_SIGMAS = 2.0
 SIGNIFICANT_DROP = 4.0
+ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
 RULE = "landmarks: geometric mean of half descent, minimum and upturn"
 
 
@@ -69,7 +70,8 @@ def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,))
             advice="start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)",
         )  # fmt: skip
     marks = landmarks(curve)
-    is_significant = marks.drop >= SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr))
+    rounding = ROUNDING * abs(curve.smoothed_loss[0])
+    is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)
     if not is_significant or marks.minimum <= curve.lr[_head(curve)]:
         return _none(curve, smoothed, group_ratios, **_why_flat(curve, marks))
     max_lr, suggested_lr, base_lr = rates(marks)
