@@ -13,6 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from lrtool.batches import Batches, LoaderEnded, move
 from lrtool.devices import place
+from lrtool.errors import WorkloadError
 from lrtool.memory.autograd_engine import watched_engine
 from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda_api import Listener, replaced
@@ -41,6 +42,7 @@ class TraceSettings:
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
+    With `keeps_failed`, a step that fails after others did not ends the trace, which tells it as its `failure`.
     """
 
     num_steps: int
@@ -52,6 +54,7 @@ class TraceSettings:
     until_steady: bool = True
     with_workspaces: bool = True
     platform: Platform | None = None
+    keeps_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class Trace:
     build_duration_s: float
     step_durations_s: tuple[float, ...]
     warnings: tuple[str, ...]
+    failure: WorkloadError | None = None
 
 
 def trace(factory: Factory, settings: TraceSettings) -> Trace:
@@ -127,6 +131,7 @@ class _Run:
         self._durations: list[float] = []
         self._period: Period | None = None
         self._warnings: list[str] = []
+        self._failure: WorkloadError | None = None
         self._watch = SurvivorWatch(recorder)
 
     def build(self) -> None:
@@ -179,6 +184,7 @@ class _Run:
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
             warnings=warnings,
+            failure=self._failure,
         )
 
     def _traceable_epoch(self, epoch_steps: int | None) -> int | None:
@@ -197,6 +203,11 @@ class _Run:
                 step()
         except LoaderEnded:
             self._warnings.append(f"train_loader ended after {len(self._durations)} steps and cannot start again")
+            return False
+        except WorkloadError as error:
+            if not self._settings.keeps_failed or not self._durations:
+                raise
+            self._failure = error
             return False
         self._recorder.end_step()
         self._watch.step_ended()

@@ -101,9 +101,9 @@ _STATUS = {
     "ok": "ended without a step",
     "oom": "ran out of memory at step 1",
     "failed": "failed",
-    "killed": "was killed",
+    "killed": "got killed",
     "timeout": "timed out",
-    "interrupted": "was interrupted",
+    "interrupted": "got interrupted",
 }
 
 

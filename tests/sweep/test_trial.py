@@ -135,6 +135,7 @@ def test_the_users_own_errors_are_results(tmp_path: Path, how: str, status: str,
     (trial,) = run(plan_of("ends_badly", params={"how": how}), tmp_path)
 
     assert (trial.status, trial.message, trial.num_steps_done) == (status, message, 2)
+    assert trial.max_memory_allocated_bytes is not None, "what the finished steps took was lost"
     assert "Traceback" in (tmp_path / "trials/001/log.txt").read_text()
 
 
