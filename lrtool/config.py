@@ -210,5 +210,8 @@ def _shown(value: object) -> str:
 def _default_hint(location: list[str]) -> str:
     holder: Any = Settings()
     for part in location:
+        if isinstance(holder, tuple):  # the default is a whole list
+            break
         holder = getattr(holder, part, None) if not isinstance(holder, dict) else None
-    return f"the default is {holder!r}" if holder not in (None, {}) else "see `lrtool --help`"
+    shown = ",".join(map(str, holder)) if isinstance(holder, tuple) else repr(holder)
+    return "see `lrtool --help`" if holder in (None, {}) or not shown else f"the default is {shown}"

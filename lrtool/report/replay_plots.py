@@ -27,7 +27,7 @@ def draw_timeline(result: Replay) -> Figure:
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     unit, name = _unit(max(row.peak_reserved_bytes for row in rows))
-    highest = max([row.peak_reserved_bytes for row in rows])
+    highest = max(row.peak_reserved_bytes for row in rows) or unit
     for axes, row in zip(panels, rows, strict=True):
         _draw_row(axes, row, unit)
         axes.set_ylabel(name)
@@ -48,7 +48,7 @@ def draw_segments(result: Replay) -> Figure:
     for position, segment in enumerate(drawn):
         _draw_segment(axes, segment, position, unit)
     axes.set_xlim(0, max((segment.size_bytes for segment in drawn), default=1) / unit)
-    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_ylim(max(len(drawn), 1) - 0.5, -0.5)
     axes.set_yticks([])
     axes.set_xlabel(f"{name} from the segment's start, {len(drawn)} largest segments" + _left_out(left_out))
     axes.set_title(_segments_title(row), loc="left", fontsize=11)
