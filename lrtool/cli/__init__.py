@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrtool.cli import mem_sweep, options, range_test, replay, report
+from lrtool.cli import diagnose, doctor, mem_sweep, options, range_test, replay, report
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
@@ -23,8 +23,10 @@ app = typer.Typer(
 )
 app.command("range-test", rich_help_panel="Measure")(range_test.command)
 app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
+app.command("diagnose", rich_help_panel="Measure")(diagnose.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
+app.command("doctor", rich_help_panel="Check")(doctor.command)
 
 QUICK_START = """lrtool answers with measurements: which learning-rate range, how much memory, and why it ran out.
 

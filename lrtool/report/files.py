@@ -6,15 +6,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
 
-MAIN_PLOT = {"range-test": "curve.png", "replay": "timeline.png", "mem-sweep": "steps.png"}
+MAIN_PLOT = {
+    "range-test": "curve.png",
+    "replay": "timeline.png",
+    "mem-sweep": "steps.png",
+    "diagnose": "budget.png",
+}
 """The plot to look at first, by command."""
 
 
@@ -31,6 +37,8 @@ def write_files(run_dir: Path, run: Run[Result]) -> None:
         series = {number: steps for number, steps in read.items() if steps is not None}
         figures = {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
         _write(run_dir, figures, {"trials": trials_csv(result.trials)})
+    elif isinstance(result, Diagnosis):
+        _write(run_dir, {"budget": draw_budget(result)}, {"budget": budget_csv(result)})
 
 
 def _write(run_dir: Path, figures: Mapping[str, Figure], tables: Mapping[str, str]) -> None:

@@ -8,10 +8,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result, Run
 from lrtool.store import RUN_FILE
 from lrtool.units import format_duration, format_lr
 
@@ -26,6 +27,8 @@ def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
         parts = replay_lines(result)
     elif isinstance(result, MemSweep):
         parts = sweep_lines(result)
+    elif isinstance(result, Diagnosis):
+        parts = diagnosis_lines(result)
     return [*parts, "", _closing(run_dir, MAIN_PLOT[run.command])]
 
 

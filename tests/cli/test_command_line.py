@@ -26,10 +26,15 @@ OPTIONS = {
         "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
         "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
     ],
+    "diagnose": [
+        "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
+        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
+    ],
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
     "report": ["run", *SHARED],
+    "doctor": SHARED[1:],
 }  # fmt: skip
 
 
