@@ -16,6 +16,7 @@ from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError
 from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
+from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") ->
     if trial.max_memory_allocated_bytes is not None and trial.max_memory_reserved_bytes is not None:
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")
-    ending = trial.status if trial.death is None else f"out of memory at step {trial.death.step:,}"
+    ending = trial.status if trial.death is None else f"out of memory {at_step(trial.death.step)}"
     if trial.status not in ("ok", "oom") and trial.message:
         ending = f"{trial.status}: {trial.message}"
     parts = [*_condition(trial, plan), *figures, trial.recorder, ending, format_duration(trial.duration_s)]
@@ -226,7 +227,7 @@ def _condition(trial: Trial, plan: "Plan") -> list[str]:
     varied = [name for name in mine if name == "step_size_up" or len({repr(other.get(name)) for other in others}) > 1]
     if all(other["step_size_up"] == other["step_size_down"] for other in others):
         varied = [name for name in varied if name != "step_size_down"]
-    words = [f"{name} {mine[name] if mine[name] not in ('', None) else 'default'}" for name in varied]
+    words = [f"{name} {shown_value(mine[name])}" for name in varied]
     return [*words, *([f"repeat {trial.repeat}"] if trial.repeat else [])]
 
 

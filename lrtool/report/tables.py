@@ -18,6 +18,7 @@ from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.store import RUN_FILE
 from lrtool.units import format_duration, format_lr
 
 
@@ -112,7 +113,10 @@ def step_size_note(result: RangeTest) -> str:
 def _closing(run_dir: Path | None, plot: str) -> str:
     if run_dir is None:
         return "Nothing was written."
-    return f"Wrote {run_dir / plot}. Next: lrtool report {run_dir}"
+    written = run_dir / plot
+    if not written.exists() and (run_dir / RUN_FILE).exists():  # there was no room for it
+        written = run_dir / RUN_FILE
+    return f"Wrote {written}. Next: lrtool report {run_dir}"
 
 
 def _lr(lr: float | None) -> str:

@@ -69,7 +69,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         position=planned.position,
         seed=planned.seed,
         num_steps=planned.num_steps,
-        num_steps_done=len(series.allocated_bytes) or num_steps_done,
+        num_steps_done=len(series.allocated_bytes) or (num_steps_done if recording.death is None else 0),
         num_steps_traced=recording.num_steps_traced,
         status=status_of(recording),
         message=_message(recording),
