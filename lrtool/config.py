@@ -19,6 +19,9 @@ from lrtool.errors import UsageError, did_you_mean
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
+OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTestSettings:
     """The ramp of `lrtool range-test`, table `[range-test]` of a settings file."""
@@ -30,6 +33,7 @@ class RangeTestSettings:
     num_steps: Annotated[int, Ge(3)] = 100
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
+    rules: tuple[OtherRules, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:

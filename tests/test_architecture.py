@@ -41,6 +41,7 @@ PURE = [
     "lr/ramp.py",
     "lr/suggest.py",
     "lr/cyclic.py",
+    "lr/rules.py",
     "results/range_test.py",
     "results/replay.py",
     "results/mem_sweep.py",

@@ -50,6 +50,16 @@ def command(
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
+    rules: Annotated[
+        str | None,
+        option(
+            "--rules",
+            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            panel=PANEL,
+            metavar="NAMES",
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -78,6 +88,7 @@ def command(
             "num_steps": num_steps,
             "mode": mode,
             "repeats": repeats,
+            "rules": options.axis(rules),
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json)
@@ -99,7 +110,7 @@ def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile
             with suppress(OSError):
                 run_dir.rmdir()
             raise
-        result = _result(measurement, target)
+        result = _result(measurement, settings, target)
         stored_in, run, unwritten = store(
             result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
@@ -127,10 +138,11 @@ def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measu
         )
 
 
-def _result(measurement: "Measurement", target: str) -> "RangeTest":
+def _result(measurement: "Measurement", settings: Settings, target: str) -> "RangeTest":
     from lrtool.lr.range_test import conclude
+    from lrtool.lr.rules import compared
 
-    return conclude(measurement, target=target)
+    return compared(conclude(measurement, target=target), settings.range_test)
 
 
 def _what_ended_it(measurement: "Measurement", run_dir: Path) -> BaseException | None:

@@ -6,6 +6,7 @@ from typing import Any
 from lrtool.config import RangeTestSettings, SettingsFile, resolve
 from lrtool.lr import cyclic
 from lrtool.lr.measure import Measurement, OnProgress, as_error, find_source, measure
+from lrtool.lr.rules import compared
 from lrtool.lr.suggest import suggest
 from lrtool.results import Band, Curve, RangeTest
 from lrtool.workload import Workload
@@ -21,6 +22,7 @@ def range_test(
     num_steps: int = DEFAULT.num_steps,
     mode: str = DEFAULT.mode,
     repeats: int = DEFAULT.repeats,
+    rules: Sequence[str] = DEFAULT.rules,
     seed: int = 0,
     device: str = "auto",
     params: Mapping[str, Any] | None = None,
@@ -30,15 +32,17 @@ def range_test(
 
     `target` is "model.py:build", a factory function, or live objects (a Workload, or its dict), which are put back
     exactly as they were, also when the run raises; they stay on the device they are on. `params` are arguments of the
-    factory. Raises LrtoolError; an exception of the user's code comes as WorkloadError with that exception as its cause.
+    factory. `rules` names other finders, or "all", whose rules are tried on the same curve. Raises LrtoolError; an
+    exception of the user's code comes as WorkloadError with that exception as its cause.
     """
     ramp = {"start_lr": start_lr, "end_lr": end_lr, "num_steps": num_steps, "mode": mode, "repeats": repeats}
-    settings = resolve(SettingsFile(), command="range_test", options={**ramp, "seed": seed}).range_test
+    options = {**ramp, "rules": list(rules), "seed": seed}
+    settings = resolve(SettingsFile(), command="range_test", options=options).range_test
     source = find_source(target, params=params or {}, device=device)
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress or (lambda progress: None))
     if measurement.error is not None:
         raise as_error(measurement.error)
-    return conclude(measurement, target=source.name)
+    return compared(conclude(measurement, target=source.name), settings)
 
 
 def conclude(measurement: Measurement, *, target: str) -> RangeTest:

@@ -22,7 +22,8 @@ def write_files(run_dir: Path, run: Run[Result]) -> None:
     """Write, or write again, the plots and tables of `run`. Raises UnavailableError."""
     result = run.result
     if isinstance(result, RangeTest):
-        _write(run_dir, {"curve": draw_curve(result)}, {"curve": curve_csv(result)})
+        tables = {"curve": curve_csv(result)} | ({"rules": rules_csv(result)} if result.rules else {})
+        _write(run_dir, {"curve": draw_curve(result)}, tables)
     elif isinstance(result, Replay):
         figures = {"timeline": draw_timeline(result), "segments": draw_segments(result)}
         _write(run_dir, figures, {"rows": rows_csv(result), "timeline": timeline_csv(result)})
@@ -52,6 +53,13 @@ def curve_csv(result: RangeTest) -> str:
             pd.Series(repeat.loss, index=pd.RangeIndex(1, len(repeat.loss) + 1), name=f"loss_{number}"), how="outer"
         )
     return table.to_csv(index_label="step")
+
+
+def rules_csv(result: RangeTest) -> str:
+    """What other finders' rules suggest, a row for each."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(pick) for pick in result.rules]).to_csv(index=False)
 
 
 def rows_csv(result: Replay) -> str:

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
+from lrtool.report.rule_picks import add_rule_ticks
 from lrtool.results import RangeTest
 from lrtool.units import format_lr
 
@@ -39,6 +40,8 @@ def draw_curve(result: RangeTest) -> Figure:
     _lines(axes, result)
     _divergent_part(axes, result, high)
     _markers(axes, result)
+    if result.rules:
+        add_rule_ticks(axes, result)
     return figure
 
 

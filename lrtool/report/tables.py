@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.replay_tables import replay_lines
+from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
@@ -45,6 +46,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     parts += ["", _facts(result)]
     if result.schedule_line is not None:
         parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
+    if result.rules:
+        parts += ["", rules_table(result)]
     return parts
 
 

@@ -18,6 +18,7 @@ from lrtool.results.range_test import (
     Curve,
     GroupRange,
     RangeTest,
+    RulePick,
     Stopped,
 )
 from lrtool.results.replay import (
@@ -61,6 +62,7 @@ __all__ = [
     "Replay",
     "ReplayRow",
     "Result",
+    "RulePick",
     "Run",
     "SegmentPicture",
     "StepGrowth",

@@ -35,6 +35,17 @@ class GroupRange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RulePick:
+    """What a rule of another finder, as of its `version`, suggests on the same curve; None, and why, where it would not."""
+
+    finder: str
+    version: str
+    rule: str
+    lr: float | None
+    why_none: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTest:
     """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR."""
 
@@ -59,3 +70,4 @@ class RangeTest:
     step_size_up: int | None
     schedule_line: str | None
     duration_s: float
+    rules: tuple[RulePick, ...] = ()

@@ -18,7 +18,7 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--rules", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
