@@ -19,6 +19,7 @@ from lrtool.errors import UsageError, did_you_mean
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
+Positive = Annotated[int, Ge(1)]
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 
 
@@ -33,6 +34,8 @@ class RangeTestSettings:
     num_steps: Annotated[int, Ge(3)] = 100
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
+    per_group: bool = False
+    batch_size: tuple[Positive, ...] = ()
     rules: tuple[OtherRules, ...] = ()
 
     def __post_init__(self) -> None:
@@ -41,7 +44,6 @@ class RangeTestSettings:
             raise ValueError(message, "the ramp goes from a small LR to a large one")
 
 
-Positive = Annotated[int, Ge(1)]
 RecorderChoice = Literal["auto", "cuda", "predicted", "cpu"]
 Schedule = Literal["cyclic", "onecycle", "constant"]
 Mode = Literal["triangular", "triangular2", "exp_range"]

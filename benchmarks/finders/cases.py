@@ -17,6 +17,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgdm": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
     "adamw": partial(torch.optim.AdamW, lr=1e-3),
 }
+LOWEST_LR = {"sgdm": 1e-3, "adamw": 1e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A workload under one optimizer, and the steps of a training run."""
+    """A workload under one optimizer, the steps of a training run, and the LR from which four decades are worth trying."""
 
     name: str
     build: Callable[..., dict[str, Any]]
@@ -50,6 +51,7 @@ class Case:
     as_pair: Callable[[Any], Pair]
     criterion: Callable[[Tensor, Tensor], Tensor]
     num_steps: int
+    lowest_lr: float
 
     def setup(self, seed: int) -> Setup:
         """The setup from `seed`: weights and the order of the batches."""
@@ -85,13 +87,13 @@ def all_cases() -> list[Case]:
             cases.append(
                 Case(
                     name=f"{name}-{optimizer}", build=build, optimizer=optimizer, as_pair=image_and_label,
-                    criterion=F.cross_entropy, num_steps=300,
+                    criterion=F.cross_entropy, num_steps=300, lowest_lr=LOWEST_LR[optimizer],
                 )
             )  # fmt: skip
         cases.append(
             Case(
                 name=f"char-transformer-{optimizer}", build=char_transformer.build, optimizer=optimizer,
-                as_pair=next_characters, criterion=characters_cross_entropy, num_steps=300,
+                as_pair=next_characters, criterion=characters_cross_entropy, num_steps=300, lowest_lr=LOWEST_LR[optimizer],
             )
         )  # fmt: skip
     return cases

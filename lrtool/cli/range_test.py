@@ -21,8 +21,8 @@ from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
 if TYPE_CHECKING:
-    from lrtool.lr.measure import Measurement, Source
-    from lrtool.results import RangeTest
+    from lrtool.lr.measure import Source
+    from lrtool.lr.range_test import Outcome
 
 PANEL = "Range test"
 DEFAULT = RangeTestSettings()
@@ -49,6 +49,22 @@ def command(
     repeats: Annotated[
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
+    ] = None,
+    per_group: Annotated[
+        bool,
+        option(
+            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
+        ),
+    ] = False,
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            help="build(batch_size=...), such as 16,32,64: tests each, from three seeds or --repeats, suggests for the "
+            "first and measures how the LR scales.",
+            panel=PANEL,
+            metavar="LIST",
+        ),
     ] = None,
     rules: Annotated[
         str | None,
@@ -88,6 +104,8 @@ def command(
             "num_steps": num_steps,
             "mode": mode,
             "repeats": repeats,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
             "rules": options.axis(rules),
         },
     )
@@ -105,17 +123,16 @@ def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile
         run_dir = create_run_dir(Path(settings.out), command="range-test")
         _announce(terminal, settings, target, str(source.device), file)
         try:
-            measurement = _measure(terminal, source, settings)
+            outcome = _measure(terminal, source, settings)
         except BaseException:
             with suppress(OSError):
                 run_dir.rmdir()
             raise
-        result = _result(measurement, settings, target)
         stored_in, run, unwritten = store(
-            result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
+            outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
         show(terminal, run, stored_in, as_json=as_json)
-    error = _what_ended_it(measurement, run_dir) or unwritten
+    error = _what_ended_it(outcome, run_dir) or unwritten
     if error is not None:
         raise error
 
@@ -126,11 +143,11 @@ def _source(settings: Settings, target: str) -> "Source":
     return find_source(target, params=settings.params, device=settings.device)
 
 
-def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measurement":
-    from lrtool.lr.measure import measure
+def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Outcome":
+    from lrtool.lr.range_test import run
 
     with progress_of_ramp(terminal) as show_ramp:
-        return measure(
+        return run(
             source,
             settings=settings.range_test,
             seed=settings.seed,
@@ -138,24 +155,18 @@ def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measu
         )
 
 
-def _result(measurement: "Measurement", settings: Settings, target: str) -> "RangeTest":
-    from lrtool.lr.range_test import conclude
-    from lrtool.lr.rules import compared
-
-    return compared(conclude(measurement, target=target), settings.range_test)
-
-
-def _what_ended_it(measurement: "Measurement", run_dir: Path) -> BaseException | None:
+def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     from lrtool.lr.measure import as_error
 
-    if measurement.error is None:
+    if outcome.error is None:
         return None
-    error = as_error(measurement.error)
-    kept = f"{sum(len(ramp.losses) for ramp in measurement.ramps)} points are kept: lrtool report {run_dir}"
+    error = as_error(outcome.error)
+    kept = f"{outcome.result.num_steps} points are kept: lrtool report {run_dir}"
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    return Interrupted(measurement.ramps[-1].stop.reason, hint=kept)
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted at another batch size", hint=kept)
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:

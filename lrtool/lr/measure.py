@@ -1,8 +1,8 @@
 """Measure a range test: one ramp of training steps for each repeat, on a fresh workload or on live objects put back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lrtool.config import RangeTestSettings
 from lrtool.devices import model_device, pick_device, place
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
+from lrtool.lr.held_for import batch_size, optimizer_settings
 from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
@@ -51,6 +52,9 @@ class Setup:
 
     device: str
     optimizer: str
+    optimizer_settings: dict[str, tuple[float, ...]]
+    batch_size: int | None
+    group_sizes: tuple[int, ...]
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
     cycles_momentum: bool
@@ -68,11 +72,15 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back."""
+    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
+
+    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
+    group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
@@ -104,7 +112,9 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     error: BaseException | None = None
     for repeat in range(settings.repeats):
         try:
-            setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
+            setup, ramp = _one_repeat(
+                source, settings, seed + repeat, part_of(on_progress, index=repeat, count=settings.repeats)
+            )
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
@@ -116,6 +126,29 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
         assert error is not None
         raise as_error(error)
     return Measurement(setup=setup, ramps=ramps, duration_s=time.perf_counter() - begin, error=error)
+
+
+def describe(source: Source, *, seed: int) -> Setup:
+    """What there is to say of the source's workload, built once for it where it is a factory. Raises LrtoolError."""
+    if source.live is not None:
+        return _describe(source.live, source)
+    assert source.factory is not None
+    return _describe(source.factory.build(seed=seed, device=source.device), source)
+
+
+def part_of(on_progress: OnProgress, *, index: int, count: int) -> OnProgress:
+    """Progress of measurement `index` as progress of `count` equal ones."""
+
+    def report(progress: Progress) -> None:
+        steps = progress.num_steps
+        on_progress(replace(progress, step=index * steps + progress.step, num_steps=count * steps))
+
+    return report
+
+
+def parts_of(on_progress: OnProgress, *, count: int) -> Iterator[OnProgress]:
+    """The progress calls of `count` measurements that follow each other, each told as a part of the whole."""
+    return (part_of(on_progress, index=index, count=count) for index in range(count))
 
 
 def as_error(error: BaseException) -> BaseException:
@@ -131,19 +164,20 @@ def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progr
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            return _run(source.live, source.device, settings, on_progress)
+            return _run(source.live, source, settings, on_progress)
     assert source.factory is not None
     workload = source.factory.build(seed=seed, device=source.device)
-    return _run(workload, source.device, settings, on_progress)
+    return _run(workload, source, settings, on_progress)
 
 
 def _run(
-    workload: Workload, device: torch.device, settings: RangeTestSettings, on_progress: OnProgress
+    workload: Workload, source: Source, settings: RangeTestSettings, on_progress: OnProgress
 ) -> tuple[Setup, Ramp]:
+    device = source.device
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
-    setup = _describe(workload, device)
+    setup = _describe(workload, source)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
     ramp = run_ramp(
@@ -277,30 +311,16 @@ def _refuse_one_batch(num_batches: int | None) -> None:
         )
 
 
-def _describe(workload: Workload, device: torch.device) -> Setup:
+def _describe(workload: Workload, source: Source) -> Setup:
     optimizer = workload.optimizer
     length = loader_length(workload.train_loader)
     return Setup(
-        device=str(device),
+        device=str(source.device),
         optimizer=type(optimizer).__name__,
-        group_ratios=group_ratios(optimizer),
+        optimizer_settings=optimizer_settings(optimizer),
+        batch_size=batch_size(workload),
+        group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
+        group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
         cycles_momentum=cycles_momentum(optimizer),
     )
-
-
-def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
-    """Progress of one repeat as progress of all."""
-
-    def report(progress: Progress) -> None:
-        on_progress(
-            Progress(
-                step=repeat * settings.num_steps + progress.step,
-                num_steps=settings.repeats * settings.num_steps,
-                lr=progress.lr,
-                loss=progress.loss,
-                best_loss=progress.best_loss,
-            )
-        )
-
-    return report

@@ -1,15 +1,17 @@
 """What a run directory holds beside `run.json`: plots and the CSVs they show, all made from the stored result alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.batch_scaling import draw_scaling
+from lrtool.report.group_tests import draw_groups
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import BatchSizeTest, MemSweep, RangeTest, Replay, Result, RulePick, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
@@ -22,8 +24,7 @@ def write_files(run_dir: Path, run: Run[Result]) -> None:
     """Write, or write again, the plots and tables of `run`. Raises UnavailableError."""
     result = run.result
     if isinstance(result, RangeTest):
-        tables = {"curve": curve_csv(result)} | ({"rules": rules_csv(result)} if result.rules else {})
-        _write(run_dir, {"curve": draw_curve(result)}, tables)
+        _write(run_dir, _range_test_figures(result), _range_test_tables(result))
     elif isinstance(result, Replay):
         figures = {"timeline": draw_timeline(result), "segments": draw_segments(result)}
         _write(run_dir, figures, {"rows": rows_csv(result), "timeline": timeline_csv(result)})
@@ -32,6 +33,26 @@ def write_files(run_dir: Path, run: Run[Result]) -> None:
         series = {number: steps for number, steps in read.items() if steps is not None}
         figures = {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
         _write(run_dir, figures, {"trials": trials_csv(result.trials)})
+
+
+def _range_test_figures(result: RangeTest) -> dict[str, Figure]:
+    figures = {"curve": draw_curve(result)}
+    if result.group_tests:
+        figures["groups"] = draw_groups(result)
+    if result.batch_scaling is not None and result.batch_scaling.tests:
+        figures["scaling"] = draw_scaling(result.batch_scaling)
+    return figures
+
+
+def _range_test_tables(result: RangeTest) -> dict[str, str]:
+    tables = {"curve": curve_csv(result)}
+    if result.group_tests:
+        tables["groups"] = groups_csv(result)
+    if result.batch_scaling is not None:
+        tables["scaling"] = _records_csv(result.batch_scaling.tests)
+    if result.rules:
+        tables["rules"] = _records_csv(result.rules)
+    return tables
 
 
 def _write(run_dir: Path, figures: Mapping[str, Figure], tables: Mapping[str, str]) -> None:
@@ -55,11 +76,19 @@ def curve_csv(result: RangeTest) -> str:
     return table.to_csv(index_label="step")
 
 
-def rules_csv(result: RangeTest) -> str:
-    """What other finders' rules suggest, a row for each."""
+def groups_csv(result: RangeTest) -> str:
+    """The curve of each group alone, one row a step."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(pick) for pick in result.rules]).to_csv(index=False)
+    tables = [pd.DataFrame({"group": number, **asdict(test.curve)}) for number, test in enumerate(result.group_tests)]
+    return pd.concat(tables).to_csv(index=False)
+
+
+def _records_csv(records: Sequence[BatchSizeTest | RulePick]) -> str:
+    """A line for each record, a column for each of its fields."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(record) for record in records]).to_csv(index=False)
 
 
 def rows_csv(result: Replay) -> str:

@@ -8,12 +8,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.batch_scaling import scaling_sentence, scaling_table
 from lrtool.report.files import MAIN_PLOT
+from lrtool.report.group_tests import groups_text
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
+
+SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
+"""Of an optimizer's settings those that move the range; the others are in the JSON."""
 
 
 def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
@@ -46,6 +51,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     parts += ["", _facts(result)]
     if result.schedule_line is not None:
         parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
+    if result.batch_scaling is not None:
+        parts += ["", scaling_table(result.batch_scaling)]
     if result.rules:
         parts += ["", rules_table(result)]
     return parts
@@ -58,6 +65,8 @@ def _group_table(result: RangeTest) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for number, group in enumerate(result.param_groups):
         name = "all" if len(result.param_groups) == 1 else str(number)
+        if result.group_tests:
+            name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
         table.add_row(name, *(_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
     return table
 
@@ -74,8 +83,29 @@ def _facts(result: RangeTest) -> Table:
     table.add_row(
         "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
     )
-    table.add_row("held for", Text(f"{result.optimizer} on {result.device}, as {result.target} sets it up"))
+    if result.group_tests:
+        table.add_row("groups", Text(groups_text(result)))
+    table.add_row("holds for", Text(_holds_for(result)))
+    if result.batch_scaling is not None:
+        table.add_row("scaling", Text(scaling_sentence(result.batch_scaling)))
     return table
+
+
+def _holds_for(result: RangeTest) -> str:
+    """The training that was measured: another optimizer setting or batch size has another range."""
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {_values(values)}"
+        for name in SHOWN_SETTINGS
+        if any(values := result.optimizer_settings.get(name, ())) or (values and name == "weight_decay")
+    )
+    batch = "" if result.batch_size is None else f", batch size {result.batch_size}"
+    named = f"{result.optimizer} ({settings})" if settings else result.optimizer
+    return f"{named}{batch}, on {result.device}, as {result.target} sets it up"
+
+
+def _values(values: tuple[float, ...]) -> str:
+    """One number where all groups have the same, else one for each."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
 
 
 def _step_size_note(result: RangeTest) -> list[RenderableType]:

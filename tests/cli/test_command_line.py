@@ -18,7 +18,8 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--rules", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats",
+        "--per-group", "--batch-size", "--rules", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
