@@ -18,14 +18,14 @@ def timing_table(times: dict[str, dict[str, float]]) -> str:
         [finder, *(f"{by_finder[finder] / by_finder['bare loop']:.2f}" for by_finder in times.values())]
         for finder in finders
     ]
-    return _table(["time per step over a bare loop", *heads], rows)
+    return as_table(["time per step over a bare loop", *heads], rows)
 
 
 def truth_table(truths: dict[str, Truth]) -> str:
     """The best LR of each case by schedule."""
     schedules = list(next(iter(truths.values())).losses)
     rows = [[name, *(f"{truth.best_lr(each):.2g}" for each in schedules)] for name, truth in truths.items()]
-    return _table(["case", *(f"best LR, {each}" for each in schedules)], rows)
+    return as_table(["case", *(f"best LR, {each}" for each in schedules)], rows)
 
 
 def regret_table(scores: Sequence[Score]) -> str:
@@ -42,15 +42,21 @@ def regret_table(scores: Sequence[Score]) -> str:
         ]
         for score in scores
     ]
-    return _table(["finder", *heads, f"runs <= {GOOD_REGRET}", "none", "steps"], rows)
+    return as_table(["finder", *heads, f"runs <= {GOOD_REGRET}", "none", "steps"], rows)
 
 
-def write_section(file: Path, text: str) -> None:
-    """Put `text` into `file` as the section HEADING, in place of the one that stands there."""
-    before, found, rest = file.read_text().partition(f"{HEADING}\n")
+def write_section(file: Path, text: str, *, heading: str = HEADING) -> None:
+    """Put `text` into `file` as the section `heading`, in place of the one that stands there."""
+    before, found, rest = file.read_text().partition(f"{heading}\n")
     following = rest.partition("\n## ")[2] if found else ""
     after = f"\n## {following}" if following else ""
-    file.write_text(f"{before.rstrip()}\n\n{HEADING}\n\n{text.rstrip()}\n{after}")
+    file.write_text(f"{before.rstrip()}\n\n{heading}\n\n{text.rstrip()}\n{after}")
+
+
+def as_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers right-aligned."""
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _three(values: Sequence[float]) -> str:
@@ -59,8 +65,3 @@ def _three(values: Sequence[float]) -> str:
 
 def _good(values: Sequence[float]) -> float:
     return sum(value <= GOOD_REGRET for value in values) / len(values)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

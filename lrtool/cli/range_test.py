@@ -60,8 +60,7 @@ def command(
         str | None,
         option(
             "--batch-size",
-            help="build(batch_size=...), such as 16,32,64: tests each, from three seeds or --repeats, suggests for the "
-            "first and measures how the LR scales.",
+            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
             panel=PANEL,
             metavar="LIST",
         ),
