@@ -1,7 +1,7 @@
 """Device memory that no trace sees: workspaces of libraries and scratch inside kernels, by operator, GPU and torch version.
 
-Only what a public source gives a formula for; nothing here was measured by lrtool. What is known to be missing stands in
-`UNKNOWN`.
+Only what a public source gives a formula for; nothing here was measured by lrtool. The scratch of reductions agrees with
+public snapshots of real GPU runs to the byte. What is known to be missing stands in `UNKNOWN`.
 """
 
 import math
@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lrtool.memory.reduction_scratch import Multiprocessors, scratch_bytes
 
 KIB, MIB = 2**10, 2**20
 CONTEXT_RANGE_BYTES = (287_047_680, 666_632_192)
@@ -22,10 +24,24 @@ UNKNOWN = {
     "cuDNN recurrent layers": "reserve and workspace; the meta kernel says 0 bytes",
     "cuDNN attention backward": "workspace up to 256 MB, cudnn-frontend#398",
     "sort, topk, unique, cumsum": "cub's temporary storage",
-    "large reductions": "scratch of 32 to 157 MiB was seen in public traces",
     "embedding backward": "cub's temporary storage, on top of what is counted",
 }
 
+MULTIPROCESSORS = {
+    (7, 0): Multiprocessors(count=80, max_threads=2048),
+    (7, 5): Multiprocessors(count=40, max_threads=1024),
+    (8, 0): Multiprocessors(count=108, max_threads=2048),
+    (8, 6): Multiprocessors(count=82, max_threads=1536),
+    (8, 9): Multiprocessors(count=128, max_threads=1536),
+    (9, 0): Multiprocessors(count=132, max_threads=2048),
+    (10, 0): Multiprocessors(count=148, max_threads=2048),
+    (12, 0): Multiprocessors(count=170, max_threads=1536),
+}
+"""By compute capability: V100, T4, A100, RTX 3090, RTX 4090, H100, B200, RTX 5090. Threads: CUDA C++ Programming Guide,
+table of technical specifications; counts: NVIDIA's architecture white papers. Smaller cards of a capability have fewer."""
+
+_REDUCTIONS = {"sum": 1, "mean": 1, "nansum": 1, "amax": 1, "amin": 1, "linalg_vector_norm": 2}
+"""Operators on gpu_reduce_kernel that keep one number for each output, and where their dimensions stand."""
 _HOPPER_AND_LATER = (9, 10, 12)
 _GEMMS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addmv", "mv"})
 _PER_CALL_SINCE = (2, 15)
@@ -51,6 +67,12 @@ class Platform:
             return sum(int(kib) * KIB * int(count) for kib, count in sizes)
         return 32 * MIB if self.capability[0] in _HOPPER_AND_LATER else 8_519_680
 
+    @property
+    def multiprocessors(self) -> Multiprocessors:
+        """Those of the best known GPU of this capability, or of the next lower one."""
+        lower = [each for each in MULTIPROCESSORS if each <= self.capability]
+        return MULTIPROCESSORS[max(lower, default=min(MULTIPROCESSORS))]
+
 
 def this_platform(capability: tuple[int, int]) -> Platform:
     """The torch that runs here, on a GPU of `capability`."""
@@ -74,6 +96,8 @@ class HiddenCosts:
         """Bytes of the requests that stay for good, and of those freed when the operator `operator` returns."""
         if operator in _GEMMS:
             return self._matrix_product((stream, in_backward))
+        if operator in _REDUCTIONS:
+            return (), _reduction(args, _REDUCTIONS[operator], self._platform.multiprocessors)
         formula = _FORMULAS.get(operator)
         return (), () if formula is None else tuple(size for size in formula(args) if size)
 
@@ -91,6 +115,32 @@ class HiddenCosts:
             return (), ()
         self._handles_with_workspace.add(handle)
         return (size,), ()
+
+
+def _reduction(args: Sequence[Any], dims_at: int, gpu: Multiprocessors) -> tuple[int, ...]:
+    x, dims = args[0], args[dims_at] if len(args) > dims_at else None
+    dims = [dims] if isinstance(dims, int) else dims if isinstance(dims, tuple | list) else []
+    accumulator = max(4, x.element_size())  # half types are summed in float32
+    return scratch_bytes(tuple(x.shape), x.stride(), dims, accumulator_bytes=accumulator, gpu=gpu)
+
+
+def _softmax_backward(args: Sequence[Any]) -> list[int]:
+    """`Tensor tmp = grad * output` in softmax_backward_cuda_out, ATen/native/cuda/SoftMax.cu."""
+    gradient, output = args[0], args[1]
+    return [output.numel() * max(gradient.element_size(), output.element_size())]
+
+
+def _sorted_index_put(args: Sequence[Any]) -> list[int]:
+    """Linear, sorted and original indices and a range of index_put_with_sort_kernel, and cub's byte: Indexing.cu.
+
+    Seen so, to the byte, in public snapshots of real GPU runs. Without accumulation nothing is sorted.
+    """
+    is_accumulating = len(args) > 3 and bool(args[3])
+    indices = [index for index in args[1] if index is not None]
+    if not is_accumulating or not indices:
+        return []
+    count = max(index.numel() for index in indices)
+    return [8 * count] * 4 + [1]
 
 
 def _embedding_backward(args: Sequence[Any]) -> list[int]:
@@ -163,4 +213,8 @@ _FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
     "smooth_l1_loss": _reduced_loss,
     "huber_loss": _reduced_loss,
     "_foreach_norm": _foreach_norm,
+    "_softmax_backward_data": _softmax_backward,
+    "index_put": _sorted_index_put,
+    "index_put_": _sorted_index_put,
+    "_index_put_impl_": _sorted_index_put,
 }

@@ -72,6 +72,7 @@ class StorageRecorder(TorchDispatchMode):
         self._costs = costs
         self._is_loading = False
         self._is_recording = False
+        self._operator: str | None = None
         self._is_opening = False
         self._forward_births: list[tuple[int, Birth]] = []
         self._forward_sources: dict[int, str | None] = {}
@@ -142,7 +143,9 @@ class StorageRecorder(TorchDispatchMode):
             return out
         if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
             remember_no_overflow(args[1])
+        self._operator = func._opname
         self._see_all(func, out)
+        self._operator = None
         if self._costs is not None and self._is_recording:
             self._emit_workspaces(func, args)
         return out
@@ -205,7 +208,12 @@ class StorageRecorder(TorchDispatchMode):
             return
         phase = self._phase()
         birth = self.log.alloc(
-            num_bytes, stream=self._listener.stream, phase=phase, category=self._category(phase), source=source
+            num_bytes,
+            stream=self._listener.stream,
+            phase=phase,
+            category=self._category(phase),
+            source=source,
+            operator=self._operator,
         )
         if phase == "forward":
             self._forward_births.append((key, birth))
@@ -258,7 +266,7 @@ class StorageRecorder(TorchDispatchMode):
         kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)
         phase = self._phase() if kept or passing else ""
         births = [
-            self.log.alloc(size, stream=stream, phase=phase, category="workspace", source=None)
+            self.log.alloc(size, stream=stream, phase=phase, category="workspace", source=None, operator=func._opname)
             for size in (*kept, *passing)
         ]
         for birth, size in reversed(list(zip(births[len(kept) :], passing, strict=True))):

@@ -39,11 +39,12 @@ class Op(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What a source knows of an allocation beyond its size; `source` is `file.py:line`."""
+    """What a source knows of an allocation beyond its size; `source` is `file.py:line`, `operator` torch's name of it."""
 
     phase: str | None = None
     category: str | None = None
     source: str | None = None
+    operator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from lrtool.memory.stream import ALL_STREAMS, NO_SLOT, AllocationStream, Note, O
 from lrtool.memory.stream_builder import StreamBuilder
 
 MAX_LINE_BYTES = 2**20
-_NOTE_FIELDS = ("phase", "category", "source")
+_NOTE_FIELDS = ("phase", "category", "source", "operator")
 _Line = dict[str, Any]
 
 

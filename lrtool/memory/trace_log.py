@@ -44,6 +44,10 @@ class _OpenNote:
     phase: str
     category: str
     source: str | None
+    operator: str | None
+
+    def closed(self) -> Note:
+        return Note(phase=self.phase, category=self.category, source=self.source, operator=self.operator)
 
 
 class TraceLog:
@@ -63,11 +67,20 @@ class TraceLog:
         """Number of the step that is being recorded; 0 during the build."""
         return len(self.steps)
 
-    def alloc(self, num_bytes: int, *, stream: int, phase: str, category: str, source: str | None) -> Birth:
-        """A tensor of `num_bytes` is born."""
+    def alloc(
+        self,
+        num_bytes: int,
+        *,
+        stream: int,
+        phase: str,
+        category: str,
+        source: str | None,
+        operator: str | None = None,
+    ) -> Birth:
+        """A tensor of `num_bytes` is born, of torch's `operator` where that is known."""
         birth = Birth(self.step, len(self._notes))
         self._requests.append((Op.ALLOC, num_bytes, stream))
-        self._notes.append(_OpenNote(phase, category, source))
+        self._notes.append(_OpenNote(phase, category, source, operator))
         self.live_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
         return birth
@@ -101,7 +114,7 @@ class TraceLog:
         digest = _digest(self._requests)
         step = self._known.get(digest)
         if step is None:
-            notes = tuple(Note(phase=n.phase, category=n.category, source=n.source) for n in self._notes)
+            notes = tuple(note.closed() for note in self._notes)
             step = self._known[digest] = TracedStep(requests=tuple(self._requests), notes=notes, digest=digest)
         self.steps.append(step)
         self.live_bytes_at_ends.append(self.live_bytes)

@@ -16,7 +16,7 @@ from lrtool.devices import place
 from lrtool.memory.autograd_engine import watched_engine
 from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda_api import Listener, replaced
-from lrtool.memory.hidden_costs import HiddenCosts, this_platform
+from lrtool.memory.hidden_costs import HiddenCosts, Platform, this_platform
 from lrtool.memory.loading import has_even_batches, loading_in_process
 from lrtool.memory.steady import Period, find_period, grows_regularly
 from lrtool.memory.storage_recorder import StorageRecorder
@@ -40,7 +40,7 @@ class TraceSettings:
 
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
-    kernels are known to allocate for themselves.
+    kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
     """
 
     num_steps: int
@@ -51,6 +51,7 @@ class TraceSettings:
     max_duration_s: float = 600.0
     until_steady: bool = True
     with_workspaces: bool = True
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,8 @@ def trace(factory: Factory, settings: TraceSettings) -> Trace:
 
     Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had.
     """
-    costs = HiddenCosts(this_platform(settings.gpu.capability)) if settings.with_workspaces else None
+    platform = settings.platform or this_platform(settings.gpu.capability)
+    costs = HiddenCosts(platform) if settings.with_workspaces else None
     with recording(settings.kind, gpu=settings.gpu, costs=costs) as recorder:
         run = _Run(factory, settings, recorder)
         run.build()

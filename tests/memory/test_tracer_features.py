@@ -433,3 +433,11 @@ def test_an_epoch_too_long_to_trace_is_said_to_be_so() -> None:
 
     assert found.num_traced_steps < 10
     assert "1501 steps" in found.warnings[0]
+
+
+def test_every_request_names_the_operator_that_made_it() -> None:
+    stream = traced(lambda: models.mlp(batch=8, width=64), with_workspaces=True).stream
+    made = {(note.category, note.operator) for note in stream.note_table if note.phase == "forward"}
+
+    assert {("temporary", "addmm"), ("workspace", "addmm"), ("activation", "relu")} <= made
+    assert all(operator is not None for _, operator in made)
