@@ -171,10 +171,12 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
-    repeats = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more += ", each parameter group alone first" if ramp.per_group else ""
+    more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
     for name, value in asdict(settings).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(
         f"range test of {target}{given} on {device}: {ramp.num_steps} steps from {format_lr(ramp.start_lr)} "
-        f"to {format_lr(ramp.end_lr)}{repeats}" + (f"; settings from {file.path}" if file.path else "")
+        f"to {format_lr(ramp.end_lr)}{more}" + (f"; settings from {file.path}" if file.path else "")
     )

@@ -48,7 +48,7 @@ def draw_scaling(scaling: BatchScaling) -> Figure:
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.6)
+    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * max(1.6, (sizes[-1] / sizes[0]) ** 0.35))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda lr, position: format_lr(lr))
@@ -80,7 +80,7 @@ def _draw_laws(axes: Axes, law: PowerLaw, sizes: Sequence[int]) -> None:
         ends[name] = lrs[1]
     for row, (name, lr) in enumerate(sorted(ends.items(), key=lambda item: item[1])):
         axes.annotate(
-            name, (last, lr), xytext=(10, 9 * (row - 1)), textcoords="offset points", va="center", fontsize=9,
+            name, (last, lr), xytext=(10, 14 * (row - 1)), textcoords="offset points", va="center", fontsize=9,
             color=BLUE if name.startswith("measured") else GREY,
         )  # fmt: skip
 
@@ -113,12 +113,13 @@ def _by_size(tests: Sequence[BatchSizeTest]) -> dict[int, list[BatchSizeTest]]:
 def _of_the_rules(low: float, high: float) -> str:
     """Which rules of thumb the interval of the exponent leaves standing."""
     inside = [name for name, exponent in RULES_OF_THUMB.items() if low <= exponent <= high]
-    if len(inside) == 2:
+    outside = [name for name in RULES_OF_THUMB if name not in inside]
+    if not outside:
         return "too uncertain to tell linear from square-root scaling: more --repeats or sizes further apart"
     if inside:
-        return f"{inside[0]} fits"
+        return f"{inside[0]} agrees with it, {outside[0]} does not"
     constant = "it hardly depends on the batch size, and " if low <= 0 <= high else ""
-    return f"{constant}neither linear nor square-root scaling fits"
+    return f"{constant}neither linear nor square-root scaling agrees with it"
 
 
 def _wrapped(sentence: str) -> str:
