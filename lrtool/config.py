@@ -90,6 +90,20 @@ class MemSweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DiagnoseSettings:
+    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's."""
+
+    __pydantic_config__ = _STRICT
+
+    steps: Positive = 1000
+    settings: str = ""
+    recorder: RecorderChoice = "auto"
+    gpu: str = "h100"
+    capacity: str | None = None
+    timeout: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """The top level of a settings file: what every measuring command shares, and a table for each command."""
 
@@ -102,6 +116,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
+    diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +177,11 @@ def check_environment(known: set[str]) -> None:
             raise UsageError(f"unknown environment variable {name}", hint=did_you_mean(name, sorted(known)))
 
 
-_COMMANDS: dict[str, type] = {"range_test": RangeTestSettings, "mem_sweep": MemSweepSettings}
+_COMMANDS: dict[str, type] = {
+    "range_test": RangeTestSettings,
+    "mem_sweep": MemSweepSettings,
+    "diagnose": DiagnoseSettings,
+}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

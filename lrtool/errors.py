@@ -20,6 +20,17 @@ EXIT_UNAVAILABLE = 4
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
+EXIT_CODES = {
+    EXIT_DONE: "done; also when the measured curve supports no suggestion",
+    EXIT_GATE: "measured, and the answer to a gate is no",
+    EXIT_USAGE: "the command line or a settings file is wrong",
+    EXIT_WORKLOAD: "the user's code failed, or does not describe a training setup",
+    EXIT_UNAVAILABLE: "this machine cannot: no such device, a package missing, a folder that cannot be written",
+    EXIT_DEFECT: "a defect of lrtool",
+    EXIT_INTERRUPTED: "interrupted; what was measured by then is kept",
+}
+"""What they mean, as it is documented."""
+
 
 class LrtoolError(Exception):
     """A failure told in two lines: what went wrong (`message`), and what to do about it (`hint`)."""

@@ -42,6 +42,8 @@ PURE = [
     "lr/suggest.py",
     "lr/cyclic.py",
     "lr/rules.py",
+    "results/cures.py",
+    "results/doctor.py",
     "results/range_test.py",
     "results/replay.py",
     "results/mem_sweep.py",
@@ -49,6 +51,10 @@ PURE = [
     "units.py",
     "config.py",
     "errors.py",
+    "memory/torch_traps.py",
+    "memory/settings_in_force.py",
+    "sweep/batch_search.py",
+    "sweep/cure_effects.py",
 ]
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from lrtool.errors import LrtoolError
-from lrtool.units import format_duration, format_lr
+from lrtool.units import format_duration, format_lr, printable
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
@@ -31,7 +32,8 @@ class Terminal:
 
     def result(self, *parts: RenderableType) -> None:
         for part in parts:
-            self.out.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+            shown = _Printable(part)
+            self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
 
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
@@ -73,9 +75,16 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def printable(text: str) -> str:
-    """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+@dataclass(frozen=True, slots=True)
+class _Printable:
+    """What is printed of `part`, but for control characters in its texts."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        part = Text(self.part) if isinstance(self.part, str) else self.part
+        for text, style, control in console.render(part, options):
+            yield Segment(printable(text), style, control)
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]

@@ -39,12 +39,14 @@ def store(
     return run_dir, run, None
 
 
-def show(terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool) -> None:
-    """The result on stdout: as tables, or as one JSON document."""
+def show(
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, page: Path | None = None
+) -> None:
+    """The result on stdout: as tables, or as one JSON document; `page` is its report page where one was written."""
     from lrtool.report.tables import render
 
     if as_json:
         terminal.out.file.write(json.dumps(document(run, run_dir=str(run_dir) if run_dir else None)) + "\n")
         terminal.out.file.flush()
     else:
-        terminal.result(*render(run, run_dir=run_dir))
+        terminal.result(*render(run, run_dir=run_dir, page=page))

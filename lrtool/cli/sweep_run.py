@@ -10,8 +10,8 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.output import show, store
 from lrtool.config import Settings, SettingsFile
-from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError, did_you_mean
-from lrtool.memory.cards import CARDS, Card, find_card, parse_capacity
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError, WorkloadError
+from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
 from lrtool.units import format_bytes, format_duration
@@ -55,7 +55,7 @@ def make_plan(settings: Settings) -> "Plan":
 
     own, target = settings.mem_sweep, options.target_of(settings)
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
-    card = _card(own.gpu)
+    card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
     for params in {repr(trial.condition.params): trial.condition.params for trial in trials}.values():
         load(target, params=params)
@@ -82,13 +82,6 @@ def make_plan(settings: Settings) -> "Plan":
         trials=trials,
         settings=asdict(settings),
     )
-
-
-def _card(name: str) -> Card:
-    card = find_card(name)
-    if card is None:
-        raise UsageError(f"--gpu: unknown card {name!r}", hint=did_you_mean(name.lower(), CARDS))
-    return card
 
 
 def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lrtool.errors import LrtoolError
+from lrtool.memory.allocator_sizes import MIN_BLOCK_BYTES
 from lrtool.memory.fake_cuda import H100, FakeGpu
 from lrtool.memory.stream import AllocationStream, Op
 from lrtool.memory.tracer import TraceSettings, trace
@@ -26,7 +27,7 @@ def send_canary(gpu: FakeGpu = H100) -> Canary:
     """Trace the known step on `gpu`. Never raises for what is wrong with torch: that is the answer."""
     settings = TraceSettings(num_steps=2, gpu=gpu, until_steady=False, with_workspaces=False)
     try:
-        found = _signed_sizes(trace(from_callable(_build, params={}), settings).stream)
+        found = _signed_sizes(trace(from_callable(build, params={}), settings).stream)
     except LrtoolError as error:
         return Canary(is_trusted=False, reason=error.message)
     except Exception as error:  # private interfaces of an unknown torch may fail in any way
@@ -43,7 +44,8 @@ def _difference(number: int, wanted: int, got: int) -> str:
     return f"request {number} of the known step is {got:+d} bytes under torch {torch.__version__}, and should be {wanted:+d}"
 
 
-def _build() -> dict[str, object]:
+def build() -> dict[str, object]:
+    """The known training: an MLP and SGD with momentum."""
     model = nn.Sequential(nn.Linear(INPUTS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, CLASSES))
     batch = (torch.zeros(ROWS, INPUTS), torch.zeros(ROWS, dtype=torch.int64))
     return {
@@ -78,3 +80,7 @@ _BACKWARD = (
 _FIRST_STEP = (*_FORWARD, *_BACKWARD, *_PARAMETERS, -_SCALAR)  # the optimizer makes its momentum
 _SECOND_STEP = (*(-gradient for gradient in _PARAMETERS), *_FORWARD, *_BACKWARD, -_SCALAR)
 EXPECTED = (*_PARAMETERS, *_FIRST_STEP, *_SECOND_STEP)
+STEADY_BYTES = 3 * sum(-(-size // MIN_BLOCK_BYTES) * MIN_BLOCK_BYTES for size in _PARAMETERS)
+"""Allocated between steps, apart from workspaces: parameters, gradients and momentum, in whole blocks."""
+BATCH_BYTES = sum(-(-size // MIN_BLOCK_BYTES) * MIN_BLOCK_BYTES for size in (_X, _Y))
+"""Of the batch, which `build` makes on the CPU and keeps."""

@@ -68,6 +68,14 @@ def find_card(text: str) -> Card | None:
     return CARDS.get(spelling) or dashless.get(spelling.replace("-", ""))
 
 
+def known_card(text: str) -> Card:
+    """The card of that name. Raises UsageError with the nearest one."""
+    card = find_card(text)
+    if card is None:
+        raise UsageError(f"--gpu: unknown card {text!r}", hint=did_you_mean(text.lower(), CARDS))
+    return card
+
+
 def parse_capacity(text: str) -> tuple[int, Card | None]:
     """Bytes of "24GiB", or of a card by its name together with the card. Raises UsageError."""
     card = find_card(text)

@@ -5,7 +5,7 @@ Works on real tensors and on fake ones; what a fake run would see and a real run
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,8 @@ from lrtool.memory.autograd_engine import EngineView, composite_body, next_seque
 from lrtool.memory.fake_cuda_answers import remember_no_overflow, remember_origin
 from lrtool.memory.fake_cuda_api import Listener, without_real_tensors
 from lrtool.memory.hidden_costs import HiddenCosts
-from lrtool.memory.trace_log import Birth, TraceLog
+from lrtool.memory.operations import num_operations
+from lrtool.memory.trace_log import Birth, OpenNote, TraceLog
 from lrtool.user_code import is_library_file, is_users_file
 
 aten = torch.ops.aten
@@ -65,6 +66,7 @@ class StorageRecorder(TorchDispatchMode):
         self.live: dict[int, LiveStorage] = {}
         self.engine = EngineView(self._birth_node)
         self.phase: str | None = "build"
+        self.num_operations = 0
         self.is_training: Callable[[], bool] = lambda: True
         self.device_type = device_type
         self._listener = listener or Listener()
@@ -73,6 +75,8 @@ class StorageRecorder(TorchDispatchMode):
         self._is_loading = False
         self._is_recording = False
         self._operator: str | None = None
+        self.module: str | None = None
+        self.module_names: Mapping[int, str] = {}
         self._is_opening = False
         self._forward_births: list[tuple[int, Birth]] = []
         self._forward_sources: dict[int, str | None] = {}
@@ -139,6 +143,7 @@ class StorageRecorder(TorchDispatchMode):
         if twin is not None:
             return twin(*args, **kwargs)
         out = self._run(func, args, kwargs)
+        self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
             return out
         if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
@@ -207,14 +212,15 @@ class StorageRecorder(TorchDispatchMode):
         if num_bytes == 0 or not self._is_recording:
             return
         phase = self._phase()
-        birth = self.log.alloc(
-            num_bytes,
-            stream=self._listener.stream,
+        note = OpenNote(
             phase=phase,
             category=self._category(phase),
             source=source,
             operator=self._operator,
+            module=self.module,
+            has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
         )
+        birth = self.log.alloc(num_bytes, stream=self._listener.stream, note=note)
         if phase == "forward":
             self._forward_births.append((key, birth))
 
@@ -266,7 +272,7 @@ class StorageRecorder(TorchDispatchMode):
         kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)
         phase = self._phase() if kept or passing else ""
         births = [
-            self.log.alloc(size, stream=stream, phase=phase, category="workspace", source=None, operator=func._opname)
+            self.log.alloc(size, stream=stream, note=OpenNote(phase, "workspace", operator=func._opname))
             for size in (*kept, *passing)
         ]
         for birth, size in reversed(list(zip(births[len(kept) :], passing, strict=True))):

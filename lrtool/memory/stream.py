@@ -39,12 +39,17 @@ class Op(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What a source knows of an allocation beyond its size; `source` is `file.py:line`, `operator` torch's name of it."""
+    """What a source knows of an allocation beyond its size: `source` is `file.py:line`, `operator` torch's name of it.
+
+    `module` is the name of the innermost module that runs, `has_graph` says that gradients were on in a forward pass.
+    """
 
     phase: str | None = None
     category: str | None = None
     source: str | None = None
     operator: str | None = None
+    module: str | None = None
+    has_graph: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ Empty lines are skipped. An id is a string or a whole number and may be used aga
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from lrtool.errors import did_you_mean
 from lrtool.memory.stream import ALL_STREAMS, NO_SLOT, AllocationStream, Note, Op, StreamError
@@ -127,7 +127,7 @@ def _alloc(builder: StreamBuilder, request: _Line) -> None:
     key = None if request.get("id", "") is None else _key(request)
     stream = _integer(request, "stream") if "stream" in request else 0
     texts = {field: _text(request, field) for field in _NOTE_FIELDS if field in request}
-    builder.alloc(key, _integer(request, "size"), stream=stream, note=Note(**texts) if texts else None)
+    builder.alloc(key, _integer(request, "size"), stream=stream, note=Note(**cast(Any, texts)) if texts else None)
 
 
 def _advance(builder: StreamBuilder, request: _Line) -> None:

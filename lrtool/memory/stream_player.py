@@ -95,6 +95,11 @@ class Player:
             for slot, block in restore(allocator, stream.start).items():
                 self.live[slot] = block
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether a step has begun and not ended."""
+        return self._in_step
+
     def play(self) -> Death | None:
         """Play to the end, or to the first request that fails."""
         for part in rounds(self.stream):

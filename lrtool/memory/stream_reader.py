@@ -4,7 +4,7 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from lrtool.memory.snapshot import snapshot_stream
 from lrtool.memory.snapshot_pickle import load_snapshot
@@ -17,6 +17,11 @@ _PICKLE_STARTS = b"\x80(]}"
 
 def read_stream(path: Path) -> AllocationStream:
     """The stream in `path`, whichever of the known kinds it is. Raises StreamError naming file and line."""
+    return read_trace(path)[0]
+
+
+def read_trace(path: Path) -> tuple[AllocationStream, Any]:
+    """The stream in `path`, and the plain data of the snapshot that it is; None for JSON lines. Raises StreamError."""
     try:
         with path.open("rb") as file:
             return _read(file, path.name)
@@ -25,17 +30,18 @@ def read_stream(path: Path) -> AllocationStream:
         raise StreamError(f"{path}: {reason}", hint="is it a trace, and complete?") from None
 
 
-def _read(file: BinaryIO, name: str) -> AllocationStream:
+def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Any]:
     magic = file.read(len(_GZIP_MAGIC))
     file.seek(0)
     source = file if magic != _GZIP_MAGIC else cast(BinaryIO, gzip.GzipFile(fileobj=file))
     content = io.BufferedReader(cast(io.RawIOBase, source))
     first = content.peek(1).lstrip()[:1]
     if first and first in _PICKLE_STARTS:
-        return snapshot_stream(load_snapshot(content, name=name), name=name)
+        data = load_snapshot(content, name=name)
+        return snapshot_stream(data, name=name), data
     if first not in (b"", b"{"):
         raise StreamError(
             f"{name}:1: neither JSON lines nor a CUDA memory snapshot",
             hint='a trace starts with a line like {"op": "alloc", "id": "1", "size": 512}',
         )
-    return parse_jsonl(cast(BinaryIO, content), name=name)
+    return parse_jsonl(cast(BinaryIO, content), name=name), None

@@ -40,14 +40,18 @@ class TracedStep:
 
 
 @dataclass(slots=True)
-class _OpenNote:
+class OpenNote:
+    """A note whose category may still change: what a tensor is may show only later in the step."""
+
     phase: str
     category: str
-    source: str | None
-    operator: str | None
+    source: str | None = None
+    operator: str | None = None
+    module: str | None = None
+    has_graph: bool = False
 
     def closed(self) -> Note:
-        return Note(phase=self.phase, category=self.category, source=self.source, operator=self.operator)
+        return Note(**{name: getattr(self, name) for name in self.__slots__})
 
 
 class TraceLog:
@@ -59,7 +63,7 @@ class TraceLog:
         self.peak_bytes = 0
         self.live_bytes_at_ends: list[int] = []
         self._requests: list[Request] = []
-        self._notes: list[_OpenNote] = []
+        self._notes: list[OpenNote] = []
         self._known: dict[bytes, TracedStep] = {}
 
     @property
@@ -67,20 +71,11 @@ class TraceLog:
         """Number of the step that is being recorded; 0 during the build."""
         return len(self.steps)
 
-    def alloc(
-        self,
-        num_bytes: int,
-        *,
-        stream: int,
-        phase: str,
-        category: str,
-        source: str | None,
-        operator: str | None = None,
-    ) -> Birth:
-        """A tensor of `num_bytes` is born, of torch's `operator` where that is known."""
+    def alloc(self, num_bytes: int, *, stream: int, note: OpenNote) -> Birth:
+        """A tensor of `num_bytes` is born."""
         birth = Birth(self.step, len(self._notes))
         self._requests.append((Op.ALLOC, num_bytes, stream))
-        self._notes.append(_OpenNote(phase, category, source, operator))
+        self._notes.append(note)
         self.live_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
         return birth

@@ -2,20 +2,20 @@
 
 import linecache
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
 from lrtool.memory.fake_cuda import H100, FakeGpu
+from lrtool.memory.recorded_figures import series_of
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
 from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
-from lrtool.memory.step_columns import COLUMNS, StepColumns
+from lrtool.memory.step_columns import StepColumns
 from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.stream_player import StepEnd
 from lrtool.memory.survivors import Survivor
 from lrtool.memory.tracer import Kind, Trace, TraceSettings, trace
-from lrtool.results import GrowthSource, StepSeries, TrialDeath
+from lrtool.results import GrowthSource, TrialDeath
 from lrtool.target import Factory
 from lrtool.user_code import is_users_file
 
@@ -41,12 +41,12 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(
-        series=_series(played.steps),
+        series=series_of(played.steps),
         peaks=_peaks(played),
         num_steps_traced=traced.num_traced_steps,
         death=None if played.failure is None else _death(played.failure, traced),
         note="; ".join(traced.warnings) or None,
-        growth_sources=tuple(map(_source, traced.survivors)),
+        growth_sources=tuple(map(source_of, traced.survivors)),
     )
 
 
@@ -56,13 +56,6 @@ def fake_gpu(card_name: str) -> FakeGpu:
     if card is None:
         return H100
     return FakeGpu(capability=CAPABILITIES[card.name], total_bytes=card.total_bytes)
-
-
-def _series(steps: Iterable[StepEnd]) -> StepSeries:
-    columns = StepColumns()
-    for step in steps:
-        columns.append(**{name: getattr(step, name) for name in COLUMNS})
-    return columns.series()
 
 
 def _peaks(played: ReplayResult) -> RecordedPeaks:
@@ -105,7 +98,8 @@ def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
         yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)
 
 
-def _source(survivor: Survivor) -> GrowthSource:
+def source_of(survivor: Survivor) -> GrowthSource:
+    """What piles up, by the line that keeps it where that is known, else by its line of birth."""
     place, _, line = (survivor.stored_at or survivor.source or "unknown").partition(" ")
     return GrowthSource(
         source=place,

@@ -16,8 +16,10 @@ from lrtool.devices import place
 from lrtool.memory.autograd_engine import watched_engine
 from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda_api import Listener, replaced
+from lrtool.memory.garbage import garbage_bytes
 from lrtool.memory.hidden_costs import HiddenCosts, Platform, this_platform
 from lrtool.memory.loading import has_even_batches, loading_in_process
+from lrtool.memory.module_names import names_of, watched_modules
 from lrtool.memory.steady import Period, find_period, grows_regularly
 from lrtool.memory.storage_recorder import StorageRecorder
 from lrtool.memory.stream import AllocationStream
@@ -41,6 +43,7 @@ class TraceSettings:
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
+    `finds_garbage` looks for memory that only reference cycles keep alive, which takes part of a second.
     """
 
     num_steps: int
@@ -52,6 +55,7 @@ class TraceSettings:
     until_steady: bool = True
     with_workspaces: bool = True
     platform: Platform | None = None
+    finds_garbage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,8 @@ class Trace:
 
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
-    what grows, largest first.
+    what grows, largest first. `garbage_bytes` are the most that only reference cycles kept alive, after the build or at the
+    end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step.
     """
 
     stream: AllocationStream
@@ -72,7 +77,9 @@ class Trace:
     survivors: tuple[Survivor, ...]
     build_duration_s: float
     step_durations_s: tuple[float, ...]
+    num_operations: tuple[int, ...]
     warnings: tuple[str, ...]
+    garbage_bytes: int = 0
 
 
 def trace(factory: Factory, settings: TraceSettings) -> Trace:
@@ -110,6 +117,7 @@ def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = No
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(_watched_optimizers(recorder))
         stack.enter_context(_watched_resizing(recorder))
+        stack.enter_context(watched_modules(recorder))
         stack.enter_context(loading_in_process(recorder))
         stack.enter_context(recorder)
         recorder.start()
@@ -125,7 +133,9 @@ class _Run:
         self._device = torch.device("cuda", 0) if settings.kind == "predicted" else torch.device("cpu")
         self._begin = time.perf_counter()
         self._durations: list[float] = []
+        self._num_operations: list[int] = []
         self._period: Period | None = None
+        self._garbage_bytes = 0
         self._warnings: list[str] = []
         self._watch = SurvivorWatch(recorder)
 
@@ -139,11 +149,13 @@ class _Run:
         recorder.categorize(model.parameters(), "parameter")
         recorder.categorize(_state_tensors(optimizer), "optimizer state")
         recorder.is_training = lambda: model.training
+        recorder.module_names = names_of(model)
         is_even = has_even_batches(workload.train_loader)
         self._epoch_steps = None if is_even else self._traceable_epoch(_epoch_steps(workload))
         step = make_step(_marked(workload, recorder), self._device, Batches(workload.train_loader))
         self._step = with_scheduler(step, workload.scheduler)
         recorder.phase = None
+        self._look_for_garbage()
         recorder.end_step()
         self.build_duration_s = time.perf_counter() - self._begin
 
@@ -161,6 +173,7 @@ class _Run:
                 return
 
     def result(self) -> Trace:
+        self._look_for_garbage()
         self._recorder.stop()
         log, settings = self._recorder.log, self._settings
         traced = len(self._durations)
@@ -178,8 +191,14 @@ class _Run:
             survivors=self._watch.survivors(self._period),
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
+            num_operations=tuple(self._num_operations),
             warnings=warnings,
+            garbage_bytes=self._garbage_bytes,
         )
+
+    def _look_for_garbage(self) -> None:
+        if self._settings.finds_garbage:
+            self._garbage_bytes = max(self._garbage_bytes, garbage_bytes(self._recorder.live))
 
     def _traceable_epoch(self, epoch_steps: int | None) -> int | None:
         """The epoch's length where its end can be waited for; a run that ends before it need not wait either."""
@@ -191,7 +210,7 @@ class _Run:
         return None
 
     def _take_step(self, step: Step) -> bool:
-        begin = time.perf_counter()
+        begin, operations = time.perf_counter(), self._recorder.num_operations
         try:
             with user_code("the training step"):
                 step()
@@ -201,6 +220,7 @@ class _Run:
         self._recorder.end_step()
         self._watch.step_ended()
         self._durations.append(time.perf_counter() - begin)
+        self._num_operations.append(self._recorder.num_operations - operations)
         return True
 
     def _is_steady(self) -> bool:

@@ -21,8 +21,8 @@ def sweep_lines(result: MemSweep) -> list[RenderableType]:
     """Everything but the closing line."""
     parts: list[RenderableType] = [Text(result.verdict.text, style="bold")]
     for name, trials in groups_of(result.trials):
-        parts += ["", *([Text(name)] if name else []), _trials(trials)]
-    return [*parts, "", _evidence(result), "", _setup(result)]
+        parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    return [*parts, "", evidence_table(result), "", setup_table(result)]
 
 
 def groups_of(trials: tuple[Trial, ...]) -> list[tuple[str, list[Trial]]]:
@@ -53,7 +53,8 @@ def _named(condition: Condition, axis: str) -> str:
     return f"{axis} {'default' if value in ('', None) else value}"
 
 
-def _trials(trials: list[Trial]) -> Table:
+def trial_table(trials: list[Trial]) -> Table:
+    """A row for each trial of a group."""
     repeated = any(trial.repeat for trial in trials)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for heading in ("step\nsize", *(["\n#"] if repeated else []), "\nsteps"):
@@ -93,11 +94,13 @@ def growth_text(growth: StepGrowth | None) -> str:
     return f"{three_digits(rate)} B" if abs(rate) < 1 else format_bytes(round(rate))
 
 
-def _evidence(result: MemSweep) -> Table:
+def evidence_table(result: MemSweep) -> Table:
+    """What the verdict rests on, and how each line is known."""
     return _folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
-def _setup(result: MemSweep) -> Table:
+def setup_table(result: MemSweep) -> Table:
+    """What was swept, and for which device."""
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
     return _folded(

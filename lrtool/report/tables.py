@@ -9,29 +9,39 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.batch_scaling import scaling_sentence, scaling_table
+from lrtool.report.diagnosis_tables import diagnosis_lines
+from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.group_tests import groups_text
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
 """Of an optimizer's settings those that move the range; the others are in the JSON."""
 
 
-def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
-    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written."""
-    result = run.result
-    parts: list[RenderableType] = []
+def render(run: Run[Result], *, run_dir: Path | None, page: Path | None = None) -> list[RenderableType]:
+    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written, and `page` is
+    its report page where that was.
+    """
+    closing = _closing(run_dir, MAIN_PLOT[run.command]) if page is None else f"Wrote {page}. Next: open it in a browser"
+    return [*result_parts(run.result), "", closing]
+
+
+def result_parts(result: Result) -> list[RenderableType]:
+    """What is shown of a result, its answer first."""
     if isinstance(result, RangeTest):
-        parts = _range_test(result)
-    elif isinstance(result, Replay):
-        parts = replay_lines(result)
-    elif isinstance(result, MemSweep):
-        parts = sweep_lines(result)
-    return [*parts, "", _closing(run_dir, MAIN_PLOT[run.command])]
+        return _range_test(result)
+    if isinstance(result, Replay):
+        return replay_lines(result)
+    if isinstance(result, Diagnosis):
+        return diagnosis_lines(result)
+    if isinstance(result, Doctor):
+        return doctor_lines(result)
+    return sweep_lines(result)
 
 
 def answer(result: RangeTest) -> str:
@@ -47,10 +57,14 @@ def answer(result: RangeTest) -> str:
 def _range_test(result: RangeTest) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(answer(result), style="bold")]
     if result.max_lr is not None:
-        parts += [_group_table(result)]
-    parts += ["", _facts(result)]
+        parts += [group_table(result)]
+    parts += ["", fact_table(result)]
     if result.schedule_line is not None:
-        parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
+        line, note = (
+            Text(f"scheduler = {result.schedule_line}", style="green"),
+            Text(step_size_note(result), style="dim"),
+        )
+        parts += ["", line, Padding(note, 0)]
     if result.batch_scaling is not None:
         parts += ["", scaling_table(result.batch_scaling)]
     if result.rules:
@@ -58,7 +72,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     return parts
 
 
-def _group_table(result: RangeTest) -> Table:
+def group_table(result: RangeTest) -> Table:
+    """The suggestion for each parameter group."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
     table.add_column("parameter group")
     for heading in ("base_lr", "max_lr", "suggested_lr (constant)"):
@@ -71,7 +86,7 @@ def _group_table(result: RangeTest) -> Table:
     return table
 
 
-def _facts(result: RangeTest) -> Table:
+def fact_table(result: RangeTest) -> Table:
     """Why to believe it, as label and text; the text is folded under itself."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -108,13 +123,12 @@ def _values(values: tuple[float, ...]) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
 
 
-def _step_size_note(result: RangeTest) -> list[RenderableType]:
+def step_size_note(result: RangeTest) -> str:
+    """How step_size_up was chosen."""
     if result.step_size_up is None or result.steps_per_epoch is None:
-        text = "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
-    else:
-        epochs = result.step_size_up // result.steps_per_epoch
-        text = f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
-    return [Padding(Text(text, style="dim"), 0)]
+        return "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
+    epochs = result.step_size_up // result.steps_per_epoch
+    return f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
 
 
 def _closing(run_dir: Path | None, plot: str) -> str:

@@ -5,15 +5,22 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
+from lrtool.results.diagnosis import Diagnosis
+from lrtool.results.doctor import Doctor
 from lrtool.results.mem_sweep import MemSweep
 from lrtool.results.range_test import RangeTest
 from lrtool.results.replay import Replay
 
 SCHEMA: Literal[1] = 1
 
-Result = RangeTest | Replay | MemSweep
+Result = RangeTest | Replay | MemSweep | Diagnosis | Doctor
 R_co = TypeVar("R_co", bound=Result, covariant=True)
-RESULTS: dict[str, type[Result]] = {"range-test": RangeTest, "replay": Replay, "mem-sweep": MemSweep}
+RESULTS: dict[str, type[Result]] = {
+    "range-test": RangeTest,
+    "replay": Replay,
+    "mem-sweep": MemSweep,
+    "diagnose": Diagnosis,
+}
 """What each command's run directory holds."""
 
 

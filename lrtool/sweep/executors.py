@@ -1,5 +1,6 @@
 """How trials are run: each in a fresh process, several at once, or inline in this one for tests."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -24,10 +25,11 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A trial to run: its folder, and what its process has in its environment besides."""
+    """A trial to run: its folder, what is added to its process's environment, and the module whose `run_trial` runs it."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "lrtool.sweep.trial"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +66,9 @@ class InlineExecutor:
     """Runs trials one by one in this process."""
 
     def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
-        from lrtool.sweep.trial import run_trial
-
         for job in jobs:
             begin = time.monotonic()
+            run_trial = importlib.import_module(job.module).run_trial
             with (job.folder / LOG_FILE).open("w") as log, redirect_stdout(log), redirect_stderr(log):
                 run_trial(job.folder)
             yield Ended(
@@ -114,7 +115,7 @@ class _Child:
         self._begin = time.monotonic()
         with (job.folder / LOG_FILE).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lrtool.sweep.trial", str(job.folder)],
+                [sys.executable, "-P", "-m", job.module, str(job.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

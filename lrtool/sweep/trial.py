@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from lrtool.errors import LrtoolError
@@ -137,12 +138,12 @@ def _tell(error: BaseException | None) -> None:
         sys.stderr.write("".join(traceback.format_exception(error)))
 
 
-def main() -> None:
+def main(run: Callable[[Path], None] = run_trial) -> None:
     """Run one trial in this process, which ends with the one that started it."""
     lifeline = os.environ.pop(LIFELINE, "")
     if lifeline:
         threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
-    run_trial(Path(sys.argv[1]))
+    run(Path(sys.argv[1]))
 
 
 def _follow(lifeline: int) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from lrtool import errors
 from lrtool.cli import app
-from lrtool.cli.console import printable
+from lrtool.units import printable
 from tests.conftest import Lrtool
 
 SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
@@ -27,10 +27,16 @@ OPTIONS = {
         "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
         "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
     ],
+    "diagnose": [
+        "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
+        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
+    ],
     "replay": [
         "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
     ],
-    "report": ["run", *SHARED],
+    "doctor": SHARED[1:],
+    "report": ["run", "--html", *SHARED],
+    "init": ["folder", "--force"],
 }  # fmt: skip
 
 
@@ -46,19 +52,17 @@ def test_the_list_of_options_is_frozen() -> None:
 
 def test_exit_codes_are_as_documented() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    codes = [errors.EXIT_DONE, errors.EXIT_GATE, errors.EXIT_USAGE, errors.EXIT_WORKLOAD, errors.EXIT_UNAVAILABLE,
-             errors.EXIT_DEFECT, errors.EXIT_INTERRUPTED]  # fmt: skip
 
-    assert codes == [0, 1, 2, 3, 4, 70, 130]
-    assert all(f"| {code} |" in readme for code in codes)
+    assert list(errors.EXIT_CODES) == [0, 1, 2, 3, 4, 70, 130]
+    assert all(f"| {code} | {meaning} |" in readme for code, meaning in errors.EXIT_CODES.items())
 
 
-def test_without_arguments_four_commands_are_shown(lrtool: Lrtool) -> None:
+def test_without_arguments_three_commands_are_shown(lrtool: Lrtool) -> None:
     outcome = lrtool()
 
     assert outcome.code == 0
     assert [line.split()[1] for line in outcome.out.splitlines() if line.startswith("  lrtool")] == [
-        "range-test", "range-test", "mem-sweep", "report",
+        "init", "range-test", "mem-sweep",
     ]  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""What a diagnosis says: findings with their evidence, and where the bytes are at the peak."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lrtool.results.cures import Cures, MaxBatch
+from lrtool.results.mem_sweep import Recorder
+from lrtool.results.range_test import Confidence
+
+Cause = Literal[
+    "retained-graph",
+    "evaluation",
+    "hidden-state",
+    "old-run",
+    "variable-shapes-capacity",
+    "variable-shapes-fragmentation",
+    "split-fragmentation",
+    "capacity",
+    "lazy-optimizer-state",
+    "foreach-temporaries",
+    "gradients-kept",
+    "workspaces",
+    "checkpoint-saving",
+    "side-streams",
+    "autocast-cache",
+    "other-process",
+    "option-not-in-force",
+    "none",
+]
+"""Machine-readable names of the causes; docs/diagnose.md describes each. "none" says that nothing is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One cause with the figures that tell it apart from others, the command or code that would prove it, and a cure.
+
+    `num_bytes` is what the cause accounts for at the peak, or per step where it grows; None where no single figure does.
+    """
+
+    cause: Cause
+    title: str
+    confidence: Confidence
+    evidence: tuple[str, ...]
+    proof: str
+    cure: str
+    num_bytes: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetLine:
+    """Bytes of one kind."""
+
+    name: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Where the bytes are at one moment: the peak of allocated memory, or where it ran out. `lines` add up to reserved.
+
+    `modules` are the largest holders of activations, by module. With the context and what other processes hold it adds up
+    to `device_used_bytes`, which is known on a GPU only; `context_bytes` is assumed where it was not measured.
+    """
+
+    step: int
+    phase: str | None
+    lines: tuple[BudgetLine, ...]
+    modules: tuple[BudgetLine, ...]
+    reserved_bytes: int
+    context_bytes: int
+    is_context_measured: bool
+    other_processes_bytes: int | None
+    device_used_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """What `lrtool diagnose` found, the most telling finding first; peaks in bytes, without a limit on memory.
+
+    `num_steps_fit` is the number of steps that the capacity lasts for, None where it lasts.
+    """
+
+    target: str
+    origin: Literal["workload", "snapshot", "run"]
+    recorder: Recorder | None
+    recorder_reason: str
+    capacity_bytes: int | None
+    card: str | None
+    settings: str
+    num_steps: int | None
+    num_steps_fit: int | None
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    fragmentation: float | None
+    verdict: str
+    findings: tuple[Finding, ...]
+    budget: Budget | None
+    notes: tuple[str, ...]
+    cures: Cures | None = None
+    max_batch: MaxBatch | None = None
+    duration_s: float = 0.0

@@ -1,0 +1,239 @@
+"""One trial of cures, and the entry point of the process it runs in: `python -m lrtool.sweep.cure_trial DIR`."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from lrtool.devices import pick_device
+from lrtool.errors import LrtoolError
+from lrtool.memory.cure_settings import settings_cures
+from lrtool.memory.cures import find_cures
+from lrtool.memory.installation import torch_version
+from lrtool.memory.plain_run import PlainRun, run_plainly
+from lrtool.memory.recorders import record
+from lrtool.memory.recording import Recording, RecordSettings
+from lrtool.memory.replay import Scenario, replay
+from lrtool.memory.stream import AllocationStream
+from lrtool.memory.traced import fake_gpu
+from lrtool.memory.tracer import Trace, TraceSettings, recording, trace
+from lrtool.memory.treatment import CannotHelp, CureOptions, OnlyAdvice
+from lrtool.sweep.cure_reports import (
+    CureReport,
+    CureSetup,
+    CureTrial,
+    CureTrialFile,
+    Refused,
+    SettingsPeaks,
+    TrialEnding,
+)
+from lrtool.sweep.cured_build import CuredBuild
+from lrtool.target import load
+from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
+
+MAX_CPU_OPERATIONS = 10**11
+"""Floating-point operations of all steps that a CPU does in a while, so that losses of a prediction are worth computing."""
+MAX_CPU_PEAK_BYTES = 2 * 2**30
+MAX_PLAIN_RUN_S = 20.0
+
+
+def run_trial(folder: Path) -> None:
+    """Run the trial of `folder/trial.json` and write what came of it beside it."""
+    file = read_json(folder / TRIAL_FILE, CureTrialFile)
+    try:
+        report = _measured(file) if file.setup.recorder == "cuda" else _traced(file)
+        write_json(folder / RESULT_FILE, asdict(report))  # should the plain run end the process, this is kept
+        report = _with_plain_run(report, file)
+    except (Exception, SystemExit) as error:
+        report = _failure(file.trial, error)
+    write_json(folder / RESULT_FILE, asdict(report))
+
+
+def build_of(file: CureTrialFile) -> CuredBuild:
+    """The target's factory with the trial's cures. Raises UsageError, WorkloadError."""
+    setup, trial = file.setup, file.trial
+    options = CureOptions(modules=setup.modules, num_batches=setup.num_steps, batch_size=trial.batch_size)
+    return CuredBuild(load(setup.target, params=setup.params), find_cures(trial.cures), options)
+
+
+def traced_run(file: CureTrialFile, build: CuredBuild) -> Trace:
+    """The trial's steps, traced. Raises what the user's code does, CannotHelp from a cure."""
+    setup = file.setup
+    return trace(
+        build.factory(),
+        TraceSettings(
+            num_steps=setup.num_steps,
+            kind="cpu" if setup.recorder == "cpu" else "predicted",
+            seed=setup.seed,
+            gpu=fake_gpu(setup.gpu),
+        ),
+    )
+
+
+def peaks_under(
+    stream: AllocationStream, settings: str, capacity_bytes: int | None, *, name: str = ""
+) -> SettingsPeaks:
+    """A stream's peaks where memory is unlimited, and how it ends under the capacity."""
+    version = torch_version()
+    free = replay(stream, Scenario(settings=settings, version=version))
+    limited = None
+    if capacity_bytes is not None:
+        limited = replay(stream, Scenario(settings=settings, version=version, capacity_bytes=capacity_bytes))
+    return SettingsPeaks(
+        name=name,
+        settings=settings,
+        peak_allocated_bytes=free.peaks.allocated_bytes,
+        peak_reserved_bytes=free.peaks.reserved_bytes,
+        reserved_at_capacity_bytes=None if limited is None else limited.peaks.reserved_bytes,
+        fits=None if limited is None else limited.survived,
+    )
+
+
+def _traced(file: CureTrialFile) -> CureReport:
+    setup, trial = file.setup, file.trial
+    build = build_of(file)
+    traced = traced_run(file, build)
+    own = peaks_under(traced.stream, trial.settings, setup.capacity_bytes)
+    others, refused = _other_settings(traced.stream, setup, trial) if trial.replays_settings else ((), ())
+    unfit = tuple(_unfit_cures(file)) if trial.asks_for else ()
+    return CureReport(
+        trial=trial,
+        ending="oom" if own.fits is False else "ok",
+        how=build.how,
+        peaks=(own, *others),
+        refused=(*refused, *unfit),
+        num_operations=_steady_operations(traced),
+        capacity_bytes=setup.capacity_bytes,
+    )
+
+
+def _other_settings(
+    stream: AllocationStream, setup: CureSetup, trial: CureTrial
+) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
+    cures = settings_cures(
+        stream, base=trial.settings, version=torch_version(), capacity_bytes=setup.capacity_bytes
+    )  # fmt: skip
+    tried = tuple(
+        peaks_under(stream, text, setup.capacity_bytes, name=cure.name) for cure in cures for text in cure.values
+    )
+    refused = tuple(Refused(name=cure.name, reason=cure.reason) for cure in cures if cure.reason is not None)
+    return tried, refused
+
+
+def _unfit_cures(file: CureTrialFile) -> Iterator[Refused]:
+    """Which cures have nothing to do, found by applying each to a build on fake tensors; other failures are for its trial."""
+    for name in file.trial.asks_for:
+        build = build_of(replace(file, trial=replace(file.trial, cures=(name,))))
+        try:
+            with recording("predicted", gpu=fake_gpu(file.setup.gpu)):
+                build.factory().build(seed=file.setup.seed, device=torch.device("cuda", 0))
+        except CannotHelp as unfit:
+            yield Refused(name=name, reason=unfit.message, is_advice=isinstance(unfit, OnlyAdvice))
+        except LrtoolError:
+            continue
+
+
+def _steady_operations(traced: Trace) -> int | None:
+    """Of the last step: the first may do more. None where no operator with a formula ran."""
+    return (traced.num_operations[-1] or None) if traced.num_operations else None
+
+
+def _measured(file: CureTrialFile) -> CureReport:
+    """The trial's steps on the GPU, under the settings that its process was started with."""
+    setup, trial = file.setup, file.trial
+    build = build_of(file)
+    recorded = record(
+        build.factory(),
+        RecordSettings(
+            recorder="cuda",
+            num_steps=setup.num_steps,
+            seed=setup.seed,
+            device=setup.device,
+            gpu=setup.gpu,
+            capacity_bytes=setup.capacity_bytes,
+        ),
+    )
+    if recorded.error is not None:
+        raise recorded.error
+    ending: TrialEnding = "ok" if recorded.death is None else "oom"
+    return CureReport(
+        trial=trial,
+        ending=ending,
+        how=build.how,
+        peaks=tuple(_recorded_peaks(recorded, trial, fits=ending == "ok")),
+        capacity_bytes=setup.capacity_bytes or recorded.capacity_bytes,
+    )
+
+
+def _recorded_peaks(recorded: Recording, trial: CureTrial, *, fits: bool) -> Iterator[SettingsPeaks]:
+    if recorded.peaks is not None:
+        yield SettingsPeaks(
+            name="",
+            settings=trial.settings,
+            peak_allocated_bytes=recorded.peaks.allocated_bytes,
+            peak_reserved_bytes=recorded.peaks.reserved_bytes,
+            reserved_at_capacity_bytes=recorded.peaks.reserved_bytes,
+            fits=fits,
+        )
+
+
+def _with_plain_run(report: CureReport, file: CureTrialFile) -> CureReport:
+    """The report with losses and times of a run that nothing watches: on the GPU, or where that is cheap on the CPU.
+
+    A prediction takes the losses alone: how long a step takes on the CPU says nothing about a GPU.
+    """
+    setup = file.setup
+    device = pick_device(setup.device if setup.recorder == "cuda" else "cpu")
+    if not file.trial.wants_loss or not _is_worth_running(report, setup):
+        return report
+    try:
+        plain = _run_plainly(file, device)
+    except LrtoolError as error:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        return report
+    if plain is None:
+        return report
+    return replace(
+        report,
+        loss=plain.loss,
+        loss_device=device.type,
+        step_duration_s=None if setup.recorder == "predicted" else plain.step_duration_s,
+    )
+
+
+def _run_plainly(file: CureTrialFile, device: torch.device) -> PlainRun | None:
+    setup = file.setup
+    return run_plainly(
+        build_of(file).factory(),
+        device=device,
+        seed=setup.seed,
+        num_steps=setup.num_steps,
+        max_duration_s=MAX_PLAIN_RUN_S,
+    )
+
+
+def _is_worth_running(report: CureReport, setup: CureSetup) -> bool:
+    if setup.recorder != "predicted":
+        return report.ending == "ok"
+    return (
+        (report.num_operations or 0) * setup.num_steps <= MAX_CPU_OPERATIONS
+        and report.peaks[0].peak_allocated_bytes <= MAX_CPU_PEAK_BYTES
+    )  # fmt: skip
+
+
+def _failure(trial: CureTrial, error: BaseException) -> CureReport:
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    if isinstance(error, CannotHelp):
+        ending: TrialEnding = "advice" if isinstance(error, OnlyAdvice) else "cannot help"
+        return CureReport(trial=trial, ending=ending, message=error.message)
+    message = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
+    return CureReport(trial=trial, ending="failed", message=message.partition("\n")[0])
+
+
+if __name__ == "__main__":
+    from lrtool.sweep.trial import main
+
+    main(run_trial)

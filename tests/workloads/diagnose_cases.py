@@ -1,0 +1,362 @@
+"""Set-ups with one thing wrong each, as somebody wrote it once, and some with nothing wrong."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+WIDTH, BATCH = 256, 64
+
+
+def mlp(width=WIDTH, depth=2):
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(width, 10))
+
+
+def batches(batch=BATCH, width=WIDTH, count=2):
+    return [(torch.randn(batch, width), torch.randint(0, 10, (batch,))) for _ in range(count)]
+
+
+def cross_entropy(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def setup(model=None, loader=None, optimizer=None, **more):
+    model = model or mlp()
+    make = optimizer or (lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9))
+    loader = loader or batches()
+    return {
+        "model": model,
+        "optimizer": make(model.parameters()),
+        "train_loader": loader,
+        "loss": cross_entropy,
+        **more,
+    }
+
+
+def train(model, batch, optimizer, **backward):
+    optimizer.zero_grad()
+    output = model(batch[0])
+    loss = F.cross_entropy(output, batch[1])
+    loss.backward(**backward)
+    optimizer.step()
+    return loss, output
+
+
+# growth
+
+
+def kept_losses():
+    history = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        history.append(loss)
+        return loss
+
+    return setup(step=step)
+
+
+def summed_losses():
+    class Meter:
+        total = 0
+
+    def step(model, batch, optimizer):
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+        optimizer.step()
+        Meter.total += loss
+        return loss
+
+    return setup(step=step)
+
+
+def retained_graphs():
+    kept = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer, retain_graph=True)
+        kept.append(loss)
+        return loss
+
+    return setup(step=step)
+
+
+def kept_evaluation_outputs():
+    outputs = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        model.eval()
+        outputs.append(model(batch[0]))
+        model.train()
+        return loss
+
+    return setup(step=step)
+
+
+def kept_predictions_without_graph():
+    predictions = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        model.eval()
+        with torch.no_grad():
+            predictions.append(model(batch[0]))
+        model.train()
+        return loss
+
+    return setup(step=step)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.Linear(WIDTH + 128, 128)
+        self.head = nn.Linear(128, 10)
+        self.hidden = None
+
+    def forward(self, x):
+        hidden = torch.zeros(len(x), 128, device=x.device) if self.hidden is None else self.hidden
+        self.hidden = torch.tanh(self.cell(torch.cat([x, hidden], 1)))
+        return self.head(self.hidden)
+
+
+def hidden_state():
+    def step(model, batch, optimizer):
+        loss = cross_entropy(model, batch)
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+        return loss
+
+    return setup(Recurrent(), step=step)
+
+
+def models_in_cycles():
+    class Run:
+        def __init__(self, device):
+            self.model = mlp(512).to(device)
+            self.step = self.go  # a bound method of itself: a cycle
+
+        def go(self, batch):
+            return self.model
+
+    def step(model, batch, optimizer):
+        Run(batch[0].device).step(batch)
+        return train(model, batch, optimizer)[0]
+
+    return setup(step=step)
+
+
+# waste
+
+
+def evaluation_with_graph():
+    held_out = torch.randn(1024, WIDTH)
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        model.eval()
+        model(held_out.to(batch[0].device)).argmax(1)
+        model.train()
+        return loss
+
+    return setup(mlp(depth=6), step=step)
+
+
+def old_run_in_a_cycle():
+    class Trainer:
+        def __init__(self):
+            self.model = mlp(1024).to("cuda")
+            self.scale = self.triangular  # as CyclicLR did before torch 1.13
+
+        def triangular(self):
+            return self.model
+
+    Trainer()
+    return setup(mlp(1024), batches(width=1024))
+
+
+def zeroed_gradients():
+    def step(model, batch, optimizer):
+        optimizer.zero_grad(set_to_none=False)
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return setup(mlp(1024), batches(width=1024), step=step)
+
+
+def copies_its_state():
+    best = {}
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        best["state"] = copy.deepcopy(model.state_dict())
+        return loss
+
+    return setup(mlp(1024), batches(width=1024), step=step)
+
+
+def autocast_never_left():
+    torch.autocast("cuda", dtype=torch.bfloat16).__enter__()
+    return setup(mlp(1024), batches(width=1024))
+
+
+def side_stream():
+    stream = torch.cuda.Stream()
+
+    def step(model, batch, optimizer):
+        with torch.cuda.stream(stream):
+            big = torch.empty(64 * 2**20, dtype=torch.uint8, device=batch[0].device)
+        del big
+        return train(model, batch, optimizer)[0]
+
+    return setup(step=step)
+
+
+# capacity
+
+
+def activations():
+    return setup(mlp(depth=20), batches(16384))
+
+
+def weights():
+    return setup(mlp(4096, depth=3), batches(4, 4096), lambda p: torch.optim.SGD(p, lr=0.1))
+
+
+def adam_state():
+    return setup(mlp(2048), batches(512, 2048), lambda p: torch.optim.Adam(p, lr=1e-3, fused=True))
+
+
+def foreach_adamw():
+    return setup(mlp(2048, depth=4), batches(4, 2048), lambda p: torch.optim.AdamW(p, lr=1e-3, foreach=True))
+
+
+def small():
+    return setup()
+
+
+def bf16_copies():
+    return setup(mlp(4096, depth=8), batches(8192, 4096), lambda p: torch.optim.SGD(p, lr=0.1), precision="bf16")
+
+
+def lengths(sizes):
+    return setup(mlp(depth=8), [batches(size, count=1)[0] for size in sizes])
+
+
+def one_long_batch():
+    return lengths([1024, 1024, 1024, 16384])
+
+
+def even_lengths():
+    return lengths([1024, 2048, 1536, 2048])
+
+
+# fragmentation
+
+
+class Halves(nn.Module):
+    """Keeps one large array beside each small one, so that what is freed lies between what stays."""
+
+    def __init__(self, megabytes):
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, 10)
+        self.megabytes = megabytes
+
+    def forward(self, x):
+        mega = 2**20
+        held = []
+        for size in self.megabytes:
+            gap = torch.empty(size * mega, dtype=torch.uint8, device=x.device)
+            held.append(torch.empty(2 * mega, dtype=torch.uint8, device=x.device))
+            del gap
+        whole = torch.empty(sum(self.megabytes) * mega, dtype=torch.uint8, device=x.device)
+        del whole, held
+        return self.layer(x)
+
+
+def split_blocks():
+    return setup(Halves([40, 44, 48, 52]))
+
+
+class Padded(nn.Module):
+    """Pads to the length of each batch, several times over."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, 10)
+
+    def forward(self, x):
+        arrays = [torch.empty(len(x) * (30 + 11 * i), 1024, dtype=torch.uint8, device=x.device) for i in range(6)]
+        del arrays
+        return self.layer(x)
+
+
+def many_lengths():
+    return setup(Padded(), [batches(size, count=1)[0] for size in (64, 240, 90, 310, 130, 500, 70, 410)])
+
+
+# nothing wrong
+
+
+def healthy_adam():
+    return setup(optimizer=lambda p: torch.optim.Adam(p, lr=1e-3))
+
+
+def healthy_cnn():
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+    )
+    return setup(model, [(torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))) for _ in range(3)])
+
+
+def healthy_evaluation():
+    history = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        model.eval()
+        with torch.no_grad():
+            history.append(F.cross_entropy(model(batch[0]), batch[1]).item())
+        model.train()
+        return loss
+
+    return setup(step=step)
+
+
+def healthy_hidden_state():
+    def step(model, batch, optimizer):
+        loss = cross_entropy(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.hidden = model.hidden.detach()
+        return loss
+
+    return setup(Recurrent(), step=step)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU()) for _ in range(3))
+        self.head = nn.Linear(WIDTH, 10)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False)
+        return self.head(x)
+
+
+def healthy_bf16_accumulated():
+    return setup(Checkpointed(), batches(count=4), precision="bf16", accumulate=2, clip_norm=1.0)
+
+
+def healthy_uneven_epochs():
+    return setup(loader=[*batches(64, count=3), *batches(17, count=1)])
