@@ -21,6 +21,10 @@ Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
+Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
+OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTestSettings:
     """The ramp of `lrtool range-test`, table `[range-test]` of a settings file."""
@@ -35,6 +39,9 @@ class RangeTestSettings:
     timeout: Annotated[float, Gt(0)] = 600.0
     confirm: Confirm = "off"
     confirm_loss: Literal["train", "val"] = "train"
+    per_group: bool = False
+    batch_size: tuple[Positive, ...] = ()
+    rules: tuple[OtherRules, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -42,7 +49,6 @@ class RangeTestSettings:
             raise ValueError(message, "the ramp goes from a small LR to a large one")
 
 
-Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 RecorderChoice = Literal["auto", "cuda", "predicted", "cpu"]
 Schedule = Literal["cyclic", "onecycle", "constant"]
 Mode = Literal["triangular", "triangular2", "exp_range"]

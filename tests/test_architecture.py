@@ -49,6 +49,7 @@ PURE = [
     "lr/ramp.py",
     "lr/suggest.py",
     "lr/cyclic.py",
+    "lr/rules.py",
     "results/cures.py",
     "results/doctor.py",
     "results/range_test.py",

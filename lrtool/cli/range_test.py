@@ -79,6 +79,31 @@ def command(
             default=DEFAULT.confirm_loss,
         ),
     ] = None,
+    per_group: Annotated[
+        bool,
+        option(
+            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
+        ),
+    ] = False,
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
+            panel=PANEL,
+            metavar="LIST",
+        ),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        option(
+            "--rules",
+            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            panel=PANEL,
+            metavar="NAMES",
+        ),
+    ] = None,
     check: options.Check = False,
     timeout: Annotated[
         float | None,
@@ -120,6 +145,9 @@ def command(
             "timeout": timeout,
             "confirm": confirm,
             "confirm_loss": confirm_loss,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
+            "rules": options.axis(rules),
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
@@ -188,8 +216,8 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    is_of_the_ramp = outcome.result.stopped == "interrupted"
-    return Interrupted(outcome.result.stop_reason if is_of_the_ramp else "interrupted while confirming", hint=kept)
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted after the test itself", hint=kept)
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
@@ -199,6 +227,8 @@ def _announce(terminal: Terminal, settings: Settings, target: str, device: str, 
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
     more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more += ", each parameter group alone first" if ramp.per_group else ""
+    more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
     more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
     for name, value in asdict(settings).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")

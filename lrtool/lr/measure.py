@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
 from lrtool.lr.adapt import higher_end, lower_start
+from lrtool.lr.held_for import batch_size, optimizer_settings
 from lrtool.lr.looks import Looks, LooksByTime
-from lrtool.lr.ramp import DivergenceWatch, Stop, num_ramp_steps, ramp_lrs
+from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
@@ -51,6 +52,9 @@ class Setup:
 
     device: str
     optimizer: str
+    optimizer_settings: dict[str, tuple[float, ...]]
+    batch_size: int | None
+    group_sizes: tuple[int, ...]
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
     cycles_momentum: bool
@@ -74,12 +78,14 @@ class Measurement:
 class Source:
     """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
 
+    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
     With a `team` they are spread over its ranks.
     """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
+    group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     team: Team | None = None
 
@@ -114,7 +120,9 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     while len(ramps) < settings.repeats and error is None:
         repeat = len(ramps)
         try:
-            setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
+            setup, ramp = _one_repeat(
+                source, settings, seed + repeat, part_of(on_progress, index=repeat, count=settings.repeats)
+            )
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
@@ -131,6 +139,29 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
         raise as_error(error)
     duration_s = time.perf_counter() - begin
     return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
+
+
+def describe(source: Source, *, seed: int) -> Setup:
+    """What there is to say of the source's workload, built once for it where it is a factory. Raises LrtoolError."""
+    if source.live is not None:
+        return _describe(source.live, source)
+    assert source.factory is not None
+    return _describe(source.factory.build(seed=seed, device=source.device), source)
+
+
+def part_of(on_progress: OnProgress, *, index: int, count: int) -> OnProgress:
+    """Progress of measurement `index` as progress of `count` equal ones."""
+
+    def report(progress: Progress) -> None:
+        steps = progress.num_steps
+        on_progress(replace(progress, step=index * steps + progress.step, num_steps=count * steps))
+
+    return report
+
+
+def parts_of(on_progress: OnProgress, *, count: int) -> Iterator[OnProgress]:
+    """The progress calls of `count` measurements that follow each other, each told as a part of the whole."""
+    return (part_of(on_progress, index=index, count=count) for index in range(count))
 
 
 def as_error(error: BaseException) -> BaseException:
@@ -175,7 +206,7 @@ def _prepared(source: Source, workload: Workload) -> Ready:
     step = make_step(workload, device, batches)
     return Ready(
         workload=workload,
-        setup=_describe(workload, device),
+        setup=_describe(workload, source),
         batches=batches,
         step=step if team is None else team.watched(step),
         looks=LooksByTime if team is None else team.looks,
@@ -306,31 +337,16 @@ def _refuse_one_batch(num_batches: int | None) -> None:
         )
 
 
-def _describe(workload: Workload, device: torch.device) -> Setup:
+def _describe(workload: Workload, source: Source) -> Setup:
     optimizer = workload.optimizer
     length = loader_length(workload.train_loader)
     return Setup(
-        device=str(device),
+        device=str(source.device),
         optimizer=type(optimizer).__name__,
-        group_ratios=group_ratios(optimizer),
+        optimizer_settings=optimizer_settings(optimizer),
+        batch_size=batch_size(workload),
+        group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
+        group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
         cycles_momentum=cycles_momentum(optimizer),
     )
-
-
-def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
-    """Progress of one repeat as progress of all."""
-    num_steps = num_ramp_steps(settings)
-
-    def report(progress: Progress) -> None:
-        on_progress(
-            Progress(
-                step=repeat * num_steps + progress.step,
-                num_steps=settings.repeats * num_steps,
-                lr=progress.lr,
-                loss=progress.loss,
-                best_loss=progress.best_loss,
-            )
-        )
-
-    return report

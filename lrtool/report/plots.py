@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
 from lrtool.report.confirming_runs import draw_runs
 from lrtool.report.curve_marks import draw_intervals, draw_landmarks
+from lrtool.report.rule_picks import add_rule_ticks
 from lrtool.results import Interval, RangeTest
 from lrtool.units import format_lr, printable
 
@@ -82,6 +83,8 @@ def draw_curve(result: RangeTest) -> Figure:
     _markers(axes, result)
     if result.landmarks is not None:
         draw_landmarks(axes, result.landmarks)
+    if result.rules:
+        add_rule_ticks(axes, result)
     return figure
 
 
