@@ -1,12 +1,13 @@
 """Every failure a user can meet, as a tree of exceptions that carry their own hint and exit code.
 
     LrtoolError
+    ├── GateFailed          1   measured, and the answer to a gate is no
     ├── UsageError          2   the command line or a settings file is wrong
     ├── WorkloadError       3   the user's code failed, or does not describe a training setup
     ├── UnavailableError    4   this machine cannot: no such device, no optional package, no room on the disk
     └── Interrupted       130   Ctrl-C; what was measured by then is kept
 
-Exit code 0 is "done", 1 "measured, and the gate says no", 70 "a defect of lrtool".
+Exit code 0 is "done", 70 "a defect of lrtool".
 """
 
 import difflib
@@ -20,6 +21,17 @@ EXIT_UNAVAILABLE = 4
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
+EXIT_CODES = {
+    EXIT_DONE: "done; also when the measured curve supports no suggestion",
+    EXIT_GATE: "measured, and the answer to a gate is no",
+    EXIT_USAGE: "the command line or a settings file is wrong",
+    EXIT_WORKLOAD: "the user's code failed, or does not describe a training setup",
+    EXIT_UNAVAILABLE: "this machine cannot: no such device, a package missing, a folder that cannot be written",
+    EXIT_DEFECT: "a defect of lrtool",
+    EXIT_INTERRUPTED: "interrupted; what was measured by then is kept",
+}
+"""What they mean, as it is documented."""
+
 
 class LrtoolError(Exception):
     """A failure told in two lines: what went wrong (`message`), and what to do about it (`hint`)."""
@@ -31,6 +43,12 @@ class LrtoolError(Exception):
         self.message = message
         self.hint = hint
         self.trace = trace  # the user's own frames, where their code raised
+
+
+class GateFailed(LrtoolError):
+    """Measured, and the answer to a gate is no."""
+
+    exit_code = EXIT_GATE
 
 
 class UsageError(LrtoolError):

@@ -16,10 +16,16 @@ from lrtool.results import Environment, Result, Run, run_from_json, run_to_json
 RUN_FILE = "run.json"
 
 
+def make_folder(path: Path) -> None:
+    """Raises UnavailableError."""
+    with _disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def create_run_dir(parent: Path, *, command: str) -> Path:
     """A new folder `parent/0007-command`, its number one above the highest there. Raises UnavailableError."""
+    make_folder(parent)
     with _disk_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
         number = max((_number(path) for path in parent.iterdir()), default=0)
         while True:
             number += 1
@@ -108,6 +114,7 @@ def environment() -> Environment:
         num_cpus=os.cpu_count() or 1,
         device_name=torch.cuda.get_device_name() if torch is not None and cuda else None,
         cuda=torch.version.cuda if torch is not None and cuda else None,
+        allocator_settings=os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
     )
 
 
@@ -151,5 +158,5 @@ def _disk_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise UnavailableError(
             f"cannot write {path}: {reason[:1].lower()}{reason[1:]}",
-            hint="choose another folder with --out, or make room",
+            hint="choose another folder (--out, for runs), or make room",
         ) from error

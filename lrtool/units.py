@@ -1,4 +1,4 @@
-"""Bytes, learning rates and durations: parsed from what people type, formatted for people to read."""
+"""Bytes, learning rates, durations and names: parsed from what people type, formatted for people to read."""
 
 import math
 import re
@@ -56,3 +56,8 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def printable(text: str) -> str:
+    """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

@@ -3,19 +3,31 @@
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from lrtool.cli import diagnose, doctor, mem_sweep, options, range_test, replay, report
+from lrtool.cli import (
+    baseline,
+    check,
+    compare,
+    diagnose,
+    doctor,
+    init,
+    mem_sweep,
+    options,
+    range_test,
+    replay,
+    report,
+)
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import check_environment
+from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
 
 app = typer.Typer(
     name="lrtool",
     help="LR range test and GPU-memory profiler for PyTorch.",
-    epilog="lrtool range-test digits  ·  lrtool range-test model.py  ·  lrtool report last",
+    epilog="lrtool init  ·  lrtool range-test model.py  ·  lrtool mem-sweep model.py",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -26,16 +38,22 @@ app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
 app.command("diagnose", rich_help_panel="Measure")(diagnose.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
+app.command("compare", rich_help_panel="Read")(compare.command)
+app.command("check", rich_help_panel="Gate")(check.command)
+app.command("baseline", rich_help_panel="Gate")(baseline.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)
+app.command("init", rich_help_panel="Set up")(init.command)
+
+CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
+"""The values that --confirm takes; it may be given without one, and then has the first."""
 
 QUICK_START = """lrtool answers with measurements: which learning-rate range, how much memory, and why it ran out.
 
-  lrtool range-test digits      a range test on bundled data, in seconds
-  lrtool range-test model.py    on your own model: a build() that returns a dict
-  lrtool mem-sweep model.py     how much memory, and does the step size matter
-  lrtool report last            the last run again: table and plots
+  lrtool init                   write a model.py to start from, and its settings
+  lrtool range-test model.py    which learning-rate range to train it with
+  lrtool mem-sweep model.py     how much memory that takes, and what makes it grow
 
-lrtool --help lists everything."""
+lrtool --help lists all commands, and lrtool COMMAND --help what they can do."""
 
 
 @app.callback(invoke_without_command=True)
@@ -57,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        if app(given, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
+        words = options.with_value(given, "--confirm", values=CONFIRM)
+        if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             raise KeyboardInterrupt
     except LrtoolError as error:
         terminal.error(error)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from lrtool.distributed.launch import speaks
 from lrtool.errors import LrtoolError
-from lrtool.units import format_duration, format_lr
+from lrtool.units import format_duration, format_lr, printable
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
@@ -32,7 +34,8 @@ class Terminal:
     def result(self, *parts: RenderableType) -> None:
         self.out.width = max(self.out.width, PIPED_WIDTH)  # a narrower terminal folds lines, rather than lose digits
         for part in parts:
-            self.out.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+            shown = _Printable(part)
+            self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
 
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
@@ -49,12 +52,16 @@ class Terminal:
 
 
 def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 0) -> Terminal:
-    """A terminal on copies of the process's stdout and stderr, which user code can neither close nor write into."""
-    out, err = _copy_of(1), _copy_of(2)
+    """A terminal on copies of the process's stdout and stderr, which user code can neither close nor write into.
+
+    Of several ranks only the first one speaks.
+    """
+    is_heard = speaks()
+    out, err = (_copy_of(1), _copy_of(2)) if is_heard else (_nowhere(), _nowhere())
     return Terminal(
         out=_console(out, color),
         err=_console(err, color),
-        quiet=quiet,
+        quiet=quiet or not is_heard,
         verbose=verbose,
         interactive=err.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"),
     )
@@ -74,9 +81,16 @@ def stdout_to_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def printable(text: str) -> str:
-    """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+@dataclass(frozen=True, slots=True)
+class _Printable:
+    """What is printed of `part`, but for control characters in its texts."""
+
+    part: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        part = Text(self.part) if isinstance(self.part, str) else self.part
+        for text, style, control in console.render(part, options):
+            yield Segment(printable(text), style, control)
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]
@@ -160,7 +174,11 @@ def _copy_of(descriptor: int) -> TextIO:
     try:
         return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")
     except OSError:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+        return _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
 
 
 def _flush() -> None:

@@ -1,16 +1,18 @@
 """What a run directory holds beside `run.json`: plots and the CSVs they show, all made from the stored result alone."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.compare_plots import draw_comparison
+from lrtool.report.cure_plots import cure_figures
+from lrtool.report.cure_tables import cure_csvs
 from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import draw_curve, figure_bytes
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
@@ -20,33 +22,50 @@ MAIN_PLOT = {
     "replay": "timeline.png",
     "mem-sweep": "steps.png",
     "diagnose": "budget.png",
+    "compare": "compare.png",
 }
 """The plot to look at first, by command."""
 
 
 def write_files(run_dir: Path, run: Run[Result]) -> None:
     """Write, or write again, the plots and tables of `run`. Raises UnavailableError."""
-    result = run.result
-    if isinstance(result, RangeTest):
-        _write(run_dir, {"curve": draw_curve(result)}, {"curve": curve_csv(result)})
-    elif isinstance(result, Replay):
-        figures = {"timeline": draw_timeline(result), "segments": draw_segments(result)}
-        _write(run_dir, figures, {"rows": rows_csv(result), "timeline": timeline_csv(result)})
-    elif isinstance(result, MemSweep):
-        read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
-        series = {number: steps for number, steps in read.items() if steps is not None}
-        figures = {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
-        _write(run_dir, figures, {"trials": trials_csv(result.trials)})
-    elif isinstance(result, Diagnosis):
-        _write(run_dir, {"budget": draw_budget(result)}, {"budget": budget_csv(result)})
-
-
-def _write(run_dir: Path, figures: Mapping[str, Figure], tables: Mapping[str, str]) -> None:
-    for name, text in tables.items():
+    for name, text in tables_of(run.result).items():
         write_file(run_dir / f"{name}.csv", text)
-    for name, figure in figures.items():
+    for name, figure in figures_of(run_dir, run.result).items():
         write_file(run_dir / f"{name}.png", figure_bytes(figure, "png"))
         write_file(run_dir / f"{name}.svg", figure_bytes(figure, "svg"))
+
+
+def figures_of(run_dir: Path, result: Result) -> dict[str, Figure]:
+    """The plots of a result by name, drawn afresh. Raises UsageError where the steps of a trial cannot be read."""
+    if isinstance(result, RangeTest):
+        return {"curve": draw_curve(result)}
+    if isinstance(result, Replay):
+        return {"timeline": draw_timeline(result), "segments": draw_segments(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": draw_budget(result), **cure_figures(result.cures, result.max_batch)}
+    if isinstance(result, Comparison):
+        return {"compare": draw_comparison(result)}
+    if isinstance(result, Doctor):
+        return {}
+    read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
+    series = {number: steps for number, steps in read.items() if steps is not None}
+    return {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
+
+
+def tables_of(result: Result) -> dict[str, str]:
+    """The CSVs of a result by name."""
+    if isinstance(result, RangeTest):
+        return {"curve": curve_csv(result)}
+    if isinstance(result, Replay):
+        return {"rows": rows_csv(result), "timeline": timeline_csv(result)}
+    if isinstance(result, Diagnosis):
+        return {"budget": budget_csv(result), **cure_csvs(result.cures, result.max_batch)}
+    if isinstance(result, Comparison):
+        return {"figures": figures_csv(result)}
+    if isinstance(result, Doctor):
+        return {}
+    return {"trials": trials_csv(result.trials)}
 
 
 def curve_csv(result: RangeTest) -> str:
@@ -70,6 +89,19 @@ def rows_csv(result: Replay) -> str:
     return pd.DataFrame([{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]).to_csv(
         index=False
     )
+
+
+def figures_csv(result: Comparison) -> str:
+    """A comparison's figures in full precision, one line for each condition, metric and run."""
+    import pandas as pd
+
+    rows = [
+        {"case": figure.case, "metric": figure.metric, "run": result.runs[index].name, "value": value,
+         "difference": figure.differences[index], "noise": figure.noise}
+        for figure in result.figures
+        for index, value in enumerate(figure.values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def timeline_csv(result: Replay) -> str:

@@ -1,12 +1,14 @@
 """Plots of a replay: memory over the requests, and the segments at the peak or at death, blocks drawn to scale."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 from lrtool.report.colors import BLUE, GREY, ORANGE, SKY, VERMILLION
 from lrtool.report.replay_tables import settings_name
@@ -15,6 +17,10 @@ from lrtool.units import format_bytes
 
 GIB, MIB = 2**30, 2**20
 MAX_SEGMENTS = 48
+MAX_BLOCKS = 4000
+MAX_PIECES = 200
+"""With more blocks than that, those narrower than a so-manieth of the width are drawn together."""
+_OUTLINE = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
 _BACKED = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
 FILLS = {"used": BLUE, "split": ORANGE, "free": "white"}
 NAMES = {"used": "in use", "split": "free, split from a block in use", "free": "free, whole segment"}
@@ -44,13 +50,17 @@ def draw_segments(result: Replay) -> Figure:
     figure = Figure(figsize=(8, 1.6 + 0.16 * max(len(drawn), 4)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    unit, name = _unit(max((segment.size_bytes for segment in drawn), default=1))
+    largest = max((segment.size_bytes for segment in drawn), default=1)
+    unit, name = _unit(largest)
+    is_crowded = sum(len(segment.blocks) for segment in drawn) > MAX_BLOCKS
     for position, segment in enumerate(drawn):
-        _draw_segment(axes, segment, position, unit)
-    axes.set_xlim(0, max((segment.size_bytes for segment in drawn), default=1) / unit)
+        blocks = _merged(segment.blocks, least_bytes=largest // MAX_PIECES) if is_crowded else segment.blocks
+        _draw_segment(axes, blocks, position, unit)
+    axes.set_xlim(0, largest / unit)
     axes.set_ylim(max(len(drawn), 1) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.set_xlabel(f"{name} from the segment's start, {len(drawn)} largest segments" + _left_out(left_out))
+    small = f";\nblocks below {format_bytes(largest // MAX_PIECES)} drawn together" if is_crowded else ""
+    axes.set_xlabel(f"{name} from the segment's start, {len(drawn)} largest segments{_left_out(left_out)}{small}")
     axes.set_title(_segments_title(row), loc="left", fontsize=11)
     axes.spines[["top", "right", "left"]].set_visible(False)
     _key(figure, {block.state for segment in drawn for block in segment.blocks})
@@ -123,18 +133,33 @@ def _segments_title(row: ReplayRow) -> str:
     return f"{settings_name(row)}: {format_bytes(used)} of {format_bytes(reserved)} reserved are in use {when}"
 
 
-def _draw_segment(axes: Axes, segment: SegmentPicture, position: int, unit: int) -> None:
+def _merged(blocks: Sequence[BlockPicture], *, least_bytes: int) -> list[BlockPicture]:
+    """Neighbours as one piece until it is wide enough to be seen, in the state that most of its bytes have."""
+    pieces: list[BlockPicture] = []
+    begin, of_state = 0, Counter[Literal["used", "free", "split", "unmapped"]]()
+    for position, block in enumerate(blocks, 1):
+        of_state[block.state] += block.size_bytes
+        if of_state.total() >= least_bytes or position == len(blocks):
+            state = of_state.most_common(1)[0][0]
+            pieces.append(BlockPicture(offset_bytes=begin, size_bytes=of_state.total(), state=state))
+            begin, of_state = begin + of_state.total(), Counter()
+    return pieces
+
+
+def _draw_segment(axes: Axes, blocks: Sequence[BlockPicture], position: int, unit: int) -> None:
+    """All blocks of a state are one path: there may be thousands of them."""
     for state, color in FILLS.items():
-        patches = [_rectangle(block, position, unit) for block in segment.blocks if block.state == state]
-        axes.add_collection(
-            PatchCollection(
-                patches, facecolor=color, edgecolor="black", linewidth=0.3, hatch="////" if state == "split" else None
-            )
-        )
+        outlines = [_outline(block, position, unit) for block in blocks if block.state == state]
+        if outlines:
+            path = Path.make_compound_path(*outlines)
+            hatch = "////" if state == "split" else None
+            axes.add_patch(PathPatch(path, facecolor=color, edgecolor="black", linewidth=0.3, hatch=hatch))
 
 
-def _rectangle(block: BlockPicture, position: int, unit: int) -> Rectangle:
-    return Rectangle((block.offset_bytes / unit, position - 0.38), block.size_bytes / unit, 0.76)
+def _outline(block: BlockPicture, position: int, unit: int) -> Path:
+    left, right = block.offset_bytes / unit, (block.offset_bytes + block.size_bytes) / unit
+    low, high = position - 0.38, position + 0.38
+    return Path([(left, low), (right, low), (right, high), (left, high), (left, low)], _OUTLINE)
 
 
 def _key(figure: Figure, states: set[str]) -> None:

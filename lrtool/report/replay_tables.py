@@ -14,13 +14,13 @@ def replay_lines(result: Replay) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text(replay_answer(result), style="bold"),
         "",
-        _scenarios(result),
+        scenario_table(result),
         "",
-        _figures(result),
+        figure_table(result),
     ]
-    parts += [Text(line) for row in result.rows for line in _death_lines(result, row)]
-    least = [line for row in result.rows if (line := _least_line(row))]
-    parts += ["", *map(Text, dict.fromkeys(least))] if least else []
+    parts += [Text(line) for row in result.rows for line in death_lines(result, row)]
+    least = least_lines(result)
+    parts += ["", *map(Text, least)] if least else []
     parts += [Text(f"\nnote: {warning}", style="dim") for warning in result.warnings]
     return parts
 
@@ -56,7 +56,8 @@ def _on(row: ReplayRow) -> str:
     return f" on {format_bytes(row.capacity_bytes)}" + (f" ({row.card})" if row.card else "")
 
 
-def _scenarios(result: Replay) -> Table:
+def scenario_table(result: Replay) -> Table:
+    """What each row of the figures was replayed under."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
@@ -66,7 +67,8 @@ def _scenarios(result: Replay) -> Table:
     return table
 
 
-def _figures(result: Replay) -> Table:
+def figure_table(result: Replay) -> Table:
+    """A row for each replay."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("\n#", justify="right", no_wrap=True)
     headings = (
@@ -96,7 +98,8 @@ def _figures(result: Replay) -> Table:
     return table
 
 
-def _death_lines(result: Replay, row: ReplayRow) -> list[str]:
+def death_lines(result: Replay, row: ReplayRow) -> list[str]:
+    """How a row dies, and what would let it live, after an empty line; none where it lives."""
     death = row.death
     if death is None:
         return []
@@ -117,6 +120,11 @@ def _way_out(death: Death) -> str:
     if not death.surviving_settings:
         return "no settings tried would survive here: it needs less memory, or more of it (--min-capacity)"
     return f"would survive with {' or '.join(death.surviving_settings)}"
+
+
+def least_lines(result: Replay) -> list[str]:
+    """The smallest capacity of each row, where it was searched for."""
+    return list(dict.fromkeys(line for row in result.rows if (line := _least_line(row))))
 
 
 def _least_line(row: ReplayRow) -> str:

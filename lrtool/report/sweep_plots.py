@@ -154,7 +154,7 @@ def _draw_growth(axes: Axes, trial: Trial, steps: StepSeries, unit: int) -> None
     level = float(np.median(after - growth.bytes_per_step * at))
     ends = np.array([growth.warmup_steps + 1, axes.get_xlim()[1]])
     axes.plot(ends, (level + growth.bytes_per_step * ends) / unit, color=GREEN, linewidth=1.4, linestyle=(0, (4, 2)))
-    x = 0.42 * axes.get_xlim()[1]
+    x = 0.5 * axes.get_xlim()[1]
     axes.annotate(
         f"grows {growth_text(growth)} per step (dashed: fit)", (x, (level + growth.bytes_per_step * x) / unit),
         xytext=(-4, 12), textcoords="offset points", ha="right", color=GREEN, fontsize=9, bbox=_BACKED,

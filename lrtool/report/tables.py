@@ -8,28 +8,41 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.compare_tables import comparison_lines
+from lrtool.report.confirming_runs import runs_table
 from lrtool.report.diagnosis_tables import diagnosis_lines
+from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
+from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.store import RUN_FILE
 from lrtool.units import format_duration, format_lr
 
 
-def render(run: Run[Result], *, run_dir: Path | None) -> list[RenderableType]:
-    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written."""
-    result = run.result
-    parts: list[RenderableType] = []
+def render(run: Run[Result], *, run_dir: Path | None, page: Path | None = None) -> list[RenderableType]:
+    """A run as it is shown in the terminal, in order; `run_dir` is None where nothing could be written, and `page` is
+    its report page where that was.
+    """
+    closing = _closing(run_dir, MAIN_PLOT[run.command]) if page is None else f"Wrote {page}. Next: open it in a browser"
+    return [*result_parts(run.result), "", closing]
+
+
+def result_parts(result: Result) -> list[RenderableType]:
+    """What is shown of a result, its answer first."""
     if isinstance(result, RangeTest):
-        parts = _range_test(result)
-    elif isinstance(result, Replay):
-        parts = replay_lines(result)
-    elif isinstance(result, MemSweep):
-        parts = sweep_lines(result)
-    elif isinstance(result, Diagnosis):
-        parts = diagnosis_lines(result)
-    return [*parts, "", _closing(run_dir, MAIN_PLOT[run.command])]
+        return _range_test(result)
+    if isinstance(result, Replay):
+        return replay_lines(result)
+    if isinstance(result, Diagnosis):
+        return diagnosis_lines(result)
+    if isinstance(result, Doctor):
+        return doctor_lines(result)
+    if isinstance(result, Comparison):
+        return comparison_lines(result)
+    return sweep_lines(result)
 
 
 def answer(result: RangeTest) -> str:
@@ -45,14 +58,23 @@ def answer(result: RangeTest) -> str:
 def _range_test(result: RangeTest) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(answer(result), style="bold")]
     if result.max_lr is not None:
-        parts += [_group_table(result)]
-    parts += ["", _facts(result)]
+        parts += [group_table(result)]
+    parts += ["", fact_table(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
+    if result.confirmation is not None and result.confirmation.runs:
+        parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
-        parts += ["", Text(f"scheduler = {result.schedule_line}", style="green"), *_step_size_note(result)]
+        line, note = (
+            Text(f"scheduler = {result.schedule_line}", style="green"),
+            Text(step_size_note(result), style="dim"),
+        )
+        parts += ["", line, Padding(note, 0)]
     return parts
 
 
-def _group_table(result: RangeTest) -> Table:
+def group_table(result: RangeTest) -> Table:
+    """The suggestion for each parameter group."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
     table.add_column("parameter group")
     for heading in ("base_lr", "max_lr", "suggested_lr (constant)"):
@@ -63,29 +85,29 @@ def _group_table(result: RangeTest) -> Table:
     return table
 
 
-def _facts(result: RangeTest) -> Table:
+def fact_table(result: RangeTest) -> Table:
     """Why to believe it, as label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("why", Text(result.reason))
-    if result.advice:
-        table.add_row("try", Text(result.advice))
-    table.add_row("rule", Text(result.rule))
-    table.add_row(
-        "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
-    )
-    table.add_row("held for", Text(f"{result.optimizer} on {result.device}, as {result.target} sets it up"))
-    return table
+    advice = [("try", result.advice)] if result.advice else []
+    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    held = f"{result.optimizer} on {result.device}, as {result.target} sets it up"
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result)]
+    return labelled([*facts, ("ended", ended), ("held for", held)])
 
 
-def _step_size_note(result: RangeTest) -> list[RenderableType]:
+def _interval(result: RangeTest) -> list[tuple[str, str]]:
+    if result.max_lr_interval is None:
+        return []
+    low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+    how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+    return [("interval", f"max_lr {low} to {high}: {how}")]
+
+
+def step_size_note(result: RangeTest) -> str:
+    """How step_size_up was chosen."""
     if result.step_size_up is None or result.steps_per_epoch is None:
-        text = "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
-    else:
-        epochs = result.step_size_up // result.steps_per_epoch
-        text = f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
-    return [Padding(Text(text, style="dim"), 0)]
+        return "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
+    epochs = result.step_size_up // result.steps_per_epoch
+    return f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
 
 
 def _closing(run_dir: Path | None, plot: str) -> str:

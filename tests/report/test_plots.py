@@ -1,34 +1,10 @@
 """What the plot of a range test shows."""
 
-from collections.abc import Callable
-
-import pytest
 from matplotlib.axes import Axes
 
-from lrtool.lr.suggest import suggest
 from lrtool.report.plots import draw_curve, figure_bytes
-from lrtool.results import Band, RangeTest
-from tests.lr.test_suggest import curve
-
-Make = Callable[..., RangeTest]
-
-
-@pytest.fixture
-def make() -> Make:
-    def result(*, stopped: str = "end", flat: bool = False, repeats: int = 1) -> RangeTest:
-        lrs, losses = curve()
-        found = suggest([(lrs, [2.3 + 0.01 * (i % 2) for i in range(200)] if flat else losses)])
-        group = found.groups[0]
-        return RangeTest(
-            target="model.py", base_lr=group.base_lr, max_lr=group.max_lr, suggested_lr=group.suggested_lr,
-            param_groups=found.groups, confidence=found.confidence, rule=found.rule, reason=found.reason,
-            advice=found.advice, stopped=stopped, stop_reason="x", num_steps=200, curve=found.curve,  # type: ignore[arg-type]
-            repeats=found.repeats * repeats if repeats > 1 else (),
-            band=Band(lr=found.curve.lr, low=found.curve.loss, high=found.curve.loss) if repeats > 1 else None,
-            device="cpu", optimizer="SGD", steps_per_epoch=10, step_size_up=40, schedule_line="CyclicLR()", duration_s=1.0,
-        )  # fmt: skip
-
-    return result
+from lrtool.results import RangeTest
+from tests.report.made_runs import range_test
 
 
 def axes_of(result: RangeTest) -> Axes:
@@ -41,8 +17,8 @@ def texts(axes: Axes) -> str:
     return "\n".join([axes.get_title(loc="left"), *(text.get_text() for text in axes.texts)])
 
 
-def test_the_title_states_the_finding_and_the_axes_their_unit(make: Make) -> None:
-    axes = axes_of(make())
+def test_the_title_states_the_finding_and_the_axes_their_unit() -> None:
+    axes = axes_of(range_test())
 
     assert axes.get_title(loc="left").startswith("model.py: cycle between ")
     assert axes.get_xlabel() == "learning rate (log scale)"
@@ -50,35 +26,35 @@ def test_the_title_states_the_finding_and_the_axes_their_unit(make: Make) -> Non
     assert axes.get_legend() is None
 
 
-def test_the_three_learning_rates_have_markers_of_their_own_shape(make: Make) -> None:
-    axes = axes_of(make())
+def test_the_three_learning_rates_have_markers_of_their_own_shape() -> None:
+    axes = axes_of(range_test())
     shapes = {line.get_marker() for line in axes.lines} - {"None"}
 
     assert shapes == {"^", "D", "s"}
     assert all(name in texts(axes) for name in ("base_lr", "max_lr", "suggested_lr"))
 
 
-def test_divergence_is_hatched_and_said(make: Make) -> None:
-    diverged, whole = axes_of(make(stopped="diverged")), axes_of(make())
+def test_divergence_is_hatched_and_said() -> None:
+    diverged, whole = axes_of(range_test(stopped="diverged")), axes_of(range_test())
 
     assert any(patch.get_hatch() for patch in diverged.patches)
     assert "diverged" in texts(diverged)
     assert not any(patch.get_hatch() for patch in whole.patches)
 
 
-def test_a_curve_without_a_suggestion_says_so(make: Make) -> None:
-    axes = axes_of(make(flat=True))
+def test_a_curve_without_a_suggestion_says_so() -> None:
+    axes = axes_of(range_test(flat=True))
 
     assert axes.get_title(loc="left").startswith("No suggestion: ")
     assert "max_lr" not in texts(axes)
 
 
-def test_repeats_are_a_band(make: Make) -> None:
-    assert "median of 3 (band: lowest to highest)" in texts(axes_of(make(repeats=3)))
+def test_repeats_are_a_band() -> None:
+    assert "median of 3 (band: lowest to highest)" in texts(axes_of(range_test(repeats=3)))
 
 
-def test_labels_stay_inside_the_figure(make: Make) -> None:
-    figure = draw_curve(make(stopped="diverged"))
+def test_labels_stay_inside_the_figure() -> None:
+    figure = draw_curve(range_test(stopped="diverged"))
     figure_bytes(figure, "png")
     width, height = figure.canvas.get_width_height()
     for text in figure.axes[0].texts:
@@ -89,6 +65,6 @@ def test_labels_stay_inside_the_figure(make: Make) -> None:
         assert box.y1 <= height
 
 
-def test_equal_results_give_equal_files(make: Make) -> None:
+def test_equal_results_give_equal_files() -> None:
     for kind in ("png", "svg"):
-        assert figure_bytes(draw_curve(make()), kind) == figure_bytes(draw_curve(make()), kind)
+        assert figure_bytes(draw_curve(range_test()), kind) == figure_bytes(draw_curve(range_test()), kind)

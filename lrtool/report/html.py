@@ -1,0 +1,109 @@
+"""`report.html`: one file that a run is looked at with, offline, without JavaScript, made from its run directory alone."""
+
+import json
+import shlex
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from lrtool.report.colors import ON_DARK
+from lrtool.report.files import figures_of
+from lrtool.report.glossary import GLOSSARY
+from lrtool.report.page import Facts, Plot
+from lrtool.report.pages import page_of
+from lrtool.report.svg import css_name, inline_svg
+from lrtool.results import Result, Run
+from lrtool.store import write_file
+from lrtool.units import printable
+
+REPORT_FILE = "report.html"
+
+DESCRIPTIONS = {
+    "curve": "Training loss over the learning rate, which is on a log scale: raw and smoothed. The suggested range is "
+    "shaded, its ends are marked by a triangle and a square, the constant LR by a diamond.",
+    "steps": "Memory over the training steps, a panel for each trial with the same axes: reserved as a thick line, peak "
+    "allocated as a thin one, allocated at the step's end as an area.",
+    "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
+    "timeline": "Memory over the allocator's requests, a panel for each replay with the same axes: reserved and active as "
+    "lines, allocated as an area.",
+    "cures": "Peak reserved memory of each cure over the time of a step, with the best front as a line; on the right those "
+    "whose time is not known.",
+    "batches": "Peak reserved memory over the batch size: circles fit, crosses do not.",
+    "segments": "The largest segments, a bar for each, divided into blocks in use, free ones, and free ones split off.",
+}
+"""What is to be seen, for those who cannot see it."""
+
+
+def write_html(run_dir: Path, run: Run[Result]) -> Path:
+    """Write the page of a run into its directory. Raises UnavailableError, or UsageError where a file there is damaged."""
+    path = run_dir / REPORT_FILE
+    write_file(path, render_html(run, run_dir=run_dir))
+    return path
+
+
+def render_html(run: Run[Result], *, run_dir: Path) -> str:
+    """The page as text. Whatever stands in it is escaped, and control characters are shown as text."""
+    plots = {name: _plot(name, figure) for name, figure in figures_of(run_dir, run.result).items()}
+    page = page_of(run.result, plots)
+    environment = Environment(
+        loader=PackageLoader("lrtool.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        page=page,
+        name=run_dir.resolve().name,
+        terms={name: GLOSSARY[name] for name in page.terms},
+        colors=[(css_name(light), light, dark) for light, dark in ON_DARK.items()],
+        environment=_environment(run),
+    )
+
+
+def _plot(name: str, figure: Figure) -> Plot:
+    title = _take_title(figure)
+    description = DESCRIPTIONS.get(name, title)
+    return Plot(
+        svg=inline_svg(figure, name=name, title=title or description.partition(":")[0], description=description),
+        caption=title or description,
+    )
+
+
+def _take_title(figure: Figure) -> str:
+    """The one finding that a figure states, taken off it: the page shows it as a caption, which folds."""
+    title = figure.get_suptitle()
+    if title:
+        figure.suptitle("")
+        return title
+    titled = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    if len(titled) != 1:
+        return ""
+    title = titled[0].get_title(loc="left")
+    titled[0].set_title("", loc="left")
+    return title
+
+
+def _environment(run: Run[Result]) -> Facts:
+    of = run.environment
+    gpu = "none" if of.device_name is None else f"{of.device_name}, CUDA {of.cuda}"
+    return Facts(
+        rows=(
+            ("command", shlex.join(["lrtool", *run.arguments])),
+            ("run at", run.created),
+            ("GPU", gpu),
+            ("versions", f"lrtool {of.lrtool}, torch {of.torch}, Python {of.python}"),
+            ("machine", f"{of.platform}, {of.num_cpus} CPUs"),
+            *_settings(run),
+        )
+    )
+
+
+def _settings(run: Run[Result]) -> list[tuple[str, str]]:
+    """The resolved settings: those that all commands share, and those of this one."""
+    own = run.settings.get(run.command.replace("-", "_"), {})
+    shared = {name: value for name, value in run.settings.items() if name == "params" or not isinstance(value, dict)}
+    return [(name.replace("_", "-"), json.dumps(value)) for name, value in {**shared, **own}.items()]

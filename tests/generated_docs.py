@@ -1,0 +1,159 @@
+"""The documents that are written from the code, so that they cannot drift from it: `python -m tests.generated_docs`.
+
+tests/test_docs.py fails where a file differs from what is generated here.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import TypeAdapter
+
+from lrtool.cli import app
+from lrtool.errors import EXIT_CODES
+from lrtool.report.glossary import GROUPS, Term
+from lrtool.results import RESULTS, SCHEMA, Run
+
+DOCS = Path(__file__).parents[1] / "docs"
+Schema = dict[str, Any]
+
+
+def metrics() -> str:
+    """docs/metrics.md: every figure with its formula."""
+    lines = [
+        "# Every figure, and its formula",
+        "",
+        "Bytes are integers, everywhere; missing is `null` in JSON and empty in CSV. Names in formulas are those of",
+        "`torch.cuda.memory_stats`. Figures taken with `expandable_segments` on and off are not comparable: with it on, all",
+        "free bytes of a segment can be mapped elsewhere, and none count as split off.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {group.heading}", ""]
+        lines += ["| figure | in JSON and CSV | formula | what it says |", "|---|---|---|---|"]
+        lines += [_metric(name, term) for name, term in group.terms.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _metric(name: str, term: Term) -> str:
+    source = f" ({term.source})" if term.source else ""
+    field = ", ".join(f"`{each}`" for each in term.field.split(", "))
+    return f"| {name} | {field} | {_cell(term.formula)} | {_cell(term.meaning + source)} |"
+
+
+def command_line() -> str:
+    """docs/command-line.md: every command with every option."""
+    lines = [
+        "# The command line",
+        "",
+        "The result goes to stdout and everything else to stderr; the first line is the answer, the last says where it was",
+        "written and what to run next. `--json` prints one document instead ([its schema](json.md)). An option can also be",
+        "set by its environment variable, or in a settings file: command line, then environment, then file, then default.",
+    ]
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        lines += ["", f"## lrtool {name}", "", *_prose(command.help)]
+        panels: dict[str, list[Any]] = {}
+        for parameter in command.params:
+            panels.setdefault(parameter.rich_help_panel or "", []).append(parameter)
+        for panel, parameters in panels.items():
+            lines += ["", f"| {panel or 'argument or option'} | | environment |", "|---|---|---|"]
+            lines += [_parameter(each) for each in parameters]
+    lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _prose(text: str) -> Iterator[str]:
+    """A command's help, its examples as code."""
+    about, _, examples = " ".join(text.split()).partition(" Examples: ")
+    yield about
+    yield from ("", "```")
+    yield from examples.split(" | ")
+    yield "```"
+
+
+def _parameter(parameter: Any) -> str:
+    is_option = parameter.param_type_name == "option"
+    takes_value = is_option and not parameter.is_flag and not parameter.count
+    value = f" {(parameter.metavar or parameter.name).upper()}" if takes_value else ""
+    names = ", ".join(parameter.opts) if is_option else parameter.name.upper()
+    variable = f"`{parameter.envvar}`" if parameter.envvar else ""
+    return f"| `{names}{value}` | {_cell(parameter.help)} | {variable} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\[", "[").replace("|", "\\|")
+
+
+def schema() -> Schema:
+    """docs/lrtool.schema.json: what `--json` prints, for every command; made of the result types as pydantic reads them."""
+    adapters: Any = [(command, "serialization", TypeAdapter(Run[kind])) for command, kind in RESULTS.items()]  # type: ignore[valid-type]
+    _, document = TypeAdapter.json_schemas(adapters, ref_template="#/$defs/{model}")
+    parts: dict[str, Schema] = {name: _without_titles(part) for name, part in document["$defs"].items()}
+    _flatten_trials(parts)
+    commands = {command: _document_of(command, parts, kind.__name__) for command, kind in RESULTS.items()}
+    kept = {name: part for name, part in parts.items() if not name.startswith("Run_") and name not in _NAMES}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What lrtool --json prints",
+        "oneOf": [{"$ref": f"#/$defs/{command}"} for command in commands],
+        "$defs": {**commands, **kept},
+    }
+
+
+_NAMES = {kind.__name__ for kind in RESULTS.values()}
+
+
+def _document_of(command: str, parts: dict[str, Schema], result: str) -> Schema:
+    """As `lrtool.results.document` puts it together: the result's fields at the top, then those of its run."""
+    run = next(part for name, part in parts.items() if name.startswith("Run_") and result in name)
+    around = {name: part for name, part in run["properties"].items() if name not in ("schema", "command", "result")}
+    properties = {
+        "schema": {"const": SCHEMA},
+        "command": {"const": command},
+        **parts[result]["properties"],
+        **around,
+        "run_dir": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    }
+    return {
+        "description": parts[result].get("description", ""),
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+    }
+
+
+def _flatten_trials(parts: dict[str, Schema]) -> None:
+    """The condition of a trial stands beside its figures."""
+    trial = parts["Trial"]
+    properties = {name: part for name, part in trial["properties"].items() if name != "condition"}
+    properties |= parts.pop("Condition")["properties"]
+    properties["growth_bytes_per_step"] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    trial |= {"properties": properties, "required": list(properties)}
+
+
+def _without_titles(part: Any) -> Any:
+    """pydantic repeats each field's name as its title; a field that is called so is no string."""
+    if isinstance(part, list):
+        return [_without_titles(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _without_titles(value) for key, value in part.items() if not (key == "title" and isinstance(value, str))
+    }
+
+
+def generated() -> dict[str, str]:
+    """What each generated file in docs/ has to hold."""
+    return {
+        "metrics.md": metrics(),
+        "command-line.md": command_line(),
+        "lrtool.schema.json": json.dumps(schema(), indent=1) + "\n",
+    }
+
+
+if __name__ == "__main__":
+    for name, text in generated().items():
+        (DOCS / name).write_text(text)
