@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.rank_tables import rank_lines
 from lrtool.results import Budget, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 
@@ -20,6 +21,8 @@ def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
         parts += [_finding(number, finding), ""]
     if result.budget is not None:
         parts += [_budget(result.budget), ""]
+    if result.ranks is not None:
+        parts += [*rank_lines(result.ranks), ""]
     parts.append(_facts(result))
     return parts
 
