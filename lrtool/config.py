@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.limits import Kind, Limit, limit_of
 
+Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
@@ -27,10 +29,12 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] = 100
+    num_steps: Annotated[int, Ge(3)] | Literal["auto"] = "auto"
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
     timeout: Annotated[float, Gt(0)] = 600.0
+    confirm: Confirm = "off"
+    confirm_loss: Literal["train", "val"] = "train"
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -94,13 +98,52 @@ class MemSweepSettings:
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")
 
 
+Bounds = dict[str, str | int | float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetSettings:
+    """What a run must keep to, table `[budget]` of a settings file: metrics with what they may be at most, at least, and
+    by how much they may exceed the baseline, a file or a run.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    max: Bounds = field(default_factory=dict)
+    min: Bounds = field(default_factory=dict)
+    max_increase: Bounds = field(default_factory=dict)
+    baseline: str | None = None
+    allow_different: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            assert self.limits is not None
+        except UsageError as error:
+            raise ValueError(f"budget: {error.message}", error.hint) from None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """All limits, in the order in which they are shown."""
+        kinds: tuple[tuple[Kind, Bounds], ...] = (("max", self.max), ("min", self.min), ("increase", self.max_increase))
+        return tuple(limit_of(name, value, kind) for kind, bounds in kinds for name, value in bounds.items())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnoseSettings:
-    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's."""
+    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's.
+
+    With `cures`, those named by `only` are tried, all where it is empty, over `cure_steps` steps each; `checkpoint` names the
+    modules to checkpoint, by name or pattern.
+    """
 
     __pydantic_config__ = _STRICT
 
     steps: Positive = 1000
+    cures: bool = False
+    max_batch: bool = False
+    only: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    cure_steps: Annotated[int, Ge(2)] = 5
     settings: str = ""
     recorder: RecorderChoice = "auto"
     gpu: str = "h100"
@@ -121,6 +164,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
 
 
@@ -152,6 +196,9 @@ def read_settings_file(path: Path) -> SettingsFile:
     target = values.get("target")
     if target and target.partition(":")[0].endswith(".py"):
         values["target"] = str(path.parent / target)
+    baseline = values.get("budget", {}).get("baseline")
+    if baseline and baseline.endswith(".json"):
+        values["budget"]["baseline"] = str(path.parent / baseline)
     return SettingsFile(path=path, values=values)
 
 
@@ -186,6 +233,7 @@ _COMMANDS: dict[str, type] = {
     "range_test": RangeTestSettings,
     "mem_sweep": MemSweepSettings,
     "diagnose": DiagnoseSettings,
+    "budget": BudgetSettings,
 }
 
 
@@ -220,6 +268,7 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
 def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
     location = [str(part) for part in problem["loc"]]
     in_table = len(location) > 1 and location[0] in _COMMANDS
+    location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
     key = location[1] if in_table else location[0]
     place = f"--{key.replace('_', '-')}" if key in options else f"{source}: {'.'.join(location).replace('_', '-')}"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

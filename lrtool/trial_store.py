@@ -69,6 +69,7 @@ def _row(trial: Trial) -> dict[str, object]:
     row = asdict(trial)
     condition, growth, death = row.pop("condition"), row.pop("growth") or {}, row.pop("death") or {}
     params = {f"param_{name}": value for name, value in condition.pop("params").items()}
+    del row["peak_shares"]
     parts = {f"most_{name.replace(' ', '_')}_bytes": value for name, value in row.pop("most_by_category").items()}
     ranks = row.pop("ranks") or {}
     sources = "; ".join(f"{each['source']} {each['line'] or ''}".strip() for each in row.pop("growth_sources"))

@@ -136,6 +136,7 @@ def command(
             "--resume", help="A run (directory, number, last) whose missing trials to run.", rich_help_panel=TRIALS
         ),
     ] = None,
+    check: options.Check = False,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -190,12 +191,12 @@ def command(
     file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
     if resume is not None:
         _refuse_with_resume(planned)
-        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
+        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json, check=check)
         return
     if world_size is not None:
         planned |= _about_ranks(planned, file.values.get("mem_sweep", {}))
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
-    start_sweep(terminal, resolved, file=file, as_json=as_json)
+    start_sweep(terminal, resolved, file=file, as_json=as_json, check=check)
 
 
 def _about_ranks(planned: "Mapping[str, Any]", in_file: "Mapping[str, Any]") -> dict[str, Any]:

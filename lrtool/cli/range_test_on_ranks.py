@@ -13,13 +13,17 @@ from lrtool.distributed.launch import Launch
 from lrtool.distributed.team import Team, joined
 from lrtool.errors import LrtoolError, UnavailableError, UsageError
 from lrtool.lr.measure import Measurement, Source, find_source, measure
-from lrtool.lr.range_test import conclude
+from lrtool.lr.range_test import conclude, suggestion_of
 from lrtool.results import RangeTest, compare_ranks
 from lrtool.store import create_run_dir
 
 
 def range_test_on_ranks(terminal: Terminal, settings: Settings, *, launch: Launch, as_json: bool) -> None:
     """The command on one rank. Raises, on the first one, what ended the run; the others leave in silence."""
+    if settings.range_test.confirm != "off":
+        raise UsageError(
+            "--confirm does not go with torchrun", hint="confirm on one process; a ramp is all that ranks share"
+        )
     with stdout_to_stderr(), joined(launch, device=settings.device, timeout_s=settings.range_test.timeout) as team:
         try:
             ended = _on_rank(terminal, settings, team, as_json=as_json)
@@ -71,7 +75,7 @@ def _measure(terminal: Terminal, settings: Settings, team: Team) -> Measurement:
 
 def _result(measurement: Measurement, team: Team, failure: RankFailure | None, *, target: str) -> RangeTest:
     memory = team.gather_memory()
-    result = conclude(measurement, target=target)
+    result = conclude(measurement, suggestion_of(measurement), None, target=target)
     distributed = team.distributed
     assert distributed is not None
     ranks = compare_ranks(

@@ -2,13 +2,14 @@
 
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
-from lrtool.cli.output import show, store
+from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
+from lrtool.cli.output import show_checked, store
 from lrtool.cli.ranks import executor_on_ranks, took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
@@ -25,29 +26,44 @@ if TYPE_CHECKING:
 COMMAND = "mem-sweep"
 
 
-def start_sweep(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """How a sweep's result is shown, and what it is held against, if anything."""
+
+    as_json: bool
+    budget: Budget | None
+
+
+def start_sweep(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
     """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
 
     if took_part(timeout_s=settings.mem_sweep.timeout):
         return
-
+    budget = _budget(settings, check=check)
     with stdout_to_stderr():
         plan = make_plan(settings)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         begin_run(run_dir, plan)
         _announce(terminal, plan, is_given=settings.target is not None, file=file)
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
 
 
-def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool) -> None:
+def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool, check: bool = False) -> None:
     """Run the trials of a run directory that have no result yet."""
     from lrtool.sweep.runner import resume_run
 
+    budget = _budget(settings, check=check)
     run_dir = find_run(name, parent=Path(settings.out))
     plan = resume_run(run_dir)
     terminal.note(f"memory sweep of {plan.setup.target} goes on in {run_dir}")
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
+
+
+def _budget(settings: Settings, *, check: bool) -> Budget | None:
+    return open_budget(settings.budget, runs=Path(settings.out)) if check else None
 
 
 def make_plan(settings: Settings) -> "Plan":
@@ -103,7 +119,7 @@ def _recorder(own: MemSweepSettings) -> RecorderChoice:
     return "predicted" if own.world_size else own.recorder
 
 
-def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:
+def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, shown: Shown) -> None:
     from lrtool.sweep.runner import conclude, run_trials
 
     begin = time.perf_counter()
@@ -122,8 +138,9 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
     stored_in, run, unwritten = store(
         result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
     )
-    show(terminal, run, stored_in, as_json=as_json)
-    ending = _what_ended_it(plan, finished, run_dir) or unwritten
+    found = check_run(run, shown.budget)
+    show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
+    ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)
     if ending is not None:
         raise ending
 

@@ -1,7 +1,8 @@
 """Measure a range test: one ramp of training steps for each repeat, on a fresh workload or on live objects put back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,9 @@ from lrtool.devices import model_device, pick_device, place
 from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
+from lrtool.lr.adapt import higher_end, lower_start
 from lrtool.lr.looks import Looks, LooksByTime
-from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
+from lrtool.lr.ramp import DivergenceWatch, Stop, num_ramp_steps, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
@@ -56,11 +58,15 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short."""
+    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short.
+
+    `false_starts` are ramps that began too high and were walked again from lower down; they count as steps.
+    """
 
     setup: Setup
     ramps: list[Ramp]
     duration_s: float
+    false_starts: list[Ramp] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -102,22 +108,29 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     """
     begin = time.perf_counter()
     ramps: list[Ramp] = []
+    false_starts: list[Ramp] = []
     setup: Setup | None = None
     error: BaseException | None = None
-    for repeat in range(settings.repeats):
+    while len(ramps) < settings.repeats and error is None:
+        repeat = len(ramps)
         try:
             setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
+        may_restart = repeat == 0 and ramp.stop.is_explosion and ramp.error is None
+        lower = lower_start(settings, ramp.lrs, ramp.losses) if may_restart else None
+        if lower is not None:
+            settings = lower
+            false_starts.append(ramp)
+            continue
         ramps.append(ramp)
         error = ramp.error
-        if error is not None:
-            break
     if setup is None or not any(ramp.losses for ramp in ramps):
         assert error is not None
         raise as_error(error)
-    return Measurement(setup=setup, ramps=ramps, duration_s=time.perf_counter() - begin, error=error)
+    duration_s = time.perf_counter() - begin
+    return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
 
 
 def as_error(error: BaseException) -> BaseException:
@@ -129,37 +142,67 @@ def as_error(error: BaseException) -> BaseException:
     return failure
 
 
-def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
+
+    workload: Workload
+    setup: Setup
+    batches: Batches
+    step: Step
+    looks: Callable[[], Looks]
+
+
+@contextmanager
+def ready(source: Source, *, seed: int) -> Iterator[Ready]:
+    """The source's workload at its start: built from `seed`, or the live objects, which are put back afterwards."""
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            return _run(source, source.live, settings, on_progress)
-    assert source.factory is not None
-    workload = source.factory.build(seed=seed, device=source.device)
-    return _run(source, workload, settings, on_progress)
+            yield _prepared(source, source.live)
+    else:
+        assert source.factory is not None
+        yield _prepared(source, source.factory.build(seed=seed, device=source.device))
 
 
-def _run(
-    source: Source, workload: Workload, settings: RangeTestSettings, on_progress: OnProgress
-) -> tuple[Setup, Ramp]:
+def _prepared(source: Source, workload: Workload) -> Ready:
     device, team = source.device, source.team
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
     workload = workload if team is None else team.distribute(workload)
-    setup = _describe(workload, device)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
-    ramp = run_ramp(
-        step if team is None else team.watched(step),
-        workload.optimizer,
-        lrs=ramp_lrs(settings),
-        ratios=setup.group_ratios,
-        on_progress=on_progress,
-        looks=None if team is None else team.looks(),
+    return Ready(
+        workload=workload,
+        setup=_describe(workload, device),
+        batches=batches,
+        step=step if team is None else team.watched(step),
+        looks=LooksByTime if team is None else team.looks,
     )
-    _refuse_one_batch(batches.epoch_length)
-    return setup, ramp
+
+
+def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+    with ready(source, seed=seed) as start:
+        ramp = _full_ramp(start, settings, on_progress)
+        _refuse_one_batch(start.batches.epoch_length)
+        return start.setup, ramp
+
+
+def _full_ramp(start: Ready, settings: RangeTestSettings, on_progress: OnProgress) -> Ramp:
+    """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
+    optimizer, ratios = start.workload.optimizer, start.setup.group_ratios
+    ramp = run_ramp(
+        start.step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress, looks=start.looks()
+    )
+    more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
+    if not more:
+        return ramp
+    beyond = run_ramp(
+        start.step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None, looks=start.looks()
+    )
+    error = None if beyond.stop.is_explosion else beyond.error
+    return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
 
 
 def run_ramp(
@@ -277,12 +320,13 @@ def _describe(workload: Workload, device: torch.device) -> Setup:
 
 def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
     """Progress of one repeat as progress of all."""
+    num_steps = num_ramp_steps(settings)
 
     def report(progress: Progress) -> None:
         on_progress(
             Progress(
-                step=repeat * settings.num_steps + progress.step,
-                num_steps=settings.repeats * settings.num_steps,
+                step=repeat * num_steps + progress.step,
+                num_steps=settings.repeats * num_steps,
                 lr=progress.lr,
                 loss=progress.loss,
                 best_loss=progress.best_loss,

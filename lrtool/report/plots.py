@@ -7,6 +7,7 @@ from typing import Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -15,15 +16,23 @@ from lrtool.results import RangeTest
 from lrtool.units import format_lr, printable
 
 LEFT_PART = 0.4
+PNG_DPI = 150
 _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files."""
+    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files.
+
+    `Figure.savefig` would draw everything twice, the first time for the layout alone, which drawing does as well.
+    """
     make_literal(figure)
     buffer = BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    if kind == "png":
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    else:
+        with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")  # it is laid out now, and half of the time goes into that
     return buffer.getvalue()
 

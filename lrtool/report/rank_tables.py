@@ -4,7 +4,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from lrtool.report.folded import folded
+from lrtool.report.labels import labelled
 from lrtool.report.replay_tables import percent
 from lrtool.results import RankMemory, Ranks, Wrapping
 from lrtool.units import format_bytes
@@ -39,7 +39,7 @@ def rank_lines(ranks: Ranks) -> list[RenderableType]:
         )
     if ranks.note:
         rows.append(("note", ranks.note))
-    return [_table(ranks), "", folded(rows)]
+    return [_table(ranks), "", labelled(rows)]
 
 
 def _table(ranks: Ranks) -> Table:

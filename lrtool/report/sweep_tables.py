@@ -5,7 +5,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.folded import folded
+from lrtool.report.labels import labelled
 from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import percent
 from lrtool.report.scaling_tables import is_about_ranks, scaling_table
@@ -105,14 +105,14 @@ def growth_text(growth: StepGrowth | None) -> str:
 
 def evidence_table(result: MemSweep) -> Table:
     """What the verdict rests on, and how each line is known."""
-    return folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
+    return labelled([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
 def setup_table(result: MemSweep) -> Table:
     """What was swept, and for which device."""
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
-    return folded(
+    return labelled(
         [
             ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
             ("capacity", room),

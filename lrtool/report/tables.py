@@ -8,13 +8,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.compare_tables import comparison_lines
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
+from lrtool.report.labels import labelled
 from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 
@@ -36,6 +38,8 @@ def result_parts(result: Result) -> list[RenderableType]:
         return diagnosis_lines(result)
     if isinstance(result, Doctor):
         return doctor_lines(result)
+    if isinstance(result, Comparison):
+        return comparison_lines(result)
     return sweep_lines(result)
 
 
@@ -79,18 +83,10 @@ def group_table(result: RangeTest) -> Table:
 
 def fact_table(result: RangeTest) -> Table:
     """Why to believe it, as label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("why", Text(result.reason))
-    if result.advice:
-        table.add_row("try", Text(result.advice))
-    table.add_row("rule", Text(result.rule))
-    table.add_row(
-        "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
-    )
-    table.add_row("held for", Text(f"{result.optimizer} on {result.device}, as {result.target} sets it up"))
-    return table
+    advice = [("try", result.advice)] if result.advice else []
+    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    held = f"{result.optimizer} on {result.device}, as {result.target} sets it up"
+    return labelled([("why", result.reason), *advice, ("rule", result.rule), ("ended", ended), ("held for", held)])
 
 
 def step_size_note(result: RangeTest) -> str:

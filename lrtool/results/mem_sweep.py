@@ -51,6 +51,17 @@ class GrowthSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PeakShare:
+    """Bytes that were allocated at the peak: what for, by which module, and from which line (`file.py:41` and its text)."""
+
+    category: str | None
+    module: str | None
+    source: str | None
+    line: str | None
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialDeath:
     """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
 
@@ -111,6 +122,7 @@ class Trial:
     device_allocs_per_step: float | None
     growth: StepGrowth | None
     growth_sources: tuple[GrowthSource, ...]
+    peak_shares: tuple[PeakShare, ...] = ()
     death: TrialDeath | None
     other_processes_bytes: int | None
     duration_s: float

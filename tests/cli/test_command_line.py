@@ -18,7 +18,7 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--timeout", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--check", "--timeout", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
@@ -26,15 +26,22 @@ OPTIONS = {
         "--batch-size", "--world-size", "--shard",
         "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
         "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
-        "--resume", *SHARED,
+        "--resume", "--check", *SHARED,
     ],
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
-        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
+        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout",
+        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps", *SHARED,
     ],
     "replay": [
-        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
+        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
     ],
+    "compare": ["runs", *SHARED],
+    "check": [
+        "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
+        "--config", *SHARED,
+    ],
+    "baseline": ["run", "--output", "-o", *SHARED],
     "doctor": SHARED[1:],
     "report": ["run", "--html", *SHARED],
     "init": ["folder", "--force"],
