@@ -10,8 +10,8 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.output import show_checked, store
+from lrtool.cli.ranks import executor_on_ranks, took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
-from lrtool.distributed.launch import Launch, launch_of
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
@@ -41,9 +41,7 @@ def start_sweep(
     """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
 
-    launch = launch_of()
-    if launch is not None and not launch.is_first:
-        _follow(launch, settings)
+    if took_part(timeout_s=settings.mem_sweep.timeout):
         return
     budget = _budget(settings, check=check)
     with stdout_to_stderr():
@@ -148,13 +146,6 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
         raise ending
 
 
-def _follow(launch: Launch, settings: Settings) -> None:
-    from lrtool.distributed.team import connect
-    from lrtool.sweep.rank_executor import follow
-
-    follow(launch, connect(launch), timeout_s=settings.mem_sweep.timeout)
-
-
 def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
     """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
     if own.executor == "ray":
@@ -166,12 +157,11 @@ def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
             memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
         )
         return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
-    launch = launch_of()
-    if launch is not None:
-        from lrtool.distributed.team import connect
-        from lrtool.sweep.rank_executor import RankExecutor
+    from lrtool.sweep.rank_results import trial_of_ranks
 
-        return RankExecutor(launch, connect(launch), timeout_s=own.timeout)
+    on_ranks = executor_on_ranks(trial_of_ranks, timeout_s=own.timeout)
+    if on_ranks is not None:
+        return on_ranks
     from lrtool.sweep.executors import SubprocessExecutor, slots_of
 
     return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
