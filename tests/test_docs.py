@@ -19,7 +19,7 @@ from tests.generated_docs import DOCS, generated, schema
 from tests.report.made_runs import MADE, stored
 
 README = DOCS.parent / "README.md"
-GUIDES = ["training.md", "oom.md", "json.md", "gates.md"]
+GUIDES = ["training.md", "oom.md", "diagnose.md", "json.md", "gates.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$")
 """What differs from run to run: how long it took."""
@@ -134,6 +134,7 @@ REAL = {
     "range-test": ["digits", "--num-steps", "20"],
     "replay": [str(DOCS / "split.jsonl"), "--capacity", "64MiB", "--min-capacity"],
     "mem-sweep": ["leaky", "--step-sizes", "3", "--capacity", "24GiB"],
+    "diagnose": ["--snapshot", str(DOCS / "split.jsonl"), "--capacity", "64MiB"],
     "compare": ["1", "2"],
 }
 """A real run of every command, short ones."""

@@ -13,8 +13,10 @@ from lrtool.memory.stream_reader import read_stream
 from lrtool.memory.what_if import Place, ask
 from lrtool.results import (
     Band,
+    BudgetLine,
     ComparedCurve,
     Comparison,
+    Diagnosis,
     Environment,
     MemSweep,
     RangeTest,
@@ -25,6 +27,7 @@ from lrtool.results import (
 )
 from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
+from lrtool.sweep.diagnosis import diagnose_file
 from tests.lr.test_suggest import curve
 from tests.sweep.made_sweeps import flat, story
 
@@ -58,6 +61,11 @@ def replay() -> Replay:
     )
 
 
+def diagnosis() -> Diagnosis:
+    scenario = Scenario(capacity_bytes=64 * 2**20)
+    return diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+
+
 def comparison() -> Comparison:
     """The story and a sweep that does not grow."""
     subjects = [
@@ -77,6 +85,7 @@ MADE: dict[str, Callable[[], Made]] = {
     "range-test": lambda: (range_test(stopped="diverged", repeats=3), {}),
     "replay": lambda: (replay(), {}),
     "mem-sweep": story,
+    "diagnose": lambda: (diagnosis(), {}),
     "compare": lambda: (comparison(), {}),
 }
 
@@ -91,6 +100,11 @@ def hostile(result: Result) -> Result:
             for row in result.rows
         )
         return replace(result, trace=HOSTILE, warnings=(HOSTILE,), rows=rows)
+    if isinstance(result, Diagnosis):
+        findings = tuple(replace(each, title=HOSTILE, evidence=(HOSTILE,), source=HOSTILE) for each in result.findings)
+        assert result.budget is not None
+        budget = replace(result.budget, modules=(BudgetLine(name=HOSTILE, num_bytes=1),))
+        return replace(result, target=HOSTILE, verdict=HOSTILE, findings=findings, budget=budget, notes=(HOSTILE,))
     if isinstance(result, Comparison):
         runs = tuple(replace(run, name=HOSTILE, facts={"target": HOSTILE}) for run in result.runs)
         figures = tuple(replace(figure, case=HOSTILE) for figure in result.figures)

@@ -81,6 +81,7 @@ TOLD = {
     "replay": {"terminal": "60.0 MiB", "html": "60.0 MiB", "as_json": "62914560", "csv": "62914560"},
     "mem-sweep": {"terminal": "24.0 GiB are full at step 6,625", "html": "24.0 GiB are full at step 6,625",
                   "as_json": "6625", "csv": "6625"},
+    "diagnose": {"terminal": "40.0 MiB", "html": "40.0 MiB", "as_json": "41943040", "csv": "41943040"},
     "compare": {"terminal": "23.9 GiB", "html": "23.9 GiB", "as_json": "19545461240", "csv": "19545461240"},
 }  # fmt: skip
 """A figure by which each run is known."""
