@@ -120,11 +120,13 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
 
 
 REAL = {
-    "range-test": ["digits", "--num-steps", "20"],
-    "replay": [str(DOCS / "split.jsonl"), "--capacity", "64MiB", "--min-capacity"],
-    "mem-sweep": ["leaky", "--step-sizes", "3", "--capacity", "24GiB"],
+    "range-test": ["range-test digits --num-steps 20"],
+    "replay": [f"replay {DOCS}/split.jsonl --capacity 64MiB --min-capacity"],
+    "mem-sweep": ["mem-sweep leaky --step-sizes 3 --capacity 24GiB"],
+    "diagnose": [f"diagnose --snapshot {DOCS}/split.jsonl --capacity 64MiB"],
+    "compare": [f"replay {DOCS}/split.jsonl", f"replay {DOCS}/split.jsonl --torch 2.6", "compare 1 2"],
 }
-"""A real run of every command, short ones."""
+"""A real run of every command, short ones; of several lines the last is that of the command."""
 
 
 def test_every_command_is_run() -> None:
@@ -133,7 +135,10 @@ def test_every_command_is_run() -> None:
 
 @pytest.mark.parametrize("command", REAL)
 def test_a_real_document_is_what_the_schema_says(lrtool: Lrtool, command: str) -> None:
-    check(lrtool(command, *REAL[command], "--json").json)
+    documents = [lrtool(*line.split(), "--json").json for line in REAL[command]]
+
+    assert documents[-1]["command"] == command
+    check(documents[-1])
 
 
 @pytest.mark.parametrize("command", MADE)
