@@ -42,20 +42,20 @@ GROUPS = (
             ),
             "max_lr": Term(
                 field="max_lr",
-                formula="geometric mean of three LRs of the smoothed loss: half of the descent is done, minimum, upturn "
-                "(10 % of the descent given back; the minimum again where it never turns up)",
+                formula="0.6 * geometric mean of four LRs of the smoothed loss: half of the descent done, minimum, 10 % of "
+                "the descent given back, 50 % given back (the last LR seen, where it does not come to that)",
                 meaning="upper end of the cycle, for CyclicLR and OneCycleLR; early and late landmarks err in opposite "
                 "directions",
             ),
             "suggested_lr": Term(
                 field="suggested_lr",
-                formula="max_lr / 3",
+                formula="0.4 * max_lr",
                 meaning="for training at a constant LR, which has to be good to the end",
             ),
             "smoothed loss": Term(
                 field="curve.smoothed_loss",
                 formula="local quadratic regression with tricube weights over 13 % of the points, equally spaced in steps; "
-                "losses of an explosion are cut off first",
+                "an explosion is cut off first, and single outliers are drawn in",
                 meaning="the curve that the landmarks are read from: without the lag of a moving average",
                 source="Cleveland, LOESS (1979)",
             ),
@@ -67,9 +67,17 @@ GROUPS = (
             ),
             "confidence": Term(
                 field="confidence",
-                formula="high: start and end of the descent were seen, it is 10 times the noise or more, over 200 points or "
-                "more; medium: at least 3 times; low: an end was not seen, or less; none: no suggestion",
+                formula="high: one descent whose start and end were seen, 10 times the noise or more, max_lr's interval within "
+                "0.3 decades, 20 points a decade or more; medium: 3 times, 0.7 decades; low: less, two descents, or an end "
+                "that was not seen; none: no suggestion",
                 meaning="how far to trust the suggestion",
+            ),
+            "interval": Term(
+                field="max_lr_interval",
+                formula="5 % and 95 % quantiles over 100 curves that are as noisy as the measured ones (wild bootstrap); with "
+                "confirming runs, half their spacing",
+                meaning="where the LR lies, as far as the noise of this curve goes",
+                source="Wu, Jackknife, Bootstrap and Other Resampling Methods (1986)",
             ),
             "step_size_up": Term(
                 field="step_size_up",
@@ -173,10 +181,71 @@ GROUPS = (
                 "memory, whichever is first; the step itself where a run died",
                 meaning="where training runs out of memory",
             ),
+            "noise of repeats": Term(
+                field="figures.noise",
+                formula="largest - smallest over the repeats of one condition; of growth, down to the end of its interval",
+                meaning="a difference below it says nothing",
+            ),
             "difference at equal steps": Term(
                 field="verdict.max_abs_difference_at_equal_steps_bytes",
                 formula="largest |a - b| of allocated or reserved memory between two runs at a step that both reached",
                 meaning="0 B: the setting that was varied does not matter, only how long a run is",
+            ),
+        },
+    ),
+    Group(
+        heading="The budget of bytes, and cures",
+        terms={
+            "activations": Term(
+                field="budget.lines, budget.modules",
+                formula="requested bytes of what the forward pass saved for the backward pass, by module",
+                meaning="what checkpointing, bf16 and a smaller batch bring down",
+            ),
+            "temporaries": Term(
+                field="budget.lines",
+                formula="requested bytes of tensors that are none of the other kinds",
+                meaning="intermediate results of operators, and what a program keeps for itself",
+            ),
+            "workspaces": Term(
+                field="budget.lines",
+                formula="requested bytes of libraries' and kernels' scratch memory",
+                meaning="cuBLAS takes some per handle and stream",
+            ),
+            "rounding": Term(
+                field="budget.lines",
+                formula="sum over blocks in use of size - requested",
+                meaning="what the allocator rounds up, in bytes",
+            ),
+            "split bytes": Term(
+                field="budget.lines",
+                formula="inactive_split_bytes.all.current",
+                meaning="free pieces of segments that are partly in use",
+                source=TORCH,
+            ),
+            "cache": Term(
+                field="budget.lines",
+                formula="reserved - active - inactive split",
+                meaning="free whole segments: the releasable cache, in the budget",
+            ),
+            "context": Term(
+                field="budget.context_bytes",
+                formula="device used - reserved - other processes, on a GPU; elsewhere assumed",
+                meaning="what CUDA itself takes of the device",
+            ),
+            "saved": Term(
+                field="saved_allocated_bytes, saved_reserved_bytes",
+                formula="peak without the cure - peak with it",
+                meaning="negative where the cure takes more",
+            ),
+            "step time": Term(
+                field="time_ratio",
+                formula="duration of a step with the cure / without; of a prediction, floating-point operations (ops)",
+                meaning="what the cure costs",
+            ),
+            "loss": Term(
+                field="loss_difference",
+                formula="loss of the last step with the cure - without, from the same seed",
+                meaning="whether the cure changes the training",
             ),
         },
     ),

@@ -1,13 +1,17 @@
 """What the report page consists of: a verdict, and sections of blocks, in an order that is the same for every command."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from textwrap import dedent
 from typing import ClassVar, Literal
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from lrtool.units import format_bytes
 
 Place = Literal["snippet", "curve", "sweep", "timeline", "budget", "findings", "gates", "details"]
 ORDER: tuple[Place, ...] = ("snippet", "curve", "sweep", "timeline", "budget", "findings", "gates", "details")
@@ -16,10 +20,11 @@ ORDER: tuple[Place, ...] = ("snippet", "curve", "sweep", "timeline", "budget", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prose:
-    """A paragraph."""
+    """A paragraph, or a line that heads what follows."""
 
     template: ClassVar[str] = "prose"
     text: str
+    is_head: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +51,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A row of a grid; one that is marked (a trial that died) is so in words too."""
+    """A row of a grid. The tone only repeats what its words say: a trial that died, a sum."""
 
     cells: tuple[str, ...]
-    is_marked: bool = False
+    tone: Literal["plain", "bad", "sum"] = "plain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +77,8 @@ class Plot:
 
 
 Block = Prose | Snippet | Facts | Grid | Plot
+Plots = Mapping[str, Plot]
+"""The drawn figures of a result, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,27 +104,49 @@ class Page:
         return sorted(self.sections, key=lambda section: ORDER.index(section.place))
 
 
-def blocks_of(parts: Iterable[RenderableType], *, caption: str = "") -> tuple[Block, ...]:
-    """What is printed in the terminal as blocks of the page: texts as prose, tables as grids, tables of labels as facts.
+def some(plots: Plots, *names: str) -> list[Plot]:
+    """Of the plots called so those that there are."""
+    return [plots[name] for name in names if name in plots]
 
-    Consecutive lines become one paragraph; an empty one ends it.
+
+def most_bytes(figures: Iterable[int | None]) -> str:
+    """The largest of those that are known."""
+    known = [figure for figure in figures if figure is not None]
+    return format_bytes(max(known)) if known else "-"
+
+
+def blocks_of(parts: Iterable[RenderableType], *, caption: str = "") -> tuple[Block, ...]:
+    """What is printed in the terminal as blocks of the page: texts as prose, green ones as code, bold ones as heads, tables
+    as grids, and tables of labels as facts. Lines of one kind that follow each other become one block.
     """
     blocks: list[Block] = []
-    lines: list[str] = []
-    for part in [*parts, ""]:
-        text = _text_of(part)
-        if text is not None and text.strip():
-            lines.append(text.strip("\n"))
+    for kind, alike in groupby(parts, key=_kind):
+        if kind == "table":
+            blocks += [_table(part, caption) for part in alike if isinstance(part, Table)]
             continue
-        blocks += [Prose(text="\n".join(lines))] if lines else []
-        lines = []
-        if isinstance(part, Table):
-            blocks.append(_table(part, caption))
+        text = "\n".join((_text_of(part) or "").strip("\n") for part in alike)
+        if kind == "code":
+            blocks.append(Snippet(code=dedent(text)))
+        elif text.strip():
+            blocks.append(Prose(text=dedent(text).strip("\n"), is_head=kind == "head"))
     return tuple(blocks)
 
 
+def _kind(part: RenderableType) -> str:
+    if isinstance(part, Table):
+        return "table"
+    inner = _inner(part)
+    if not (_text_of(part) or "").strip():
+        return "space"
+    return {"green": "code", "bold": "head", "bold red": "head"}.get(str(getattr(inner, "style", "")), "text")
+
+
+def _inner(part: RenderableType) -> RenderableType:
+    return part.renderable if isinstance(part, Padding) else part
+
+
 def _text_of(part: RenderableType) -> str | None:
-    inner = part.renderable if isinstance(part, Padding) else part
+    inner = _inner(part)
     return inner.plain if isinstance(inner, Text) else inner if isinstance(inner, str) else None
 
 
@@ -131,5 +160,9 @@ def _table(table: Table, caption: str) -> Facts | Grid:
             Column(heading=" ".join((_text_of(column.header) or "").split()), is_number=column.justify == "right")
             for column in table.columns
         ),
-        rows=tuple(Row(cells=cells, is_marked=bool(row.style)) for cells, row in zip(rows, table.rows, strict=True)),
+        rows=tuple(Row(cells=cells, tone=_tone(row.style)) for cells, row in zip(rows, table.rows, strict=True)),
     )
+
+
+def _tone(style: object) -> Literal["plain", "bad", "sum"]:
+    return "bad" if style == "red" else "sum" if style == "bold" else "plain"

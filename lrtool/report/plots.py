@@ -1,6 +1,7 @@
 """Plots, drawn from results alone on figures of their own: no pyplot state, no display, the same bytes each time."""
 
 import re
+from functools import partial
 from io import BytesIO
 from typing import Literal
 
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
 from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
 from lrtool.report.confirming_runs import draw_runs
@@ -51,10 +53,23 @@ def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 
 def make_literal(figure: Figure) -> None:
     """Show the text of names as it is: a `$` in a file name is no formula, and a control character no part of an SVG."""
-    of_axes = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.findobj(Text)}
+    axes_lines = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    for axis in axes_lines:
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, FuncFormatter):  # names as tick labels; those of a log scale are formulas on purpose
+            axis.set_major_formatter(FuncFormatter(partial(_literal_label, formatter)))
+    of_axes = {text for axis in axes_lines for text in axis.findobj(Text)}
     for text in figure.findobj(Text):
         if isinstance(text, Text) and text not in of_axes:
-            text.set_text(_DOLLAR.sub(r"\$", printable(text.get_text())))
+            text.set_text(_literal(text.get_text()))
+
+
+def _literal(text: str) -> str:
+    return _DOLLAR.sub(r"\$", printable(text))
+
+
+def _literal_label(formatter: FuncFormatter, value: float, position: int | None = None) -> str:
+    return _literal(formatter(value, position))
 
 
 def draw_curve(result: RangeTest) -> Figure:

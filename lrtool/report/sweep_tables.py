@@ -22,16 +22,27 @@ _AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "wo
 
 def sweep_lines(result: MemSweep) -> list[RenderableType]:
     """Everything but the closing line."""
-    parts: list[RenderableType] = [Text(result.verdict.text, style="bold")]
+    verdict = Text(result.verdict.text, style="bold")
+    return [verdict, *trial_parts(result), *rank_parts(result), "", evidence_table(result), "", setup_table(result)]
+
+
+def trial_parts(result: MemSweep) -> list[RenderableType]:
+    """All trials, in a table for each group of them."""
     if is_about_ranks(result):
-        parts += ["", scaling_table(result)]
-    else:
-        for name, trials in groups_of(result.trials):
-            parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+        return ["", scaling_table(result)]
+    parts: list[RenderableType] = []
+    for name, trials in groups_of(result.trials):
+        parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    return parts
+
+
+def rank_parts(result: MemSweep) -> list[RenderableType]:
+    """The ranks of every trial that was spread over several processes."""
+    parts: list[RenderableType] = []
     for trial in result.trials:
         if trial.ranks is not None:
             parts += ["", Text(f"ranks of the {step_size_name(trial.condition)} run"), *rank_lines(trial.ranks)]
-    return [*parts, "", evidence_table(result), "", setup_table(result)]
+    return parts
 
 
 def groups_of(trials: tuple[Trial, ...]) -> list[tuple[str, list[Trial]]]:

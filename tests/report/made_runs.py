@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtool.gate.comparison import Subject, compare
-from lrtool.gate.summary import summarize
 from lrtool.lr.cyclic import schedule_line
 from lrtool.lr.suggest import suggest
 from lrtool.memory.replay import Scenario
@@ -16,20 +15,33 @@ from lrtool.results import (
     BudgetLine,
     ComparedCurve,
     Comparison,
+    Confirmation,
+    ConfirmingRun,
     Diagnosis,
     Environment,
+    GroupRange,
+    GroupTest,
+    Interval,
     MemSweep,
     RangeTest,
+    RankMemory,
+    Ranks,
     Replay,
     Result,
+    RulePick,
     Run,
     StepSeries,
 )
+from lrtool.results.ranks import compare_ranks
 from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
 from lrtool.sweep.diagnosis import diagnose_file
+from tests.gate.test_judge import case, run
 from tests.lr.test_suggest import curve
+from tests.report.test_batch_scaling import scaling
+from tests.sweep.made_cures import cures, max_batch
 from tests.sweep.made_sweeps import flat, story
+from tests.sweep.made_trials import GIB, MIB
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<script>alert('x')</script>[red]$\\frac{a}$ \x1b[31m&amp;\"'id=\"a\".py"
@@ -53,6 +65,42 @@ def range_test(*, stopped: str = "end", flat: bool = False, repeats: int = 1, nu
     )  # fmt: skip
 
 
+def full_range_test() -> RangeTest:
+    """With everything that may be asked for."""
+    found = range_test(stopped="diverged", repeats=3)
+    half = GroupRange(base_lr=0.01, max_lr=0.1, suggested_lr=0.04)
+    alone = GroupTest(
+        num_parameters=1234, curve=found.curve, half_descent=0.03, range=half, confidence="high", reason="it falls"
+    )
+    runs = tuple(
+        ConfirmingRun(schedule="cyclic", max_lr=lr, loss=(2.3, 2.0, final), final_loss=final)
+        for lr, final in ((0.05, 1.5), (0.1, 1.2))
+    )
+    return replace(
+        found,
+        param_groups=(half, half),
+        group_tests=(alone, alone),
+        max_lr_interval=Interval(low=0.08, high=0.13),
+        confirmation=Confirmation(
+            schedule="cyclic", judged_by="train", budget_steps=10, num_steps=6, runs=runs, winner=runs[1], margin=0.3,
+            margin_over_noise=5.0,
+        ),
+        batch_scaling=scaling(0.5),
+        rules=(RulePick(finder="fastai", version="2.8.12", rule="valley", lr=1e-3, why_none=None),
+               RulePick(finder="Ignite", version="0.5.5", rule="steepest", lr=None, why_none="too short")),
+        ranks=ranks(),
+    )  # fmt: skip
+
+
+def ranks() -> Ranks:
+    memory = tuple(
+        RankMemory(rank=rank, device=f"cuda:{rank}", peak_allocated_bytes=(rank + 1) * GIB,
+                   peak_reserved_bytes=(rank + 2) * GIB, peak_resident_bytes=GIB)
+        for rank in (0, 1)
+    )  # fmt: skip
+    return compare_ranks(memory, backend="nccl", wrapping="ddp", bucket_bytes=MIB, note="as if")
+
+
 def replay() -> Replay:
     stream = read_stream(DOCS / "split.jsonl")
     settings = ["", "expandable_segments:True"]
@@ -62,27 +110,23 @@ def replay() -> Replay:
 
 
 def diagnosis() -> Diagnosis:
-    scenario = Scenario(capacity_bytes=64 * 2**20)
-    return diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+    """With everything that may be asked for."""
+    scenario = Scenario(capacity_bytes=64 * MIB)
+    found = diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+    return replace(found, cures=cures(), max_batch=max_batch())
 
 
 def comparison() -> Comparison:
-    """The story and a sweep that does not grow."""
-    subjects = [
-        Subject(name=f"runs/{n}", summary=summarize(run_of("mem-sweep", made)), result=made)
-        for n, made in enumerate(SWEEPS, 1)
-    ]
-    curves = [
-        ComparedCurve(case=f"step_size_up {size}", run=run, x=(1.0, 2.0, 3.0), y=(run + 1.0, 2.0, 3.0 * size))
-        for run in (0, 1)
-        for size in (2500, 3000)
-    ]
+    """Of two sweeps, the second of which takes more."""
+    summaries = (run(case(peak_allocated=each * MIB, fragmentation=0.01 * each)) for each in (100, 105))
+    subjects = [Subject(name=f"runs/{n}", summary=each, result=flat()[0]) for n, each in enumerate(summaries, 1)]
+    x = tuple(map(float, range(1, 41)))
+    curves = [ComparedCurve(case="", run=n, x=x, y=tuple((100.0 + n) * MIB for _ in x)) for n in (0, 1)]
     return compare(subjects, curves)
 
 
-SWEEPS = (story()[0], flat(sizes=(2500, 3000, 3500))[0])
 MADE: dict[str, Callable[[], Made]] = {
-    "range-test": lambda: (range_test(stopped="diverged", repeats=3), {}),
+    "range-test": lambda: (full_range_test(), {}),
     "replay": lambda: (replay(), {}),
     "mem-sweep": story,
     "diagnose": lambda: (diagnosis(), {}),
@@ -106,10 +150,12 @@ def hostile(result: Result) -> Result:
         budget = replace(result.budget, modules=(BudgetLine(name=HOSTILE, num_bytes=1),))
         return replace(result, target=HOSTILE, verdict=HOSTILE, findings=findings, budget=budget, notes=(HOSTILE,))
     if isinstance(result, Comparison):
-        runs = tuple(replace(run, name=HOSTILE, facts={"target": HOSTILE}) for run in result.runs)
+        runs = tuple(replace(each, name=HOSTILE, facts={"settings": HOSTILE}) for each in result.runs)
         figures = tuple(replace(figure, case=HOSTILE) for figure in result.figures)
         curves = tuple(replace(curve, case=HOSTILE) for curve in result.curves)
-        return replace(result, answer=HOSTILE, runs=runs, figures=figures, curves=curves, not_comparable=(HOSTILE,))
+        return replace(
+            result, answer=HOSTILE, runs=runs, figures=figures, curves=curves, not_comparable=(HOSTILE,)
+        )  # fmt: skip
     assert isinstance(result, MemSweep)
     trials = tuple(
         replace(

@@ -43,7 +43,7 @@ def test_every_command_has_a_page_of_its_own() -> None:
 def test_the_verdict_comes_first_and_the_environment_last(text: str) -> None:
     headings = re.findall(r"<h(\d)>(.*?)</h\d>", text, flags=re.DOTALL)
 
-    assert [level for level, _ in headings] == ["1", *["2"] * (len(headings) - 1)]
+    assert [level for level, _ in headings if level != "3"] == ["1", *["2"] * text.count("<h2")]
     assert [heading for _, heading in headings][-2:] == ["How to read each number", "Environment and command line"]
 
 
