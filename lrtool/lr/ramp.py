@@ -52,7 +52,7 @@ def num_ramp_steps(settings: RangeTestSettings) -> int:
 
 def steps_between(start_lr: float, end_lr: float) -> int:
     """Steps of an automatic ramp from one LR to another; 0 where the first is not the smaller one."""
-    return max(0, round(STEPS_PER_DECADE * math.log10(end_lr / start_lr)))
+    return max(0, round(STEPS_PER_DECADE * (math.log10(end_lr) - math.log10(start_lr))))
 
 
 class DivergenceWatch:
