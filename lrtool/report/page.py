@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-Place = Literal["snippet", "curve", "sweep", "timeline", "budget", "findings", "gates", "details"]
-ORDER: tuple[Place, ...] = ("snippet", "curve", "sweep", "timeline", "budget", "findings", "gates", "details")
+Place = Literal["snippet", "curve", "sweep", "timeline", "budget", "findings", "cures", "gates", "details"]
+ORDER: tuple[Place, ...] = ("snippet", "curve", "sweep", "timeline", "budget", "findings", "cures", "gates", "details")
 """Where a section stands on the page; how to read the numbers and the environment follow all of them."""
 
 

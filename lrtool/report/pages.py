@@ -8,6 +8,15 @@ from typing import Any
 
 from rich.text import Text
 
+from lrtool.report.cure_tables import (
+    REASONS,
+    cure_answer,
+    effect_table,
+    legend_table,
+    max_batch_lines,
+    patches_of,
+    reason_table,
+)
 from lrtool.report.diagnosis_tables import budget_table, diagnosis_facts, finding_table
 from lrtool.report.page import Block, Page, Section, Snippet, blocks_of
 from lrtool.report.replay_tables import (
@@ -27,7 +36,7 @@ from lrtool.report.sweep_tables import (
     trial_table,
 )
 from lrtool.report.tables import answer, fact_table, group_table, result_parts, step_size_note
-from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result
+from lrtool.results import Cures, Diagnosis, MemSweep, RangeTest, Replay, Result
 from lrtool.units import format_bytes, format_lr
 
 Plots = Mapping[str, Block]
@@ -131,6 +140,12 @@ def _diagnosis(result: Diagnosis, plots: Plots) -> Page:
     if result.budget is not None:
         blocks = (*blocks_of([budget_table(result.budget)]), plots["budget"])
         sections.append(Section(place="budget", heading="Where the bytes are", blocks=blocks))
+    if result.cures is not None:
+        blocks = (*_cure_blocks(result.cures), plots["cures"])
+        sections.append(Section(place="cures", heading="What takes less", blocks=blocks))
+    if result.max_batch is not None:
+        blocks = (*blocks_of(max_batch_lines(result.max_batch)), plots["batches"])
+        sections.append(Section(place="cures", heading="The largest batch", blocks=blocks))
     sections.append(Section(place="details", heading="What was read", blocks=blocks_of([diagnosis_facts(result)])))
     return Page(
         verdict=result.verdict,
@@ -144,6 +159,15 @@ def _diagnosis(result: Diagnosis, plots: Plots) -> Page:
         sections=tuple(sections),
         terms=("peak allocated", "peak reserved", "fragmentation", "growth", "died of fragmentation"),
     )
+
+
+def _cure_blocks(cures: Cures) -> tuple[Block, ...]:
+    """As in the terminal, with the lines to apply as code."""
+    blocks = [*blocks_of([cure_answer(cures), "", effect_table(cures), legend_table(cures)])]
+    for heading, lines in patches_of(cures):
+        blocks += [*blocks_of([heading]), Snippet(code="\n".join(lines))]
+    reasons = reason_table(cures)
+    return tuple(blocks) if reasons is None else (*blocks, *blocks_of([REASONS, "", reasons]))
 
 
 def _as_in_the_terminal(result: Result, plots: Plots) -> Page:

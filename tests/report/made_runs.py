@@ -25,6 +25,7 @@ from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
 from lrtool.sweep.diagnosis import diagnose_file
 from tests.lr.test_suggest import curve
+from tests.sweep.made_cures import cures, max_batch
 from tests.sweep.made_sweeps import story
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -59,7 +60,8 @@ def replay() -> Replay:
 
 def diagnosis() -> Diagnosis:
     scenario = Scenario(capacity_bytes=64 * 2**20)
-    return diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+    found = diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+    return replace(found, cures=cures(), max_batch=max_batch())
 
 
 MADE: dict[str, Callable[[], Made]] = {
@@ -84,7 +86,12 @@ def hostile(result: Result) -> Result:
         findings = tuple(replace(each, title=HOSTILE, evidence=(HOSTILE,), source=HOSTILE) for each in result.findings)
         assert result.budget is not None
         budget = replace(result.budget, modules=(BudgetLine(name=HOSTILE, num_bytes=1),))
-        return replace(result, target=HOSTILE, verdict=HOSTILE, findings=findings, budget=budget, notes=(HOSTILE,))
+        assert result.cures is not None
+        effects = tuple(replace(each, reason=HOSTILE, how=(HOSTILE,)) for each in result.cures.effects)
+        return replace(
+            result, target=HOSTILE, verdict=HOSTILE, findings=findings, budget=budget, notes=(HOSTILE,),
+            cures=replace(result.cures, effects=effects),
+        )  # fmt: skip
     assert isinstance(result, MemSweep)
     trials = tuple(
         replace(
