@@ -12,12 +12,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.limits import Kind, Limit, limit_of
 
+Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+
+Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
+OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,9 +33,15 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] = 100
+    num_steps: Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"] = "auto"
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
+    timeout: Annotated[float, Gt(0)] = 600.0
+    confirm: Confirm = "off"
+    confirm_loss: Literal["train", "val"] = "train"
+    per_group: bool = False
+    batch_size: tuple[Positive, ...] = ()
+    rules: tuple[OtherRules, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -38,7 +49,6 @@ class RangeTestSettings:
             raise ValueError(message, "the ramp goes from a small LR to a large one")
 
 
-Positive = Annotated[int, Ge(1)]
 RecorderChoice = Literal["auto", "cuda", "predicted", "cpu"]
 Schedule = Literal["cyclic", "onecycle", "constant"]
 Mode = Literal["triangular", "triangular2", "exp_range"]
@@ -62,6 +72,8 @@ class MemSweepSettings:
     settings: Annotated[tuple[str, ...], MinLen(1)] = ("",)
     precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
     batch_size: tuple[Positive, ...] = ()
+    world_size: tuple[Positive, ...] = ()
+    shard: Annotated[tuple[Literal["none", "fsdp2"], ...], MinLen(1)] = ("none",)
     cycles: Positive = 1
     steps: Positive | None = None
     repeats: Positive = 1
@@ -74,11 +86,19 @@ class MemSweepSettings:
     history: tuple[Positive, ...] = ()
     jobs: Positive = 1
     timeout: Annotated[float, Gt(0)] | None = None
+    executor: Literal["subprocess", "ray"] = "subprocess"
+    ray_address: str | None = None
+    trial_cpus: Annotated[float, Gt(0)] = 1.0
+    trial_memory: str | None = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
+        if self.shard != ("none",) and not self.world_size:
+            raise ValueError(
+                "shard is given without world-size", "say over how many ranks, for example --world-size 1,8,64"
+            )
         if self.base_lr is not None and self.max_lr is not None and self.base_lr > self.max_lr:
             message = f"base-lr {self.base_lr:g} is above max-lr {self.max_lr:g}"
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")
@@ -254,6 +274,7 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
 def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
     location = [str(part) for part in problem["loc"]]
     in_table = len(location) > 1 and location[0] in _COMMANDS
+    location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
     key = location[1] if in_table else location[0]
     place = f"--{key.replace('_', '-')}" if key in options else f"{source}: {'.'.join(location).replace('_', '-')}"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -274,5 +295,8 @@ def _shown(value: object) -> str:
 def _default_hint(location: list[str]) -> str:
     holder: Any = Settings()
     for part in location:
+        if isinstance(holder, tuple):  # the default is a whole list
+            break
         holder = getattr(holder, part, None) if not isinstance(holder, dict) else None
-    return f"the default is {holder!r}" if holder not in (None, {}) else "see `lrtool --help`"
+    shown = ",".join(map(str, holder)) if isinstance(holder, tuple) else repr(holder)
+    return "see `lrtool --help`" if holder in (None, {}) or not shown else f"the default is {shown}"

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -21,7 +21,7 @@ from lrtool.cli import (
     report,
 )
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import check_environment
+from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
 
 app = typer.Typer(
@@ -43,6 +43,9 @@ app.command("check", rich_help_panel="Gate")(check.command)
 app.command("baseline", rich_help_panel="Gate")(baseline.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("init", rich_help_panel="Set up")(init.command)
+
+CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
+"""The values that --confirm takes; it may be given without one, and then has the first."""
 
 QUICK_START = """lrtool answers with measurements: which learning-rate range, how much memory, and why it ran out.
 
@@ -72,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        app(given, prog_name="lrtool", standalone_mode=False)
+        words = options.with_value(given, "--confirm", values=CONFIRM)
+        if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except LrtoolError as error:
         terminal.error(error)
         _show_cause(terminal, error, given)

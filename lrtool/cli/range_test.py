@@ -18,12 +18,13 @@ from lrtool.config import (
     resolve,
     search_start,
 )
+from lrtool.distributed.launch import launch_of
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
 if TYPE_CHECKING:
-    from lrtool.lr.measure import Measurement, Source
-    from lrtool.results import RangeTest
+    from lrtool.lr.measure import Source
+    from lrtool.lr.range_test import Outcome
 
 PANEL = "Range test"
 DEFAULT = RangeTestSettings()
@@ -42,7 +43,14 @@ def command(
         float | None, option("--end-lr", help="LR of the last step.", panel=PANEL, default=DEFAULT.end_lr)
     ] = None,
     num_steps: Annotated[
-        int | None, option("--num-steps", help="Steps from one to the other.", panel=PANEL, default=DEFAULT.num_steps)
+        str | None,
+        option(
+            "--num-steps",
+            help="Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
+            panel=PANEL,
+            default=DEFAULT.num_steps,
+            metavar="N|auto",
+        ),
     ] = None,
     mode: Annotated[
         str | None, option("--mode", help="Shape of the ramp: exp or linear.", panel=PANEL, default=DEFAULT.mode)
@@ -51,7 +59,61 @@ def command(
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
+    confirm: Annotated[
+        str | None,
+        option(
+            "--confirm",
+            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
+            "constant, super-convergence (one cycle up to max_lr) or off.",
+            panel=PANEL,
+            default=DEFAULT.confirm,
+            metavar="[SCHEDULE]",
+        ),
+    ] = None,
+    confirm_loss: Annotated[
+        str | None,
+        option(
+            "--confirm-loss",
+            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
+            panel=PANEL,
+            default=DEFAULT.confirm_loss,
+        ),
+    ] = None,
+    per_group: Annotated[
+        bool,
+        option(
+            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
+        ),
+    ] = False,
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
+            panel=PANEL,
+            metavar="LIST",
+        ),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        option(
+            "--rules",
+            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            panel=PANEL,
+            metavar="NAMES",
+        ),
+    ] = None,
     check: options.Check = False,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -77,9 +139,15 @@ def command(
             "out": out,
             "start_lr": start_lr,
             "end_lr": end_lr,
-            "num_steps": num_steps,
+            "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
             "mode": mode,
             "repeats": repeats,
+            "timeout": timeout,
+            "confirm": confirm,
+            "confirm_loss": confirm_loss,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
+            "rules": options.axis(rules),
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
@@ -89,6 +157,12 @@ def run_range_test(
     terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
 ) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
     from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 
@@ -99,18 +173,17 @@ def run_range_test(
         run_dir = create_run_dir(Path(settings.out), command="range-test")
         _announce(terminal, settings, target, str(source.device), file)
         try:
-            measurement = _measure(terminal, source, settings)
+            outcome = _measure(terminal, source, settings)
         except BaseException:
             with suppress(OSError):
                 run_dir.rmdir()
             raise
-        result = _result(measurement, target)
         stored_in, run, unwritten = store(
-            result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
+            outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
         found = check_run(run, budget)
         show_checked(terminal, run, stored_in, as_json=as_json, check=found)
-    error = _what_ended_it(measurement, run_dir) or unwritten or failure_of(found, run, stored_in)
+    error = _what_ended_it(outcome, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:
         raise error
 
@@ -121,11 +194,11 @@ def _source(settings: Settings, target: str) -> "Source":
     return find_source(target, params=settings.params, device=settings.device)
 
 
-def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measurement":
-    from lrtool.lr.measure import measure
+def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Outcome":
+    from lrtool.lr.range_test import run
 
     with progress_of_ramp(terminal) as show_ramp:
-        return measure(
+        return run(
             source,
             settings=settings.range_test,
             seed=settings.seed,
@@ -133,32 +206,33 @@ def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Measu
         )
 
 
-def _result(measurement: "Measurement", target: str) -> "RangeTest":
-    from lrtool.lr.range_test import conclude
-
-    return conclude(measurement, target=target)
-
-
-def _what_ended_it(measurement: "Measurement", run_dir: Path) -> BaseException | None:
+def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     from lrtool.lr.measure import as_error
 
-    if measurement.error is None:
+    if outcome.error is None:
         return None
-    error = as_error(measurement.error)
-    kept = f"{sum(len(ramp.losses) for ramp in measurement.ramps)} points are kept: lrtool report {run_dir}"
+    error = as_error(outcome.error)
+    kept = f"{outcome.result.num_steps} points are kept: lrtool report {run_dir}"
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    return Interrupted(measurement.ramps[-1].stop.reason, hint=kept)
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted after the test itself", hint=kept)
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
+    from lrtool.lr.halving import budget_steps
+    from lrtool.lr.ramp import num_ramp_steps
+
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
-    repeats = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more += ", each parameter group alone first" if ramp.per_group else ""
+    more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
+    more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
     for name, value in asdict(settings).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(
-        f"range test of {target}{given} on {device}: {ramp.num_steps} steps from {format_lr(ramp.start_lr)} "
-        f"to {format_lr(ramp.end_lr)}{repeats}" + (f"; settings from {file.path}" if file.path else "")
+        f"range test of {target}{given} on {device}: {num_ramp_steps(ramp)} steps from {format_lr(ramp.start_lr)} "
+        f"to {format_lr(ramp.end_lr)}{more}" + (f"; settings from {file.path}" if file.path else "")
     )

@@ -1,6 +1,7 @@
 """What every recorder yields: the memory of a trial's steps, its peaks, and how it ended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialDeath
@@ -52,3 +53,4 @@ class Recording:
     peak_shares: tuple[PeakShare, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None
+    most_by_category: Mapping[str, int] = field(default_factory=dict)

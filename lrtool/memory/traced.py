@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
+from lrtool.memory.categories import most_by_category
 from lrtool.memory.fake_cuda import H100, FakeGpu
 from lrtool.memory.peak_shares import LiveShare, shares_at_peak
 from lrtool.memory.recorded_figures import series_of
@@ -37,7 +38,13 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
     try:
         traced = trace(
             factory,
-            TraceSettings(num_steps=settings.num_steps, kind=kind, seed=settings.seed, gpu=fake_gpu(settings.gpu)),
+            TraceSettings(
+                num_steps=settings.num_steps,
+                kind=kind,
+                seed=settings.seed,
+                gpu=fake_gpu(settings.gpu),
+                keeps_failed=True,
+            ),
         )
         played = replay(
             traced.stream, Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes)
@@ -49,9 +56,11 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         peaks=_peaks(played),
         num_steps_traced=traced.num_traced_steps,
         death=None if played.failure is None else _death(played.failure, traced),
+        error=traced.failure,
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.survivors)),
         peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),
+        most_by_category=most_by_category(traced.stream),
     )
 
 

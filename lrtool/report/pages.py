@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from lrtool.report.batch_scaling import scaling_table
 from lrtool.report.cure_tables import (
     REASONS,
     cure_answer,
@@ -27,6 +28,7 @@ from lrtool.report.replay_tables import (
     replay_answer,
     scenario_table,
 )
+from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import (
     HOW_KNOWN,
     evidence_table,
@@ -62,6 +64,7 @@ def _range_test(result: RangeTest, plots: Plots) -> Page:
         )
     if len(result.param_groups) > 1 and result.max_lr is not None:
         sections.append(Section(place="snippet", heading="Parameter groups", blocks=blocks_of([group_table(result)])))
+    sections += _further_tests(result, plots)
     terms = ("base_lr", "max_lr", "suggested_lr", "confidence", "step_size_up", "smoothed loss", "noise")
     return Page(
         verdict=answer(result),
@@ -74,6 +77,20 @@ def _range_test(result: RangeTest, plots: Plots) -> Page:
         sections=tuple(sections),
         terms=terms,
     )
+
+
+def _further_tests(result: RangeTest, plots: Plots) -> list[Section]:
+    """The groups alone, the batch sizes and other finders' rules, where they were asked for."""
+    sections = []
+    if "groups" in plots:
+        sections.append(Section(place="curve", heading="Each parameter group alone", blocks=(plots["groups"],)))
+    if result.batch_scaling is not None and "scaling" in plots:
+        blocks = (plots["scaling"], *blocks_of([scaling_table(result.batch_scaling)]))
+        sections.append(Section(place="curve", heading="How the LR scales with the batch size", blocks=blocks))
+    if result.rules:
+        blocks = blocks_of([rules_table(result)])
+        sections.append(Section(place="curve", heading="Other finders' rules on this curve", blocks=blocks))
+    return sections
 
 
 def _mem_sweep(result: MemSweep, plots: Plots) -> Page:

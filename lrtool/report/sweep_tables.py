@@ -6,7 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import percent
+from lrtool.report.scaling_tables import is_about_ranks, scaling_table
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -15,14 +17,20 @@ HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", 
 STATUS: dict[TrialStatus, str] = {
     "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
 }  # fmt: skip
-_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision")
+_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "world_size", "shard")
 
 
 def sweep_lines(result: MemSweep) -> list[RenderableType]:
     """Everything but the closing line."""
     parts: list[RenderableType] = [Text(result.verdict.text, style="bold")]
-    for name, trials in groups_of(result.trials):
-        parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    if is_about_ranks(result):
+        parts += ["", scaling_table(result)]
+    else:
+        for name, trials in groups_of(result.trials):
+            parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    for trial in result.trials:
+        if trial.ranks is not None:
+            parts += ["", Text(f"ranks of the {step_size_name(trial.condition)} run"), *rank_lines(trial.ranks)]
     return [*parts, "", evidence_table(result), "", setup_table(result)]
 
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.suggest import landmarks, local_quadratic, smoothed_curve, suggest
+from lrtool.lr.landmarks import landmarks
+from lrtool.lr.smoothing import local_quadratic, smoothed_curve
+from lrtool.lr.suggest import suggest
 
 Points = tuple[list[float], list[float]]
 
@@ -93,6 +95,13 @@ def test_a_flat_curve_supports_nothing() -> None:
     assert "does not fall" in found.reason
     assert found.advice is not None
     assert "--end-lr" in found.advice
+
+
+@pytest.mark.parametrize("level", [1.0, -50.3, 2.3025853])
+def test_a_loss_that_never_changes_does_not_fall_by_what_smoothing_rounds(level: float) -> None:
+    lrs = [1e-7 * 1e8 ** (i / 59) for i in range(60)]
+
+    assert suggest([(lrs, [level] * 60)]).confidence == "none"
 
 
 def test_a_rising_curve_supports_nothing() -> None:
