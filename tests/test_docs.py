@@ -123,6 +123,7 @@ REAL = {
     "range-test": ["digits", "--num-steps", "20"],
     "replay": [str(DOCS / "split.jsonl"), "--capacity", "64MiB", "--min-capacity"],
     "mem-sweep": ["leaky", "--step-sizes", "3", "--capacity", "24GiB"],
+    "diagnose": ["leaky", "--steps", "5", "--capacity", "24GiB"],
 }
 """A real run of every command, short ones."""
 

@@ -181,6 +181,26 @@ GROUPS = (
         },
     ),
     Group(
+        heading="Cures",
+        terms={
+            "saved": Term(
+                field="cures.effects.saved_allocated_bytes, cures.effects.saved_reserved_bytes",
+                formula="the baseline's peak - the cure's, both without a limit on memory where they are predicted",
+                meaning="what a cure saves; negative where it takes more",
+            ),
+            "step time": Term(
+                field="cures.effects.time_ratio, cures.effects.time_basis",
+                formula="a step's time / the baseline's, by the clock; marked ops: floating-point operations",
+                meaning="what a cure costs in time; a prediction has no clock",
+            ),
+            "largest batch": Term(
+                field="max_batch.batch_size",
+                formula="the size that fits the capacity while the next one does not",
+                meaning="how many samples a step can take",
+            ),
+        },
+    ),
+    Group(
         heading="Where figures come from",
         terms={
             "measured": Term(

@@ -174,8 +174,20 @@ def _diagnosis(result: Diagnosis, plots: Plots) -> Page:
             ("fragmentation", percent(result.fragmentation)),
         ),
         sections=tuple(sections),
-        terms=("peak allocated", "peak reserved", "fragmentation", "growth", "died of fragmentation"),
+        terms=(
+            "peak allocated",
+            "peak reserved",
+            "fragmentation",
+            "growth",
+            "died of fragmentation",
+            *_cure_terms(result),
+        ),
     )
+
+
+def _cure_terms(result: Diagnosis) -> tuple[str, ...]:
+    batch = ("largest batch",) if result.max_batch is not None else ()
+    return batch if result.cures is None else ("saved", "step time", *batch)
 
 
 def _cure_blocks(cures: Cures) -> tuple[Block, ...]:

@@ -81,6 +81,8 @@ TOLD = {
     "replay": {"terminal": "60.0 MiB", "html": "60.0 MiB", "as_json": "62914560", "csv": "62914560"},
     "mem-sweep": {"terminal": "24.0 GiB are full at step 6,625", "html": "24.0 GiB are full at step 6,625",
                   "as_json": "6625", "csv": "6625"},
+    "diagnose": {"terminal": "Fits 200 MiB with gradient accumulation", "html": "Fits 200 MiB with gradient accumulation",
+                 "as_json": '"max_batch": {"batch_size": 96', "csv": "gradient accumulation"},
 }  # fmt: skip
 """A figure by which each run is known."""
 
