@@ -103,10 +103,11 @@ def effect_table(cures: Cures) -> Table:
     table.add_column("\nfits", no_wrap=True)
     for effect in cures.effects:
         if effect.figures is not None:
-            table.add_row(*_row(effect, effect.title), style="" if effect.outcome == "helps" else "dim")
+            style = "" if effect.outcome == "helps" else "dim"
+            table.add_row(*(Text(cell, style=style) for cell in _row(effect, effect.title)))
     together = cures.together
     if together is not None and together.figures is not None:
-        table.add_row(*_row(together, "the best together"), style="bold")
+        table.add_row(*(Text(cell, style="bold") for cell in _row(together, "the best together")))
     return table
 
 
