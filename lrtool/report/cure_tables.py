@@ -17,21 +17,23 @@ from lrtool.units import format_bytes
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
 _FIGURES = tuple(field.name for field in fields(CureFigures))
 MAX_PATCHES = 4
+UNPRESSURED = "Peaks are unpressured: a size may fit with less, by giving cached memory back."
+REASONS = "Without a figure, and why"
 
 
 def cure_lines(cures: Cures) -> list[RenderableType]:
     """Everything there is to say about cures."""
-    tried = [effect for effect in cures.effects if effect.figures is not None]
-    others = [effect for effect in cures.effects if effect.figures is None]
-    return [
+    parts: list[RenderableType] = [
         Text(cure_answer(cures), style="bold"),
         "",
-        _effects(cures, tried),
+        effect_table(cures),
         "",
-        _legend(cures),
-        *_patches(cures),
-        *_reasons(others),
+        legend_table(cures),
     ]
+    for heading, lines in patches_of(cures):
+        parts += ["", Text(heading, style="bold"), *(Text(f"    {line}", style="green") for line in lines)]
+    reasons = reason_table(cures)
+    return parts if reasons is None else [*parts, "", Text(REASONS, style="bold"), reasons]
 
 
 def cure_answer(cures: Cures) -> str:
@@ -55,6 +57,11 @@ def cure_answer(cures: Cures) -> str:
 
 def max_batch_lines(found: MaxBatch) -> list[RenderableType]:
     """The largest batch: the answer, and every size that was tried."""
+    return [Text(max_batch_answer(found), style="bold"), "", try_table(found), Text(UNPRESSURED, style="dim")]
+
+
+def try_table(found: MaxBatch) -> Table:
+    """Every size that was tried, from small to large."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
     table.add_column("batch size", justify="right", no_wrap=True)
     table.add_column("peak reserved", justify="right", no_wrap=True)
@@ -65,8 +72,7 @@ def max_batch_lines(found: MaxBatch) -> list[RenderableType]:
         table.add_row(
             f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if each.recorder == "cuda" else "predicted"
         )
-    note = "Peaks are unpressured: a size may fit with less, by giving cached memory back."
-    return [Text(max_batch_answer(found), style="bold"), "", table, Text(note, style="dim")]
+    return table
 
 
 def max_batch_answer(found: MaxBatch) -> str:
@@ -88,17 +94,20 @@ def time_text(effect: CureEffect) -> str:
     return f"{effect.time_ratio:.2f}x{' ops' if effect.time_basis == 'operations' else ''}"
 
 
-def _effects(cures: Cures, tried: Sequence[CureEffect]) -> Table:
+def effect_table(cures: Cures) -> Table:
+    """A row for each cure that was tried, and for the best together."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("\ncure", no_wrap=True)
     for heading in ("saved\nallocated", "saved\nreserved", "step\ntime", "\nloss"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("\nfits", no_wrap=True)
-    for effect in tried:
-        table.add_row(*_row(effect, effect.title), style="" if effect.outcome == "helps" else "dim")
+    for effect in cures.effects:
+        if effect.figures is not None:
+            style = "" if effect.outcome == "helps" else "dim"
+            table.add_row(*(Text(cell, style=style) for cell in _row(effect, effect.title)))
     together = cures.together
     if together is not None and together.figures is not None:
-        table.add_row(*_row(together, "the best together"), style="bold")
+        table.add_row(*(Text(cell, style="bold") for cell in _row(together, "the best together")))
     return table
 
 
@@ -114,7 +123,7 @@ def _row(effect: CureEffect, title: str) -> list[str]:
     ]
 
 
-def _legend(cures: Cures) -> Table:
+def legend_table(cures: Cures) -> Table:
     """What the figures are of, and what the columns mean."""
     before = cures.baseline
     peaks = (
@@ -135,24 +144,20 @@ def _has_operations(cures: Cures) -> bool:
     return any(effect.time_basis == "operations" for effect in (*cures.effects, cures.together) if effect is not None)
 
 
-def _patches(cures: Cures) -> list[RenderableType]:
-    """The lines that apply what helps, of the first few."""
-    parts: list[RenderableType] = []
-    for effect in [effect for effect in cures.effects if effect.outcome == "helps"][:MAX_PATCHES]:
-        note = f" ({effect.note})" if effect.note else ""
-        parts += ["", Text(f"{effect.title}{note}", style="bold")]
-        parts += [Text(f"    {line}", style="green") for line in effect.how]
-    return parts
+def patches_of(cures: Cures) -> list[tuple[str, tuple[str, ...]]]:
+    """What helps most, each with its note, and the lines that apply it."""
+    helping = [effect for effect in cures.effects if effect.outcome == "helps"][:MAX_PATCHES]
+    return [(f"{effect.title} ({effect.note})" if effect.note else effect.title, effect.how) for effect in helping]
 
 
-def _reasons(others: Sequence[CureEffect]) -> list[RenderableType]:
-    if not others:
-        return []
+def reason_table(cures: Cures) -> Table | None:
+    """Why the others have no figures; None where all have."""
     rows = [
         (effect.title, f"{'failed: ' * (effect.outcome == 'failed')}{effect.reason or 'it ended without a result'}")
-        for effect in others
+        for effect in cures.effects
+        if effect.figures is None
     ]
-    return ["", Text("Without a figure, and why", style="bold"), labelled(rows)]
+    return labelled(rows) if rows else None
 
 
 def _saving(effect: CureEffect, cures: Cures) -> str:

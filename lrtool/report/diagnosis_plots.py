@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lrtool.report.colors import BLUE, GREY, ORANGE, SKY, VERMILLION
 from lrtool.results import Budget, BudgetLine, Diagnosis
-from lrtool.units import format_bytes
+from lrtool.units import format_bytes, printable
 
 MIB, GIB = 2**20, 2**30
 WASTE = {"rounding": GREY, "split": ORANGE, "cache": SKY, "waiting for a stream": ORANGE}
@@ -92,6 +92,7 @@ def _of_modules(lines: list[BudgetLine]) -> str:
 
 
 def _short(name: str, length: int = 26) -> str:
+    name = printable(name).replace("$", r"\$")
     return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
