@@ -38,6 +38,11 @@ def make_step(workload: Workload, device: torch.device, batches: Batches) -> Ste
     return _full_step(workload, device, compute, next_batch)
 
 
+def loss_of(workload: Workload) -> Callable[[nn.Module, Any], Any]:
+    """The loss as a function of model and batch: the user's, else the `.loss` of the model's output."""
+    return _output_loss if workload.loss is None else workload.loss
+
+
 def with_scheduler(step: Step, scheduler: Any) -> Step:
     """`step`, followed by one step of the user's LR scheduler."""
 
@@ -179,7 +184,7 @@ def _explained(step: Step, name: str) -> Tensor:
 
 def compute_loss(workload: Workload, device: torch.device) -> Callable[[Any], Tensor]:
     """The workload's loss as a function of a batch on `device`, with its precision."""
-    compute = partial(_output_loss if workload.loss is None else workload.loss, workload.model)
+    compute = partial(loss_of(workload), workload.model)
     checked = partial(_tensor_loss, compute)
     if workload.precision == "fp32":
         return checked

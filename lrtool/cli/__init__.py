@@ -7,7 +7,19 @@ from typing import Annotated, get_args
 
 import typer
 
-from lrtool.cli import diagnose, doctor, init, mem_sweep, options, range_test, replay, report
+from lrtool.cli import (
+    baseline,
+    check,
+    compare,
+    diagnose,
+    doctor,
+    init,
+    mem_sweep,
+    options,
+    range_test,
+    replay,
+    report,
+)
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
@@ -26,6 +38,9 @@ app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
 app.command("diagnose", rich_help_panel="Measure")(diagnose.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
+app.command("compare", rich_help_panel="Read")(compare.command)
+app.command("check", rich_help_panel="Gate")(check.command)
+app.command("baseline", rich_help_panel="Gate")(baseline.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("init", rich_help_panel="Set up")(init.command)
 
@@ -60,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        app(options.with_value(given, "--confirm", values=CONFIRM), prog_name="lrtool", standalone_mode=False)
+        words = options.with_value(given, "--confirm", values=CONFIRM)
+        if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except LrtoolError as error:
         terminal.error(error)
         _show_cause(terminal, error, given)

@@ -61,6 +61,14 @@ Out = Annotated[
     str | None, option("--out", help="Folder of the numbered run directories.", panel=OUTPUT, default="runs")
 ]
 Json = Annotated[bool, option("--json", help="Print one JSON document on stdout, and nothing else.", panel=OUTPUT)]
+Check = Annotated[
+    bool,
+    option(
+        "--check",
+        help="Hold the result against the table \\[tool.lrtool.budget]; exit code 1 if it fails.",
+        panel=OUTPUT,
+    ),
+]
 Quiet = Annotated[bool, option("--quiet", "-q", help="No narration and no progress.", panel=OUTPUT)]
 Verbose = Annotated[
     int,

@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lrtool.cli.console import Terminal
 from lrtool.errors import UnavailableError
-from lrtool.results import Result, Run, document
+from lrtool.results import Check, Result, Run, document
 from lrtool.store import create_run_dir, environment, write_run
 
 
@@ -18,7 +19,8 @@ def store(
 ) -> tuple[Path | None, Run[Result], UnavailableError | None]:
     """Store a result in `run_dir`, else in a new one below `folder`.
 
-    A disk that is full must not cost the user the result: the error is handed back, and the directory is then None.
+    A disk that is full must not cost the user the result: the error is handed back, and the directory is then None, unless
+    the result itself found room and only a plot or a table did not.
     """
     from lrtool.report.files import write_files
 
@@ -33,9 +35,12 @@ def store(
     try:
         run_dir = run_dir or create_run_dir(folder, command=command)
         write_run(run_dir, run)
-        write_files(run_dir, run)
     except UnavailableError as error:
         return None, run, error
+    try:
+        write_files(run_dir, run)
+    except UnavailableError as error:
+        return run_dir, run, error
     return run_dir, run, None
 
 
@@ -46,7 +51,28 @@ def show(
     from lrtool.report.tables import render
 
     if as_json:
-        terminal.out.file.write(json.dumps(document(run, run_dir=str(run_dir) if run_dir else None)) + "\n")
-        terminal.out.file.flush()
+        _print_json(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
     else:
         terminal.result(*render(run, run_dir=run_dir, page=page))
+
+
+def show_checked(
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None
+) -> None:
+    """The result on stdout, and what a check of it found where there was one."""
+    from lrtool.report.gate_tables import check_lines
+    from lrtool.report.tables import render
+
+    if check is None:
+        show(terminal, run, run_dir, as_json=as_json)
+    elif as_json:
+        whole = document(run, run_dir=str(run_dir) if run_dir else None)
+        _print_json(terminal, {**whole, "check": asdict(check)})
+    else:
+        *parts, closing = render(run, run_dir=run_dir)
+        terminal.result(*parts, *check_lines(check), "", closing)
+
+
+def _print_json(terminal: Terminal, whole: Mapping[str, Any]) -> None:
+    terminal.out.file.write(json.dumps(whole) + "\n")
+    terminal.out.file.flush()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.gating import check_run, failure_of, open_budget
 from lrtool.cli.options import option
 from lrtool.config import (
     RangeTestSettings,
@@ -17,6 +18,7 @@ from lrtool.config import (
     resolve,
     search_start,
 )
+from lrtool.distributed.launch import launch_of
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
@@ -77,6 +79,41 @@ def command(
             default=DEFAULT.confirm_loss,
         ),
     ] = None,
+    per_group: Annotated[
+        bool,
+        option(
+            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
+        ),
+    ] = False,
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
+            panel=PANEL,
+            metavar="LIST",
+        ),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        option(
+            "--rules",
+            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            panel=PANEL,
+            metavar="NAMES",
+        ),
+    ] = None,
+    check: options.Check = False,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -105,19 +142,32 @@ def command(
             "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
             "mode": mode,
             "repeats": repeats,
+            "timeout": timeout,
             "confirm": confirm,
             "confirm_loss": confirm_loss,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
+            "rules": options.axis(rules),
         },
     )
-    run_range_test(terminal, settings, file=file, as_json=as_json)
+    run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
 
 
-def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
+def run_range_test(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
-    from lrtool.cli.output import show, store
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
+    from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 
     target = options.target_of(settings)
+    budget = open_budget(settings.budget, runs=Path(settings.out)) if check else None
     with stdout_to_stderr():
         source = _source(settings, target)
         run_dir = create_run_dir(Path(settings.out), command="range-test")
@@ -131,8 +181,9 @@ def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile
         stored_in, run, unwritten = store(
             outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
-        show(terminal, run, stored_in, as_json=as_json)
-    error = _what_ended_it(outcome, run_dir) or unwritten
+        found = check_run(run, budget)
+        show_checked(terminal, run, stored_in, as_json=as_json, check=found)
+    error = _what_ended_it(outcome, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:
         raise error
 
@@ -165,8 +216,8 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    is_of_the_ramp = outcome.result.stopped == "interrupted"
-    return Interrupted(outcome.result.stop_reason if is_of_the_ramp else "interrupted while confirming", hint=kept)
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted after the test itself", hint=kept)
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
@@ -176,6 +227,8 @@ def _announce(terminal: Terminal, settings: Settings, target: str, device: str, 
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
     more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more += ", each parameter group alone first" if ramp.per_group else ""
+    more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
     more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
     for name, value in asdict(settings).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")

@@ -2,47 +2,69 @@
 
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
-from lrtool.cli.output import show, store
-from lrtool.config import Settings, SettingsFile
-from lrtool.errors import Interrupted, LrtoolError, UnavailableError, WorkloadError
+from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
+from lrtool.cli.output import show_checked, store
+from lrtool.cli.ranks import executor_on_ranks, took_part
+from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
-from lrtool.units import format_bytes, format_duration
+from lrtool.sweep.wording import at_step, shown_value
+from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
+    from lrtool.sweep.executors import Executor
     from lrtool.sweep.plan import Plan
     from lrtool.sweep.runner import Finished
 
 COMMAND = "mem-sweep"
 
 
-def start_sweep(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
-    """Plan a sweep and run it in a new run directory."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """How a sweep's result is shown, and what it is held against, if anything."""
+
+    as_json: bool
+    budget: Budget | None
+
+
+def start_sweep(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
+    """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
 
+    if took_part(timeout_s=settings.mem_sweep.timeout):
+        return
+    budget = _budget(settings, check=check)
     with stdout_to_stderr():
         plan = make_plan(settings)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         begin_run(run_dir, plan)
         _announce(terminal, plan, is_given=settings.target is not None, file=file)
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
 
 
-def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool) -> None:
+def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool, check: bool = False) -> None:
     """Run the trials of a run directory that have no result yet."""
     from lrtool.sweep.runner import resume_run
 
+    budget = _budget(settings, check=check)
     run_dir = find_run(name, parent=Path(settings.out))
     plan = resume_run(run_dir)
     terminal.note(f"memory sweep of {plan.setup.target} goes on in {run_dir}")
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
+
+
+def _budget(settings: Settings, *, check: bool) -> Budget | None:
+    return open_budget(settings.budget, runs=Path(settings.out)) if check else None
 
 
 def make_plan(settings: Settings) -> "Plan":
@@ -54,6 +76,10 @@ def make_plan(settings: Settings) -> "Plan":
     from lrtool.target import load
 
     own, target = settings.mem_sweep, options.target_of(settings)
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import import_ray
+
+        import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
     card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
@@ -61,7 +87,7 @@ def make_plan(settings: Settings) -> "Plan":
         load(target, params=params)
     for conf in own.settings:
         parse_scenario(Scenario(settings=conf))
-    choice = choose_recorder(own.recorder, device=settings.device)
+    choice = choose_recorder(_recorder(own), device=settings.device)
     if own.capacity is None and choice.recorder != "cuda":
         capacity_bytes, named = card.usable_bytes, card
     rates = find_learning_rates(own, target=target, runs=Path(settings.out))
@@ -84,13 +110,21 @@ def make_plan(settings: Settings) -> "Plan":
     )
 
 
-def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:
-    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+def _recorder(own: MemSweepSettings) -> RecorderChoice:
+    """Simulated ranks can only be predicted."""
+    if own.world_size and own.recorder not in ("auto", "predicted"):
+        raise UsageError(
+            f"--world-size and --recorder {own.recorder} do not go together",
+            hint="simulated ranks are predicted; for real ones start lrtool with torchrun, without --world-size",
+        )
+    return "predicted" if own.world_size else own.recorder
+
+
+def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, shown: Shown) -> None:
     from lrtool.sweep.runner import conclude, run_trials
 
     begin = time.perf_counter()
-    own = settings.mem_sweep
-    executor = SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
+    executor = _executor(plan, settings.mem_sweep)
     try:
         finished = run_trials(
             plan, run_dir, executor, on_trial=lambda *progress: terminal.note(trial_line(*progress, plan=plan))
@@ -105,10 +139,32 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
     stored_in, run, unwritten = store(
         result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
     )
-    show(terminal, run, stored_in, as_json=as_json)
-    ending = _what_ended_it(plan, finished, run_dir) or unwritten
+    found = check_run(run, shown.budget)
+    show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
+    ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)
     if ending is not None:
         raise ending
+
+
+def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
+    """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+
+        request = TaskRequest(
+            num_cpus=own.trial_cpus,
+            num_gpus=1 if plan.setup.recorder == "cuda" else 0,
+            memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
+        )
+        return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
+    from lrtool.sweep.rank_results import trial_of_ranks
+
+    on_ranks = executor_on_ranks(trial_of_ranks, timeout_s=own.timeout)
+    if on_ranks is not None:
+        return on_ranks
+    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+
+    return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
 
 
 def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolError | None:
@@ -147,7 +203,7 @@ def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") ->
     if trial.max_memory_allocated_bytes is not None and trial.max_memory_reserved_bytes is not None:
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")
-    ending = trial.status if trial.death is None else f"out of memory at step {trial.death.step:,}"
+    ending = trial.status if trial.death is None else f"out of memory {at_step(trial.death.step)}"
     if trial.status not in ("ok", "oom") and trial.message:
         ending = f"{trial.status}: {trial.message}"
     parts = [*_condition(trial, plan), *figures, trial.recorder, ending, format_duration(trial.duration_s)]
@@ -161,7 +217,7 @@ def _condition(trial: Trial, plan: "Plan") -> list[str]:
     varied = [name for name in mine if name == "step_size_up" or len({repr(other.get(name)) for other in others}) > 1]
     if all(other["step_size_up"] == other["step_size_down"] for other in others):
         varied = [name for name in varied if name != "step_size_down"]
-    words = [f"{name} {mine[name] if mine[name] not in ('', None) else 'default'}" for name in varied]
+    words = [f"{name} {shown_value(mine[name])}" for name in varied]
     return [*words, *([f"repeat {trial.repeat}"] if trial.repeat else [])]
 
 

@@ -26,7 +26,8 @@ from lrtool.lr.halving import (
     winner,
 )
 from lrtool.lr.landmarks import initial_level
-from lrtool.lr.measure import MAX_STEPS_BETWEEN_LOOKS, OnProgress, Progress, Ready, Source, ready, set_lr
+from lrtool.lr.looks import MAX_STEPS_BETWEEN_LOOKS
+from lrtool.lr.measure import OnProgress, Progress, Ready, Source, ready, set_lr
 from lrtool.lr.rates import Rates
 from lrtool.lr.suggest import Suggestion
 from lrtool.results import Confirmation, ConfirmingRun, ConfirmingSchedule

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,18 +12,17 @@ from torch import Tensor
 from lrtool.batches import Batches, LoaderEnded
 from lrtool.config import RangeTestSettings
 from lrtool.devices import model_device, pick_device, place
+from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
 from lrtool.lr.adapt import higher_end, lower_start
-from lrtool.lr.ramp import DivergenceWatch, Stop, num_ramp_steps, ramp_lrs
+from lrtool.lr.held_for import batch_size, optimizer_settings
+from lrtool.lr.looks import Looks, LooksByTime
+from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
 from lrtool.workload import Workload, from_mapping, loader_length
-
-MIN_STEPS_BETWEEN_LOOKS = 4
-MAX_STEPS_BETWEEN_LOOKS = 50
-SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +52,9 @@ class Setup:
 
     device: str
     optimizer: str
+    optimizer_settings: dict[str, tuple[float, ...]]
+    batch_size: int | None
+    group_sizes: tuple[int, ...]
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
     cycles_momentum: bool
@@ -74,12 +76,18 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back."""
+    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
+
+    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    With a `team` they are spread over its ranks.
+    """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
+    group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    team: Team | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -112,7 +120,9 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     while len(ramps) < settings.repeats and error is None:
         repeat = len(ramps)
         try:
-            setup, ramp = _one_repeat(source, settings, seed + repeat, _offset(on_progress, repeat, settings))
+            setup, ramp = _one_repeat(
+                source, settings, seed + repeat, part_of(on_progress, index=repeat, count=settings.repeats)
+            )
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
@@ -131,6 +141,29 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
 
 
+def describe(source: Source, *, seed: int) -> Setup:
+    """What there is to say of the source's workload, built once for it where it is a factory. Raises LrtoolError."""
+    if source.live is not None:
+        return _describe(source.live, source)
+    assert source.factory is not None
+    return _describe(source.factory.build(seed=seed, device=source.device), source)
+
+
+def part_of(on_progress: OnProgress, *, index: int, count: int) -> OnProgress:
+    """Progress of measurement `index` as progress of `count` equal ones."""
+
+    def report(progress: Progress) -> None:
+        steps = progress.num_steps
+        on_progress(replace(progress, step=index * steps + progress.step, num_steps=count * steps))
+
+    return report
+
+
+def parts_of(on_progress: OnProgress, *, count: int) -> Iterator[OnProgress]:
+    """The progress calls of `count` measurements that follow each other, each told as a part of the whole."""
+    return (part_of(on_progress, index=index, count=count) for index in range(count))
+
+
 def as_error(error: BaseException) -> BaseException:
     """The error to show for what ended a ramp: lrtool's own and Ctrl-C as they are, the user's with their frames."""
     if isinstance(error, LrtoolError | KeyboardInterrupt):
@@ -142,12 +175,13 @@ def as_error(error: BaseException) -> BaseException:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """A workload on its device, about to take its first step."""
+    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
 
     workload: Workload
     setup: Setup
     batches: Batches
     step: Step
+    looks: Callable[[], Looks]
 
 
 @contextmanager
@@ -156,45 +190,48 @@ def ready(source: Source, *, seed: int) -> Iterator[Ready]:
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            yield _prepared(source.live, source.device)
+            yield _prepared(source, source.live)
     else:
         assert source.factory is not None
-        yield _prepared(source.factory.build(seed=seed, device=source.device), source.device)
+        yield _prepared(source, source.factory.build(seed=seed, device=source.device))
 
 
-def _prepared(workload: Workload, device: torch.device) -> Ready:
+def _prepared(source: Source, workload: Workload) -> Ready:
+    device, team = source.device, source.team
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
+    workload = workload if team is None else team.distribute(workload)
     batches = Batches(workload.train_loader)
+    step = make_step(workload, device, batches)
     return Ready(
         workload=workload,
-        setup=_describe(workload, device),
+        setup=_describe(workload, source),
         batches=batches,
-        step=make_step(workload, device, batches),
+        step=step if team is None else team.watched(step),
+        looks=LooksByTime if team is None else team.looks,
     )
 
 
 def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
     with ready(source, seed=seed) as start:
-        ramp = _full_ramp(start.step, start.workload.optimizer, settings, start.setup.group_ratios, on_progress)
+        ramp = _full_ramp(start, settings, on_progress)
         _refuse_one_batch(start.batches.epoch_length)
         return start.setup, ramp
 
 
-def _full_ramp(
-    step: Step,
-    optimizer: torch.optim.Optimizer,
-    settings: RangeTestSettings,
-    ratios: Sequence[float],
-    on_progress: OnProgress,
-) -> Ramp:
+def _full_ramp(start: Ready, settings: RangeTestSettings, on_progress: OnProgress) -> Ramp:
     """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
-    ramp = run_ramp(step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress)
+    optimizer, ratios = start.workload.optimizer, start.setup.group_ratios
+    ramp = run_ramp(
+        start.step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress, looks=start.looks()
+    )
     more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
     if not more:
         return ramp
-    beyond = run_ramp(step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None)
+    beyond = run_ramp(
+        start.step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None, looks=start.looks()
+    )
     error = None if beyond.stop.is_explosion else beyond.error
     return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
 
@@ -206,6 +243,7 @@ def run_ramp(
     lrs: Sequence[float],
     ratios: Sequence[float],
     on_progress: OnProgress,
+    looks: Looks | None = None,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
@@ -213,30 +251,27 @@ def run_ramp(
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
     depend on when the looks were.
     """
-    watch = DivergenceWatch(list(lrs))
+    watch, looks = DivergenceWatch(list(lrs)), looks or LooksByTime()
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
-    next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     try:
         for lr in lrs:
             set_lr(optimizer, lr, ratios)
             pending.append(step())
-            if _is_look_due(len(pending), next_look):
-                stop = watch.feed(_read(pending))
+            if looks.are_due(len(pending)):
+                stop = watch.feed(looks.read(pending))
                 _report(watch, lrs, on_progress)
                 if stop is not None:
                     break
-                next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     except (Exception, SystemExit, KeyboardInterrupt) as raised:
         error = raised
-    return _finished(watch, pending, lrs, stop, error)
-
-
-def _is_look_due(num_pending: int, next_look: float) -> bool:
-    if num_pending < MIN_STEPS_BETWEEN_LOOKS:
-        return False
-    return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= next_look
+    if pending and stop is None and (error is None or not looks.take_all_ranks):
+        try:
+            stop = watch.feed(looks.read(pending))
+        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
+            error = error or raised
+    return _finished(watch, lrs, stop, error)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> None:
@@ -260,16 +295,6 @@ def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
     return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
 
 
-def _read(pending: list[Tensor]) -> list[float]:
-    """The values of the losses kept so far, which are given up: on a GPU one copy and one wait for all of them."""
-    if pending[0].device.type == "cpu":
-        losses = [loss.item() for loss in pending]
-    else:
-        losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
-    pending.clear()
-    return losses
-
-
 def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:
     done = len(watch.losses)
     if done:
@@ -280,18 +305,7 @@ def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgres
         )
 
 
-def _finished(
-    watch: DivergenceWatch,
-    pending: list[Tensor],
-    lrs: Sequence[float],
-    stop: Stop | None,
-    error: BaseException | None,
-) -> Ramp:
-    if pending and stop is None:
-        try:
-            stop = watch.feed(_read(pending))
-        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
-            error = error or raised
+def _finished(watch: DivergenceWatch, lrs: Sequence[float], stop: Stop | None, error: BaseException | None) -> Ramp:
     count = len(watch.losses)
     if stop is None:
         stop = _stop_by(error, count)
@@ -323,31 +337,16 @@ def _refuse_one_batch(num_batches: int | None) -> None:
         )
 
 
-def _describe(workload: Workload, device: torch.device) -> Setup:
+def _describe(workload: Workload, source: Source) -> Setup:
     optimizer = workload.optimizer
     length = loader_length(workload.train_loader)
     return Setup(
-        device=str(device),
+        device=str(source.device),
         optimizer=type(optimizer).__name__,
-        group_ratios=group_ratios(optimizer),
+        optimizer_settings=optimizer_settings(optimizer),
+        batch_size=batch_size(workload),
+        group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
+        group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
         cycles_momentum=cycles_momentum(optimizer),
     )
-
-
-def _offset(on_progress: OnProgress, repeat: int, settings: RangeTestSettings) -> OnProgress:
-    """Progress of one repeat as progress of all."""
-    num_steps = num_ramp_steps(settings)
-
-    def report(progress: Progress) -> None:
-        on_progress(
-            Progress(
-                step=repeat * num_steps + progress.step,
-                num_steps=settings.repeats * num_steps,
-                lr=progress.lr,
-                loss=progress.loss,
-                best_loss=progress.best_loss,
-            )
-        )
-
-    return report

@@ -1,14 +1,27 @@
 """The LR range test: measured along a ramp of learning rates, concluded in a suggestion."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lrtool.config import RangeTestSettings, SettingsFile, resolve
 from lrtool.lr import cyclic
+from lrtool.lr.batch_sizes import as_row, conclude_scaling, measure_scaling, sizes_and_seeds, with_batch_size
 from lrtool.lr.confirm import Confirmed, confirm
 from lrtool.lr.confirmed import confirmed
-from lrtool.lr.measure import Measurement, OnProgress, Ramp, Source, as_error, find_source, measure
+from lrtool.lr.measure import (
+    Measurement,
+    OnProgress,
+    Ramp,
+    Source,
+    as_error,
+    describe,
+    find_source,
+    measure,
+    parts_of,
+)
+from lrtool.lr.per_group import found_ratios, ramp_each_alone
+from lrtool.lr.rules import compared
 from lrtool.lr.smoothing import smoothed_curve
 from lrtool.lr.suggest import Suggestion, suggest
 from lrtool.results import Band, Curve, RangeTest
@@ -27,6 +40,9 @@ def range_test(
     repeats: int = DEFAULT.repeats,
     confirm: str = DEFAULT.confirm,
     confirm_loss: str = DEFAULT.confirm_loss,
+    per_group: bool = DEFAULT.per_group,
+    batch_size: Sequence[int] = DEFAULT.batch_size,
+    rules: Sequence[str] = DEFAULT.rules,
     seed: int = 0,
     device: str = "auto",
     params: Mapping[str, Any] | None = None,
@@ -36,12 +52,15 @@ def range_test(
 
     `target` is "model.py:build", a factory function, or live objects (a Workload, or its dict), which are put back
     exactly as they were, also when the run raises; they stay on the device they are on. `params` are arguments of the
-    factory. `confirm` tries LRs around the suggestion: "cyclic", "constant" or "super-convergence". Raises LrtoolError;
-    an exception of the user's code comes as WorkloadError with that exception as its cause.
+    factory. `confirm` tries LRs around the suggestion: "cyclic", "constant" or "super-convergence". `per_group` ramps each
+    parameter group alone too; `batch_size` are sizes to hand to the factory, the suggestion being for the first; `rules`
+    names other finders, or "all", to hear on the same curve. Raises LrtoolError; an exception of the user's code comes as
+    WorkloadError with that exception as its cause.
     """
     asked = {
         "start_lr": start_lr, "end_lr": end_lr, "num_steps": num_steps, "mode": mode, "repeats": repeats,
         "confirm": confirm, "confirm_loss": confirm_loss,
+        "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
     }  # fmt: skip
     settings = resolve(SettingsFile(), command="range_test", options={**asked, "seed": seed}).range_test
     source = find_source(target, params=params or {}, device=device)
@@ -60,19 +79,50 @@ class Outcome:
 
 
 def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
-    """The ramps, what they suggest, and the runs that confirm it. The result is named after the source.
+    """All that `settings` ask for: each group alone, the test itself, other rules on its curve, other batch sizes.
 
-    Raises what ended the first ramp if no loss was measured by then.
+    The result is named after the source. Raises what ended a ramp if no loss of the test itself was measured by then.
     """
+    first = with_batch_size(source, settings.batch_size[0]) if settings.batch_size else source
+    given = describe(first, seed=seed).group_ratios if settings.per_group else ()
+    num_alone, pairs = len(given) if len(given) > 1 else 0, sizes_and_seeds(settings, seed=seed)
+    parts = parts_of(on_progress, count=num_alone + 1 + len(pairs))
+    alone = ramp_each_alone(first, num_alone, settings=settings, seed=seed, parts=parts)
+    ratios = found_ratios(alone, given=given) if alone else None
+    outcome = _main_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
+    result = compared(replace(outcome.result, group_tests=alone), settings)
+    if outcome.error is not None or not pairs:
+        return Outcome(result=result, error=outcome.error)
+    every_size = replace(source, group_ratios=ratios)
+    rows, error = measure_scaling(every_size, pairs, settings=settings, parts=parts, test=_test_or_raise)
+    own = [as_row(result, size=settings.batch_size[0], seed=seed)] if settings.repeats == 1 else []
+    return Outcome(result=replace(result, batch_scaling=conclude_scaling([*own, *rows])), error=error)
+
+
+def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
+    """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
-    suggestion = suggest(
-        [(ramp.lrs, ramp.losses) for ramp in measured(measurement)], group_ratios=measurement.setup.group_ratios
-    )
+    suggestion = suggestion_of(measurement)
     runs = None
     if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
         runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)
     error = measurement.error or (None if runs is None else runs.error)
     return Outcome(result=conclude(measurement, suggestion, runs, target=source.name), error=error)
+
+
+def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> RangeTest:
+    """The test at another batch size: its ramps alone, as confirming runs do not move the law they follow."""
+    outcome = _main_test(source, settings=replace(settings, confirm="off"), seed=seed, on_progress=on_progress)
+    if outcome.error is not None:
+        raise as_error(outcome.error)
+    return outcome.result
+
+
+def suggestion_of(measurement: Measurement) -> Suggestion:
+    """What the ramps suggest."""
+    return suggest(
+        [(ramp.lrs, ramp.losses) for ramp in measured(measurement)], group_ratios=measurement.setup.group_ratios
+    )
 
 
 def measured(measurement: Measurement) -> list[Ramp]:
@@ -119,6 +169,8 @@ def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed |
             suggestion.groups, step_size_up=step_size, cycles_momentum=setup.cycles_momentum
         ),
         duration_s=measurement.duration_s + (0.0 if runs is None else runs.duration_s),
+        optimizer_settings=setup.optimizer_settings,
+        batch_size=setup.batch_size,
     )
 
 

@@ -22,11 +22,18 @@ REPORT_FILE = "report.html"
 DESCRIPTIONS = {
     "curve": "Training loss over the learning rate, which is on a log scale: raw and smoothed. The suggested range is "
     "shaded, its ends are marked by a triangle and a square, the constant LR by a diamond.",
+    "groups": "Training loss over the learning rate of one parameter group at a time, a panel for each, the others held at 0. "
+    "A dotted line marks where half of the descent is done; the range found when all were ramped together is shaded.",
+    "scaling": "max_lr over the batch size, both on a log scale: a circle for each test, a square for the mean of each size, "
+    "a line for the law measured, and dashed lines for linear and square-root scaling.",
     "steps": "Memory over the training steps, a panel for each trial with the same axes: reserved as a thick line, peak "
     "allocated as a thin one, allocated at the step's end as an area.",
     "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
     "timeline": "Memory over the allocator's requests, a panel for each replay with the same axes: reserved and active as "
     "lines, allocated as an area.",
+    "cures": "Peak reserved memory of each cure over the time of a step, with the best front as a line; on the right those "
+    "whose time is not known.",
+    "batches": "Peak reserved memory over the batch size: circles fit, crosses do not.",
     "segments": "The largest segments, a bar for each, divided into blocks in use, free ones, and free ones split off.",
 }
 """What is to be seen, for those who cannot see it."""

@@ -7,16 +7,19 @@ from typing import Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
 from lrtool.report.confirming_runs import draw_runs
 from lrtool.report.curve_marks import draw_intervals, draw_landmarks
+from lrtool.report.rule_picks import add_rule_ticks
 from lrtool.results import Interval, RangeTest
 from lrtool.units import format_lr, printable
 
 LEFT_PART = 0.4
+PNG_DPI = 150
 LANDMARK_ROOM = 0.35
 """Air above the curve, as a part of the descent, for the landmarks' names."""
 RUNS_INCHES = 4.0
@@ -30,11 +33,18 @@ _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files."""
+    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files.
+
+    `Figure.savefig` would draw everything twice, the first time for the layout alone, which drawing does as well.
+    """
     make_literal(figure)
     buffer = BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    if kind == "png":
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    else:
+        with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")  # it is laid out now, and half of the time goes into that
     return buffer.getvalue()
 
@@ -73,6 +83,8 @@ def draw_curve(result: RangeTest) -> Figure:
     _markers(axes, result)
     if result.landmarks is not None:
         draw_landmarks(axes, result.landmarks)
+    if result.rules:
+        add_rule_ticks(axes, result)
     return figure
 
 

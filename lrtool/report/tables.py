@@ -8,14 +8,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.batch_scaling import scaling_sentence, scaling_table
+from lrtool.report.compare_tables import comparison_lines
 from lrtool.report.confirming_runs import runs_table
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
+from lrtool.report.group_tests import groups_text
+from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
+from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.store import RUN_FILE
 from lrtool.units import format_duration, format_lr
+
+SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
+"""Of an optimizer's settings those that move the range; the others are in the JSON."""
 
 
 def render(run: Run[Result], *, run_dir: Path | None, page: Path | None = None) -> list[RenderableType]:
@@ -36,6 +46,8 @@ def result_parts(result: Result) -> list[RenderableType]:
         return diagnosis_lines(result)
     if isinstance(result, Doctor):
         return doctor_lines(result)
+    if isinstance(result, Comparison):
+        return comparison_lines(result)
     return sweep_lines(result)
 
 
@@ -54,6 +66,8 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     if result.max_lr is not None:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
     if result.confirmation is not None and result.confirmation.runs:
         parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
@@ -62,6 +76,10 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
             Text(step_size_note(result), style="dim"),
         )
         parts += ["", line, Padding(note, 0)]
+    if result.batch_scaling is not None:
+        parts += ["", scaling_table(result.batch_scaling)]
+    if result.rules:
+        parts += ["", rules_table(result)]
     return parts
 
 
@@ -73,28 +91,45 @@ def group_table(result: RangeTest) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for number, group in enumerate(result.param_groups):
         name = "all" if len(result.param_groups) == 1 else str(number)
+        if result.group_tests:
+            name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
         table.add_row(name, *(_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
     return table
 
 
 def fact_table(result: RangeTest) -> Table:
     """Why to believe it, as label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("why", Text(result.reason))
-    if result.advice:
-        table.add_row("try", Text(result.advice))
-    table.add_row("rule", Text(result.rule))
-    if result.max_lr_interval is not None:
-        low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
-        how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
-        table.add_row("interval", Text(f"max_lr {low} to {high}: {how}"))
-    table.add_row(
-        "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
+    advice = [("try", result.advice)] if result.advice else []
+    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    groups = [("groups", groups_text(result))] if result.group_tests else []
+    scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
+    return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
+
+
+def _interval(result: RangeTest) -> list[tuple[str, str]]:
+    if result.max_lr_interval is None:
+        return []
+    low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+    how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+    return [("interval", f"max_lr {low} to {high}: {how}")]
+
+
+def _holds_for(result: RangeTest) -> str:
+    """The training that was measured: another optimizer setting or batch size has another range."""
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {_values(values)}"
+        for name in SHOWN_SETTINGS
+        if any(values := result.optimizer_settings.get(name, ())) or (values and name == "weight_decay")
     )
-    table.add_row("held for", Text(f"{result.optimizer} on {result.device}, as {result.target} sets it up"))
-    return table
+    batch = "" if result.batch_size is None else f", batch size {result.batch_size}"
+    named = f"{result.optimizer} ({settings})" if settings else result.optimizer
+    return f"{named}{batch}, on {result.device}, as {result.target} sets it up"
+
+
+def _values(values: tuple[float, ...]) -> str:
+    """One number where all groups have the same, else one for each."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
 
 
 def step_size_note(result: RangeTest) -> str:
@@ -108,7 +143,10 @@ def step_size_note(result: RangeTest) -> str:
 def _closing(run_dir: Path | None, plot: str) -> str:
     if run_dir is None:
         return "Nothing was written."
-    return f"Wrote {run_dir / plot}. Next: lrtool report {run_dir}"
+    written = run_dir / plot
+    if not written.exists() and (run_dir / RUN_FILE).exists():  # there was no room for it
+        written = run_dir / RUN_FILE
+    return f"Wrote {written}. Next: lrtool report {run_dir}"
 
 
 def _lr(lr: float | None) -> str:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 from lrtool.adapters import as_workload
 from lrtool.lr.measure import cycles_momentum, group_ratios, set_lr
 from lrtool.results import Condition
+from lrtool.sweep.ranked import spread
 from lrtool.target import Factory
 from lrtool.user_code import parameters_of
 from lrtool.workload import Workload
@@ -23,11 +24,19 @@ class ScheduledBuild:
     """A user's factory whose workload gets the schedule of a condition; tells the LRs and how many steps were done."""
 
     def __init__(
-        self, factory: Factory, condition: Condition, *, num_steps: int, base_lr: float | None, max_lr: float | None
+        self,
+        factory: Factory,
+        condition: Condition,
+        *,
+        num_steps: int,
+        base_lr: float | None,
+        max_lr: float | None,
+        device: str = "cpu",
     ) -> None:
         self._factory = factory
         self._condition = condition
         self._num_steps = num_steps
+        self._device = device
         self.base_lr, self.max_lr = base_lr, max_lr
         self.num_steps_done = 0
 
@@ -42,6 +51,7 @@ class ScheduledBuild:
         return replace(self._factory, function=scheduled)
 
     def _scheduled(self, workload: Workload) -> Workload:
+        workload = spread(workload, shard=self._condition.shard, device=self._device)
         scheduler = self._scheduler(workload.optimizer)
         own_step = workload.step
         workload = replace(workload, precision=self._condition.precision or workload.precision)

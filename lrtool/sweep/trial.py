@@ -17,6 +17,7 @@ from lrtool.memory.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
 from lrtool.series import write_series
 from lrtool.sweep.executors import LIFELINE
+from lrtool.sweep.ranked import among_ranks, rank_device
 from lrtool.sweep.reports import TrialFile, TrialReport, write_report
 from lrtool.sweep.schedule import ScheduledBuild
 from lrtool.target import load
@@ -31,7 +32,8 @@ def run_trial(folder: Path) -> None:
     build: ScheduledBuild | None = None
     try:
         build = _build(file)
-        recording = record(build.factory(), _record_settings(file, folder))
+        with among_ranks(file.setup.recorder, world_size=file.trial.condition.world_size):
+            recording = record(build.factory(), _record_settings(file, folder))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         recording = Recording(series=NO_STEPS, peaks=None, error=error)
     _tell(recording.error)
@@ -66,7 +68,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         position=planned.position,
         seed=planned.seed,
         num_steps=planned.num_steps,
-        num_steps_done=len(series.allocated_bytes) or num_steps_done,
+        num_steps_done=len(series.allocated_bytes) or (num_steps_done if recording.death is None else 0),
         num_steps_traced=recording.num_steps_traced,
         status=status_of(recording),
         message=_message(recording),
@@ -81,9 +83,11 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         device_allocs_per_step=calls.device_allocs_per_step if calls else None,
         growth=step_growth(series.allocated_bytes),
         growth_sources=recording.growth_sources,
+        peak_shares=recording.peak_shares,
         death=recording.death,
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,
+        most_by_category=dict(recording.most_by_category),
     )
 
 
@@ -105,6 +109,7 @@ def _build(file: TrialFile) -> ScheduledBuild:
         num_steps=trial.num_steps,
         base_lr=setup.base_lr,
         max_lr=setup.max_lr,
+        device=rank_device(setup.recorder),
     )
 
 

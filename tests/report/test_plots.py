@@ -1,9 +1,12 @@
 """What the plot of a range test shows."""
 
+from dataclasses import replace
+from itertools import combinations
+
 from matplotlib.axes import Axes
 
 from lrtool.report.plots import draw_curve, figure_bytes
-from lrtool.results import RangeTest
+from lrtool.results import RangeTest, RulePick
 from tests.report.made_runs import range_test
 
 
@@ -51,6 +54,25 @@ def test_a_curve_without_a_suggestion_says_so() -> None:
 
 def test_repeats_are_a_band() -> None:
     assert "median of 3 (band: lowest to highest)" in texts(axes_of(range_test(repeats=3)))
+
+
+def test_other_rules_are_ticks_on_a_strip_below_each_at_its_own_learning_rate() -> None:
+    picks = tuple(
+        RulePick(finder="fastai", version="2.8.12", rule=rule, lr=lr, why_none=None if lr else "too short")
+        for rule, lr in (("valley", 1e-3), ("steep", 0.5), ("slide", 1e4), ("minimum", None))
+    )
+    figure = draw_curve(replace(range_test(), rules=picks))
+    figure_bytes(figure, "png")
+    curve, strip = figure.axes
+    width, height = figure.canvas.get_width_height()
+    boxes = [text.get_window_extent() for text in strip.texts]
+
+    assert strip.get_xlim() == curve.get_xlim()
+    assert [line.get_xdata()[0] for line in strip.lines] == [1e-3, 0.5]  # type: ignore[index]
+    assert "fastai slide 1e+04 >" in texts(strip)
+    assert "fastai minimum none" in texts(strip)
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
 def test_labels_stay_inside_the_figure() -> None:
