@@ -1,12 +1,13 @@
 """Confirming runs: their candidates, schedules and verdict, on runs made by hand."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
+from lrtool.config import Confirm
 from lrtool.lr.halving import (
     ROUNDS,
     budget_steps,
@@ -21,9 +22,9 @@ from lrtool.lr.halving import (
 from lrtool.results import ConfirmingRun
 
 
-def run(max_lr: float, final_loss: float | None, **changes: Any) -> ConfirmingRun:
-    loss = (2.0, 1.0) if final_loss is None else (2.0, 1.0, *[final_loss] * 8)
-    return ConfirmingRun(**{"schedule": "cyclic", "max_lr": max_lr, "loss": loss, "final_loss": final_loss} | changes)
+def run(max_lr: float, final_loss: float | None, *, loss: tuple[float, ...] | None = None) -> ConfirmingRun:
+    usual = (2.0, 1.0) if final_loss is None else (2.0, 1.0, *[final_loss] * 8)
+    return ConfirmingRun(schedule="cyclic", max_lr=max_lr, loss=loss or usual, final_loss=final_loss)
 
 
 def test_candidates_stand_half_a_decade_apart() -> None:
@@ -32,7 +33,7 @@ def test_candidates_stand_half_a_decade_apart() -> None:
 
 
 def test_the_budget_is_that_of_the_rounds() -> None:
-    assert [budget_steps(c) for c in ("off", "cyclic", "constant", "super-convergence")] == [0, 600, 600, 400]  # type: ignore[arg-type]
+    assert [budget_steps(schedule) for schedule in get_args(Confirm)] == [0, 600, 600, 400]
 
 
 def torchs_own(make: Any, num_steps: int) -> list[float]:
