@@ -7,8 +7,8 @@ import numpy as np
 
 from lrtool.config import RangeTestSettings
 from lrtool.lr.landmarks import find_places
-from lrtool.lr.ramp import FEWEST_STEPS, MOST_STEPS, steps_between
-from lrtool.lr.smoothing import head_length, smoothed
+from lrtool.lr.ramp import FEWEST_STEPS, MOST_STEPS, STEPS_PER_DECADE, steps_between
+from lrtool.lr.smoothing import smoothed
 
 DEFAULT = RangeTestSettings()
 LOWER_BY = 1e-4
@@ -43,10 +43,9 @@ def is_adaptive(settings: RangeTestSettings) -> bool:
 
 
 def starts_too_high(losses: Sequence[float]) -> bool:
-    """Whether half of the descent is over within twice the head of the curve, or the loss rises from its first step on."""
+    """Whether half of the descent is over within the ramp's first decade, or there is none."""
     smooth = smoothed(np.asarray(losses, dtype=np.float64))
-    places = find_places(smooth)
-    return places.half_descent < 2 * head_length(len(smooth))
+    return find_places(smooth).half_descent < STEPS_PER_DECADE
 
 
 def has_turned_up(losses: Sequence[float]) -> bool:

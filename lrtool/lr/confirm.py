@@ -1,14 +1,16 @@
 """Confirm a suggestion: short training runs from the same initial weights and on the same batches, at several LRs."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lrtool.batches import Batches, batch_source
 from lrtool.config import Confirm, RangeTestSettings
@@ -26,7 +28,6 @@ from lrtool.lr.halving import (
     winner,
 )
 from lrtool.lr.landmarks import initial_level
-from lrtool.lr.looks import MAX_STEPS_BETWEEN_LOOKS
 from lrtool.lr.measure import OnProgress, Progress, Ready, Source, ready, set_lr
 from lrtool.lr.rates import Rates
 from lrtool.lr.suggest import Suggestion
@@ -74,19 +75,19 @@ class Runs:
         return run
 
     def _losses(self, start: Ready, lrs: Sequence[float]) -> list[float]:
-        """Training losses at `lrs`, read every 50 steps; the first that is not finite ends the run, and is the last."""
+        """Training losses at `lrs`, looked at now and then; those after the first that is not finite may be missing."""
         losses: list[float] = []
-        steps = iter(lrs)
-        while chunk := list(islice(steps, MAX_STEPS_BETWEEN_LOOKS)):
-            pending = []
-            for lr in chunk:
-                set_lr(start.workload.optimizer, lr, start.setup.group_ratios)
-                pending.append(start.step().reshape(()).double())
-            losses += torch.stack(pending).tolist()
-            self._report(len(losses), chunk[-1], losses)
-            if not torch.tensor(losses).isfinite().all():
-                break
-        return losses
+        pending: list[Tensor] = []
+        looks = start.looks()
+        for lr in lrs:
+            set_lr(start.workload.optimizer, lr, start.setup.group_ratios)
+            pending.append(start.step())
+            if looks.are_due(len(pending)):
+                losses += looks.read(pending)
+                self._report(len(losses), lr, losses)
+                if not all(map(math.isfinite, losses)):
+                    return losses
+        return losses + (looks.read(pending) if pending else [])
 
     def _report(self, step: int, lr: float, losses: list[float]) -> None:
         done = min(self.num_steps + step, self.budget_steps)
@@ -166,8 +167,7 @@ def _concluded(runs: Runs, asked: Confirm, error: BaseException | None, *, durat
 
 def finite_part(losses: Sequence[float]) -> tuple[float, ...]:
     """Losses up to the first that is not finite."""
-    finite = torch.tensor(losses, dtype=torch.float64).isfinite().tolist()
-    return tuple(losses[: finite.index(False)] if False in finite else losses)
+    return tuple(takewhile(math.isfinite, losses))
 
 
 def val_loss(workload: Workload, device: torch.device) -> float:

@@ -14,7 +14,7 @@ ROUNDS = ((4, 60), (3, 120))
 """Runs and steps of each round of successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943)."""
 ONE_CYCLE_STEPS = 200
 TAIL_PART = 0.15
-TOLERANCE = 0.15
+TOLERANCE = 0.2
 BASE_OVER_MAX = 0.1
 WARM_UP_PART = 0.3
 
@@ -46,7 +46,7 @@ def schedule_lrs(schedule: ConfirmingSchedule, max_lr: float, num_steps: int) ->
     if schedule == "cyclic":
         half = num_steps / 2
         return [max_lr * (BASE_OVER_MAX + (1 - BASE_OVER_MAX) * (1 - abs(i / half - 1))) for i in range(num_steps)]
-    peak = WARM_UP_PART * (num_steps - 1)
+    peak = WARM_UP_PART * num_steps - 1
     return [max_lr * _one_cycle(i, peak, num_steps - 1) for i in range(num_steps)]
 
 

@@ -50,7 +50,7 @@ def landmarks(curve: Curve) -> Landmarks:
         drop=places.drop,
         noise=noise_around(curve, 0, places.minimum),
         noise_at_minimum=noise_around(curve, places.minimum - span_of(len(smooth)), places.minimum),
-        falls_from_start=places.descent < head_length(len(smooth)),
+        falls_from_start=places.descent < 2 * head_length(len(smooth)),
     )
 
 

@@ -15,6 +15,7 @@ Losses = NDArray[np.float64]
 SMOOTHING_SPAN = 0.13
 CAP_SIGMAS = 2.0
 OUTLIER_SIGMAS = 4.0
+OUTLIER_NEIGHBOURS = 5
 MIN_POINTS_TO_SMOOTH = 5
 SIGMA_OVER_MAD = 1.4826
 """Standard deviation over median absolute deviation, for normally distributed noise."""
@@ -75,14 +76,14 @@ def cap(losses: Losses) -> Losses:
 
 
 def without_outliers(losses: Losses) -> Losses:
-    """Single losses far off their neighbours, drawn in to four of the neighbourhood's sigmas, up as well as down.
+    """Single losses far off the median of their neighbours, drawn in to four of the neighbourhood's sigmas.
 
-    Smoothing what is left is a second pass, as in robust LOESS (Cleveland 1979).
+    Downwards as well as upwards (Hampel's filter: unlike residuals of a smoothed curve, the median is not moved by them).
     """
     count = len(losses)
-    if count < MIN_POINTS_TO_SMOOTH:
+    if count < 4 * OUTLIER_NEIGHBOURS:  # too few to tell an outlier from a slope
         return losses
-    middle = smooth_columns(losses)
+    middle = running_median(losses, OUTLIER_NEIGHBOURS)
     sigma = SIGMA_OVER_MAD * running_median(np.abs(losses - middle), span_of(count) // 2)
     return np.clip(losses, middle - OUTLIER_SIGMAS * sigma, middle + OUTLIER_SIGMAS * sigma)
 
