@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.limits import Kind, Limit, limit_of
 
+Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
@@ -31,12 +33,15 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] = 100
+    num_steps: Annotated[int, Ge(3)] | Literal["auto"] = "auto"
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
     per_group: bool = False
     batch_size: tuple[Positive, ...] = ()
     rules: tuple[OtherRules, ...] = ()
+    timeout: Annotated[float, Gt(0)] = 600.0
+    confirm: Confirm = "off"
+    confirm_loss: Literal["train", "val"] = "train"
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -67,6 +72,8 @@ class MemSweepSettings:
     settings: Annotated[tuple[str, ...], MinLen(1)] = ("",)
     precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
     batch_size: tuple[Positive, ...] = ()
+    world_size: tuple[Positive, ...] = ()
+    shard: Annotated[tuple[Literal["none", "fsdp2"], ...], MinLen(1)] = ("none",)
     cycles: Positive = 1
     steps: Positive | None = None
     repeats: Positive = 1
@@ -79,23 +86,70 @@ class MemSweepSettings:
     history: tuple[Positive, ...] = ()
     jobs: Positive = 1
     timeout: Annotated[float, Gt(0)] | None = None
+    executor: Literal["subprocess", "ray"] = "subprocess"
+    ray_address: str | None = None
+    trial_cpus: Annotated[float, Gt(0)] = 1.0
+    trial_memory: str | None = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
+        if self.shard != ("none",) and not self.world_size:
+            raise ValueError(
+                "shard is given without world-size", "say over how many ranks, for example --world-size 1,8,64"
+            )
         if self.base_lr is not None and self.max_lr is not None and self.base_lr > self.max_lr:
             message = f"base-lr {self.base_lr:g} is above max-lr {self.max_lr:g}"
             raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")
 
 
+Bounds = dict[str, str | int | float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetSettings:
+    """What a run must keep to, table `[budget]` of a settings file: metrics with what they may be at most, at least, and
+    by how much they may exceed the baseline, a file or a run.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    max: Bounds = field(default_factory=dict)
+    min: Bounds = field(default_factory=dict)
+    max_increase: Bounds = field(default_factory=dict)
+    baseline: str | None = None
+    allow_different: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            assert self.limits is not None
+        except UsageError as error:
+            raise ValueError(f"budget: {error.message}", error.hint) from None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """All limits, in the order in which they are shown."""
+        kinds: tuple[tuple[Kind, Bounds], ...] = (("max", self.max), ("min", self.min), ("increase", self.max_increase))
+        return tuple(limit_of(name, value, kind) for kind, bounds in kinds for name, value in bounds.items())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnoseSettings:
-    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's."""
+    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's.
+
+    With `cures`, those named by `only` are tried, all where it is empty, over `cure_steps` steps each; `checkpoint` names the
+    modules to checkpoint, by name or pattern.
+    """
 
     __pydantic_config__ = _STRICT
 
     steps: Positive = 1000
+    cures: bool = False
+    max_batch: bool = False
+    only: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    cure_steps: Annotated[int, Ge(2)] = 5
     settings: str = ""
     recorder: RecorderChoice = "auto"
     gpu: str = "h100"
@@ -116,6 +170,7 @@ class Settings:
     out: str = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
 
 
@@ -147,6 +202,9 @@ def read_settings_file(path: Path) -> SettingsFile:
     target = values.get("target")
     if target and target.partition(":")[0].endswith(".py"):
         values["target"] = str(path.parent / target)
+    baseline = values.get("budget", {}).get("baseline")
+    if baseline and baseline.endswith(".json"):
+        values["budget"]["baseline"] = str(path.parent / baseline)
     return SettingsFile(path=path, values=values)
 
 
@@ -181,6 +239,7 @@ _COMMANDS: dict[str, type] = {
     "range_test": RangeTestSettings,
     "mem_sweep": MemSweepSettings,
     "diagnose": DiagnoseSettings,
+    "budget": BudgetSettings,
 }
 
 
@@ -215,6 +274,7 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
 def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
     location = [str(part) for part in problem["loc"]]
     in_table = len(location) > 1 and location[0] in _COMMANDS
+    location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
     key = location[1] if in_table else location[0]
     place = f"--{key.replace('_', '-')}" if key in options else f"{source}: {'.'.join(location).replace('_', '-')}"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

@@ -1,12 +1,13 @@
 """Every failure a user can meet, as a tree of exceptions that carry their own hint and exit code.
 
     LrtoolError
+    ├── GateFailed          1   measured, and the answer to a gate is no
     ├── UsageError          2   the command line or a settings file is wrong
     ├── WorkloadError       3   the user's code failed, or does not describe a training setup
     ├── UnavailableError    4   this machine cannot: no such device, no optional package, no room on the disk
     └── Interrupted       130   Ctrl-C; what was measured by then is kept
 
-Exit code 0 is "done", 1 "measured, and the gate says no", 70 "a defect of lrtool".
+Exit code 0 is "done", 70 "a defect of lrtool".
 """
 
 import difflib
@@ -42,6 +43,12 @@ class LrtoolError(Exception):
         self.message = message
         self.hint = hint
         self.trace = trace  # the user's own frames, where their code raised
+
+
+class GateFailed(LrtoolError):
+    """Measured, and the answer to a gate is no."""
+
+    exit_code = EXIT_GATE
 
 
 class UsageError(LrtoolError):

@@ -40,6 +40,14 @@ def restored(workload: Workload) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def generators_restored() -> Iterator[None]:
+    """Run the body; afterwards the random generators of Python, NumPy and torch are as they were before."""
+    with ExitStack() as stack:
+        stack.callback(_generators())
+        yield
+
+
 def _tensor(tensor: Tensor) -> Restore:
     """Put back a tensor's values, in place, and the memory they stand in, if the run gave it another."""
     data = tensor.detach()

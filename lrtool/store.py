@@ -114,6 +114,7 @@ def environment() -> Environment:
         num_cpus=os.cpu_count() or 1,
         device_name=torch.cuda.get_device_name() if torch is not None and cuda else None,
         cuda=torch.version.cuda if torch is not None and cuda else None,
+        allocator_settings=os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
     )
 
 

@@ -32,10 +32,15 @@ def make_step(workload: Workload, device: torch.device, batches: Batches) -> Ste
     next_batch = batch_source(workload, device, batches)
     if workload.step is not None:
         return _user_step(workload, device, next_batch)
-    compute = _compute_loss(workload, device)
+    compute = compute_loss(workload, device)
     if workload.precision == "fp32" and workload.accumulate == 1 and workload.clip_norm is None:
         return _plain_step(workload.optimizer, compute, next_batch)
     return _full_step(workload, device, compute, next_batch)
+
+
+def loss_of(workload: Workload) -> Callable[[nn.Module, Any], Any]:
+    """The loss as a function of model and batch: the user's, else the `.loss` of the model's output."""
+    return _output_loss if workload.loss is None else workload.loss
 
 
 def with_scheduler(step: Step, scheduler: Any) -> Step:
@@ -177,8 +182,9 @@ def _explained(step: Step, name: str) -> Tensor:
     return loss
 
 
-def _compute_loss(workload: Workload, device: torch.device) -> Callable[[Any], Tensor]:
-    compute = partial(_output_loss if workload.loss is None else workload.loss, workload.model)
+def compute_loss(workload: Workload, device: torch.device) -> Callable[[Any], Tensor]:
+    """The workload's loss as a function of a batch on `device`, with its precision."""
+    compute = partial(loss_of(workload), workload.model)
     checked = partial(_tensor_loss, compute)
     if workload.precision == "fp32":
         return checked

@@ -19,6 +19,7 @@ LOG_FILE = "log.txt"
 TABLE_FILE = "trials.csv"
 _FIGURES_OF_GROWTH = [field.name for field in fields(StepGrowth)]
 _FIGURES_OF_DEATH = [field.name for field in fields(TrialDeath)]
+_FIGURES_OF_RANKS = ("world_size", "max_rank", "min_rank", "min_bytes", "imbalance", "failed_rank")
 _DAMAGED = "it may be cut off, edited by hand, or written by another version"
 T = TypeVar("T")
 
@@ -68,9 +69,13 @@ def _row(trial: Trial) -> dict[str, object]:
     row = asdict(trial)
     condition, growth, death = row.pop("condition"), row.pop("growth") or {}, row.pop("death") or {}
     params = {f"param_{name}": value for name, value in condition.pop("params").items()}
+    del row["peak_shares"]
+    parts = {f"most_{name.replace(' ', '_')}_bytes": value for name, value in row.pop("most_by_category").items()}
+    ranks = row.pop("ranks") or {}
     sources = "; ".join(f"{each['source']} {each['line'] or ''}".strip() for each in row.pop("growth_sources"))
     return {
         "number": row.pop("number"), **condition, **params, **row,
         **{f"growth_{name}": growth.get(name) for name in _FIGURES_OF_GROWTH}, "growth_sources": sources,
-        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_DEATH},
+        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_DEATH}, **parts,
+        **{name: ranks[name] for name in _FIGURES_OF_RANKS if ranks},
     }  # fmt: skip

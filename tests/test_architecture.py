@@ -10,12 +10,13 @@ import pytest
 import lrtool
 
 ROOT = Path(lrtool.__file__).parent
-FOUNDATION = {"errors", "units", "config", "examples"}
+FOUNDATION = {"errors", "units", "limits", "config", "examples"}
 MEASURING = {"results", "workload", "target", "training", "batches", "devices", "user_code"}
 ALLOWED = {
     "errors": set(),
     "units": {"errors"},
-    "config": {"errors", "units"},
+    "limits": {"errors", "units"},
+    "config": {"errors", "units", "limits"},
     "examples": {"examples"},
     "results": FOUNDATION | {"results"},
     "store": FOUNDATION | {"results"},
@@ -29,11 +30,18 @@ ALLOWED = {
     "live_objects": FOUNDATION | {"workload"},
     "trial_store": FOUNDATION | {"results", "store"},
     "series": FOUNDATION | {"results", "store"},
-    "lr": FOUNDATION | MEASURING | {"lr", "live_objects"},
-    "memory": FOUNDATION | MEASURING | {"memory"},
-    "sweep": FOUNDATION | MEASURING | {"sweep", "lr", "memory", "store", "series", "trial_store", "adapters"},
-    "report": FOUNDATION | {"report", "results", "store", "series", "trial_store"},
-    "cli": FOUNDATION | {"cli", "report", "sweep", "lr", "memory", "target", "workload", "store", "results"},
+    "distributed": FOUNDATION | MEASURING | {"distributed"},
+    "lr": FOUNDATION | MEASURING | {"lr", "live_objects", "distributed"},
+    "memory": FOUNDATION | MEASURING | {"memory", "distributed"},
+    "sweep": FOUNDATION
+    | MEASURING
+    | {"sweep", "lr", "memory", "distributed", "store", "series", "trial_store", "adapters"},
+    "gate": FOUNDATION | {"gate", "results", "store", "series"},
+    "report": FOUNDATION | {"report", "gate", "results", "store", "series", "trial_store"},
+    "cli": FOUNDATION
+    | {"cli", "distributed", "report", "gate", "sweep", "lr", "memory", "target", "workload", "store", "results"},
+    "step_peak": FOUNDATION | MEASURING | {"gate", "memory", "live_objects"},
+    "pytest_plugin": FOUNDATION | {"step_peak", "report", "results"},
     "__main__": {"cli"},
     "__init__": {"errors", "lr", "results", "workload"},
 }
@@ -47,7 +55,17 @@ PURE = [
     "results/range_test.py",
     "results/replay.py",
     "results/mem_sweep.py",
+    "results/ranks.py",
+    "distributed/launch.py",
     "results/runs.py",
+    "results/gate.py",
+    "results/compare.py",
+    "gate/summary.py",
+    "gate/alignment.py",
+    "gate/grown.py",
+    "gate/judge.py",
+    "gate/comparison.py",
+    "limits.py",
     "units.py",
     "config.py",
     "errors.py",
@@ -129,7 +147,8 @@ def loaded_after(arguments: list[str], folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["range-test", "--help"], ["mem-sweep", "--help"], ["--version"], []]
+    "arguments",
+    [["--help"], ["range-test", "--help"], ["mem-sweep", "--help"], ["diagnose", "--help"], ["--version"], []],
 )
 def test_help_is_free_of_torch_and_of_everything_slow(arguments: list[str], tmp_path: Path) -> None:
     assert not loaded_after(arguments, tmp_path) & {"torch", "pandas", "matplotlib", "numpy"}

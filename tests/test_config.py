@@ -33,7 +33,7 @@ def test_without_a_file_or_options_the_defaults_hold() -> None:
 
     assert settings == Settings()
     assert settings.range_test == RangeTestSettings(
-        start_lr=1e-7, end_lr=10.0, num_steps=100, mode="exp", repeats=1
+        start_lr=1e-7, end_lr=10.0, num_steps="auto", mode="exp", repeats=1
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from tests.generated_docs import DOCS, generated, schema
 from tests.report.made_runs import MADE, stored
 
 README = DOCS.parent / "README.md"
-GUIDES = ["training.md", "oom.md", "json.md"]
+GUIDES = ["training.md", "oom.md", "diagnose.md", "json.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$")
 """What differs from run to run: how long it took."""

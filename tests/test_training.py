@@ -19,7 +19,8 @@ import lrtool
 from lrtool.batches import Batches, LoaderEnded, move
 from lrtool.devices import pick_device, place
 from lrtool.errors import UnavailableError, UsageError, WorkloadError
-from lrtool.lr.measure import MIN_STEPS_BETWEEN_LOOKS, run_ramp
+from lrtool.lr.looks import MIN_STEPS_BETWEEN_LOOKS
+from lrtool.lr.measure import run_ramp
 from lrtool.training import Step, make_step, with_scheduler
 from lrtool.workload import Workload
 

@@ -3,13 +3,25 @@
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from lrtool.cli import diagnose, doctor, init, mem_sweep, options, range_test, replay, report
+from lrtool.cli import (
+    baseline,
+    check,
+    compare,
+    diagnose,
+    doctor,
+    init,
+    mem_sweep,
+    options,
+    range_test,
+    replay,
+    report,
+)
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import check_environment
+from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
 
 app = typer.Typer(
@@ -26,8 +38,14 @@ app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
 app.command("diagnose", rich_help_panel="Measure")(diagnose.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
 app.command("report", rich_help_panel="Read")(report.command)
+app.command("compare", rich_help_panel="Read")(compare.command)
+app.command("check", rich_help_panel="Gate")(check.command)
+app.command("baseline", rich_help_panel="Gate")(baseline.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("init", rich_help_panel="Set up")(init.command)
+
+CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
+"""The values that --confirm takes; it may be given without one, and then has the first."""
 
 QUICK_START = """lrtool answers with measurements: which learning-rate range, how much memory, and why it ran out.
 
@@ -57,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        app(given, prog_name="lrtool", standalone_mode=False)
+        app(options.with_value(given, "--confirm", values=CONFIRM), prog_name="lrtool", standalone_mode=False)
     except LrtoolError as error:
         terminal.error(error)
         _show_cause(terminal, error, given)

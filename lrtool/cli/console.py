@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from lrtool.distributed.launch import speaks
 from lrtool.errors import LrtoolError
 from lrtool.units import format_duration, format_lr, printable
 
@@ -50,12 +51,16 @@ class Terminal:
 
 
 def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 0) -> Terminal:
-    """A terminal on copies of the process's stdout and stderr, which user code can neither close nor write into."""
-    out, err = _copy_of(1), _copy_of(2)
+    """A terminal on copies of the process's stdout and stderr, which user code can neither close nor write into.
+
+    Of several ranks only the first one speaks.
+    """
+    is_heard = speaks()
+    out, err = (_copy_of(1), _copy_of(2)) if is_heard else (_nowhere(), _nowhere())
     return Terminal(
         out=_console(out, color),
         err=_console(err, color),
-        quiet=quiet,
+        quiet=quiet or not is_heard,
         verbose=verbose,
         interactive=err.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"),
     )
@@ -168,7 +173,11 @@ def _copy_of(descriptor: int) -> TextIO:
     try:
         return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="backslashreplace")
     except OSError:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+        return _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
 
 
 def _flush() -> None:

@@ -1,45 +1,97 @@
-"""Cures and the largest batch below a command's options: what is announced as their trials run."""
+"""Cures and the largest batch, as a part of a diagnosis: what is tried, announced, and kept where it is interrupted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrtool.cli.console import Terminal, stdout_to_stderr
+from lrtool.config import DiagnoseSettings
+from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_bytes
 
 if TYPE_CHECKING:
-    from lrtool.results import BatchTry, Cures, MaxBatch
+    from lrtool.results import BatchTry, Cures, Diagnosis, MaxBatch
     from lrtool.sweep.cure_reports import CureSetup
+    from lrtool.sweep.diagnosis_reports import DiagnosisSetup
 
 CURES_FOLDER, BATCHES_FOLDER = "cures", "max-batch"
 """Within a run directory, where the files of these trials are kept."""
 
 
-def run_cures(terminal: Terminal, setup: "CureSetup", run_dir: Path) -> "Cures":
-    """Try all cures, with a line for each as it ends. Raises WorkloadError where the workload cannot be run at all."""
-    from lrtool.sweep.cure_trials import num_at_once, try_cures
-    from lrtool.sweep.executors import SubprocessExecutor
+def check_cures(own: DiagnoseSettings) -> None:
+    """Raise UsageError for a cure that there is not."""
+    from lrtool.memory.cures import find_cures
 
-    def tell(name: str, num_done: int, num_planned: int) -> None:
-        terminal.note(f"cures: {num_done} of {num_planned} done, {name}")
-
-    terminal.note(f"trying cures on {setup.target}, each in a process of its own, {setup.num_steps} steps")
-    with stdout_to_stderr():
-        executor = SubprocessExecutor(slots=[{}] * num_at_once(setup))
-        return try_cures(setup, run_dir / CURES_FOLDER, executor, on_trial=tell)
+    find_cures(own.only)
 
 
-def run_max_batch(terminal: Terminal, setup: "CureSetup", run_dir: Path) -> "MaxBatch":
-    """Search the largest batch, with a line for each size. Raises UnavailableError without a capacity, WorkloadError."""
-    from lrtool.sweep.executors import SubprocessExecutor
-    from lrtool.sweep.max_batch import find_max_batch
+def with_cures(
+    terminal: Terminal, found: "Diagnosis", own: DiagnoseSettings, *, setup: "DiagnosisSetup", run_dir: Path
+) -> "tuple[Diagnosis, Interrupted | None]":
+    """The diagnosis with the cures and the largest batch that were asked for.
 
-    terminal.note(f"searching the largest batch of {setup.target}")
-    with stdout_to_stderr():
-        folder = run_dir / BATCHES_FOLDER
-        return find_max_batch(setup, folder, SubprocessExecutor(), on_try=lambda each: terminal.note(try_line(each)))
+    What goes wrong with them, Ctrl-C included, must not cost the user the diagnosis: the rest is a note, or handed back.
+    """
+    trials = _cure_setup(setup, own, capacity_bytes=setup.capacity_bytes or found.capacity_bytes)
+    try:
+        if own.cures:
+            found = replace(found, cures=_tried(terminal, trials, own, run_dir))
+        if own.max_batch:
+            found = replace(found, max_batch=_searched(terminal, trials, own, run_dir))
+    except LrtoolError as error:
+        terminal.error(error)
+        found = replace(found, notes=(*found.notes, f"cures: {error.message}"))
+    except KeyboardInterrupt:
+        return found, Interrupted("interrupted", hint="the diagnosis is stored; what was not tried yet is left out")
+    if found.cures is not None and found.cures.was_interrupted:
+        return found, Interrupted("interrupted", hint="the cures that were tried by then are stored")
+    return found, None
 
 
 def try_line(each: "BatchTry") -> str:
     """A size that was tried, in one line."""
     peak = "" if each.peak_reserved_bytes is None else f", peak {format_bytes(each.peak_reserved_bytes)} reserved"
     return f"batch size {each.batch_size:,}: {'fits' if each.fits else 'does not fit'}{peak}, {each.recorder}"
+
+
+def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_bytes: int | None) -> "CureSetup":
+    from lrtool.sweep.cure_reports import CureSetup
+
+    return CureSetup(
+        target=setup.target,
+        params=setup.params,
+        recorder=setup.recorder,
+        device=setup.device,
+        gpu=setup.gpu,
+        capacity_bytes=capacity_bytes,
+        seed=setup.seed,
+        num_steps=own.cure_steps,
+        settings=setup.settings,
+        modules=own.checkpoint,
+    )
+
+
+def _tried(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "Cures":
+    from lrtool.memory.cures import CURES, find_cures
+    from lrtool.sweep import executors
+    from lrtool.sweep.cure_trials import num_at_once, try_cures
+
+    def tell(name: str, num_done: int, num_planned: int) -> None:
+        terminal.note(f"cures: {num_done} of {num_planned} done, {name}")
+
+    terminal.note(f"trying cures, each in a process of its own, {setup.num_steps} steps each")
+    with stdout_to_stderr():
+        executor = executors.SubprocessExecutor(slots=[{}] * num_at_once(setup), timeout_s=own.timeout)
+        cures = find_cures(own.only) if own.only else CURES
+        return try_cures(setup, run_dir / CURES_FOLDER, executor, cures=cures, on_trial=tell)
+
+
+def _searched(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "MaxBatch":
+    from lrtool.sweep import executors
+    from lrtool.sweep.max_batch import find_max_batch
+
+    terminal.note("searching the largest batch")
+    with stdout_to_stderr():
+        executor = executors.SubprocessExecutor(timeout_s=own.timeout)
+        folder = run_dir / BATCHES_FOLDER
+        return find_max_batch(setup, folder, executor, on_try=lambda each: terminal.note(try_line(each)))

@@ -7,7 +7,7 @@ import typer
 
 from lrtool.cli import options
 from lrtool.cli.console import open_terminal
-from lrtool.cli.options import option
+from lrtool.cli.options import axis, option
 from lrtool.config import DiagnoseSettings, find_settings_file, read_settings_file, resolve, search_start
 from lrtool.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lrtool.results import Diagnosis
 
 COMMAND = "diagnose"
-PANEL = "Diagnosis"
+PANEL, CURES = "Diagnosis", "Cures"
 DEFAULT = DiagnoseSettings()
 
 
@@ -63,6 +63,28 @@ def command(
     timeout: Annotated[
         float | None, option("--timeout", help="Seconds after which it is given up. Default: none.", panel=PANEL)
     ] = None,
+    cures: Annotated[
+        bool, option("--cures", help="Try what may save memory: bytes, time, loss, and how to apply it.", panel=CURES)
+    ] = False,
+    max_batch: Annotated[
+        bool, option("--max-batch", help="Search the largest batch that fits the capacity.", panel=CURES)
+    ] = False,
+    only: Annotated[
+        str | None,
+        option("--only", help="The cures to try: bf16,checkpointing,... (docs/cures.md). Default: all.", panel=CURES),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        option(
+            "--checkpoint",
+            help="Modules to checkpoint, by name or pattern (encoder.layers.*). Default: repeated blocks, found.",
+            panel=CURES,
+        ),
+    ] = None,
+    cure_steps: Annotated[
+        int | None,
+        option("--cure-steps", help="Steps of each cure's trial.", panel=CURES, default=DEFAULT.cure_steps),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -71,7 +93,7 @@ def command(
 ) -> None:
     """Find out why memory ran out, or would: the cause with its evidence, what cures it, and where the bytes are.
 
-    Examples: lrtool diagnose model.py --capacity 24GiB | lrtool diagnose --snapshot oom.pickle | lrtool diagnose last
+    Examples: lrtool diagnose model.py --capacity 24GiB --cures | lrtool diagnose --snapshot oom.pickle | lrtool diagnose last
     """
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
     if snapshot is not None and target is not None:
@@ -91,12 +113,22 @@ def command(
             "gpu": gpu,
             "capacity": capacity,
             "timeout": timeout,
+            "cures": cures or None,
+            "max_batch": max_batch or None,
+            "only": axis(only),
+            "checkpoint": axis(checkpoint),
+            "cure_steps": cure_steps,
             "out": out,
         },
     )
+    is_run = target is not None and _is_run(target)
+    if (cures or max_batch) and (snapshot is not None or is_run):
+        raise UsageError(
+            "cures and batches are tried on a workload", hint="name the workload: lrtool diagnose model.py"
+        )
     if snapshot is not None:
         _read_snapshot(terminal, snapshot, resolved, as_json=as_json)
-    elif target is not None and _is_run(target):
+    elif target is not None and is_run:
         _read_run(terminal, target, resolved, as_json=as_json)
     else:
         _run_workload(terminal, resolved, file=file, as_json=as_json)
@@ -149,6 +181,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     from time import perf_counter
 
     from lrtool.cli.console import stdout_to_stderr
+    from lrtool.cli.cure_run import check_cures, with_cures
     from lrtool.memory.cards import known_card
     from lrtool.memory.recorders import choose_recorder
     from lrtool.store import create_run_dir
@@ -161,6 +194,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     with stdout_to_stderr():
         load(target, params=settings.params)
         _check_settings(own.settings)
+        check_cures(own)
         card = known_card(own.gpu)
         choice = choose_recorder(own.recorder, device=settings.device)
         capacity_bytes, named = _capacity(own)
@@ -187,9 +221,12 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
             with suppress(OSError):
                 _remove(run_dir)
             raise
+    result, interrupted = with_cures(terminal, result, own, setup=setup, run_dir=run_dir)
     _finish(
         terminal, replace(result, duration_s=perf_counter() - begin), settings, as_json=as_json, run_dir=run_dir
     )  # fmt: skip
+    if interrupted is not None:
+        raise interrupted
 
 
 def _finish(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 VARIED = "Varied: several values, separated by commas, give a trial each"
 TRIALS = "Trials"
+CLUSTER = "Cluster"
 DEFAULT = MemSweepSettings()
+STEPS_OF_RANKS = 3
 NOT_WITH_RESUME = "a resumed sweep goes on as it was planned"
 
 
@@ -57,6 +59,16 @@ def command(
     ] = None,
     batch_size: Annotated[
         str | None, option("--batch-size", help="As --param batch_size=... . Default: build()'s.", panel=VARIED)
+    ] = None,
+    world_size: Annotated[
+        str | None,
+        option(
+            "--world-size", help="Simulated ranks: what one of so many takes, predicted without them.", panel=VARIED
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        option("--shard", help="With --world-size: none (DDP) or fsdp2 (fully_shard).", panel=VARIED, default="none"),
     ] = None,
     cycles: Annotated[
         int | None, option("--cycles", help="Cycles in a trial, up and down again.", panel=TRIALS, default=1)
@@ -99,12 +111,32 @@ def command(
     timeout: Annotated[
         float | None, option("--timeout", help="Seconds after which a trial is ended. Default: none.", panel=TRIALS)
     ] = None,
+    executor: Annotated[
+        str | None,
+        option("--executor", help="Where trials run: subprocess (here) or ray.", panel=CLUSTER, default="subprocess"),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        option(
+            "--ray-address",
+            help="Of a Ray cluster; auto: that of this machine. Default: one started for the sweep.",
+            panel=CLUSTER,
+        ),
+    ] = None,
+    trial_cpus: Annotated[
+        float | None, option("--trial-cpus", help="CPUs a trial takes of its node.", panel=CLUSTER, default=1.0)
+    ] = None,
+    trial_memory: Annotated[
+        str | None,
+        option("--trial-memory", help="Memory a trial takes of its node: 8GiB. Default: any.", panel=CLUSTER),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             "--resume", help="A run (directory, number, last) whose missing trials to run.", rich_help_panel=TRIALS
         ),
     ] = None,
+    check: options.Check = False,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -120,7 +152,7 @@ def command(
     from lrtool.cli.sweep_run import resume_sweep, start_sweep
 
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    planned = {
+    planned: dict[str, Any] = {
         "target": target,
         "params": options.parse_params(param) or None,
         "device": device,
@@ -134,6 +166,8 @@ def command(
         "settings": settings or None,
         "precision": axis(precision),
         "batch_size": axis(batch_size, int),
+        "world_size": axis(world_size, int),
+        "shard": axis(shard),
         "cycles": cycles,
         "steps": steps,
         "repeats": repeats,
@@ -145,14 +179,32 @@ def command(
         "capacity": capacity,
         "history": axis(history, int),
     }
-    now = {"out": out, "jobs": jobs, "timeout": timeout}
+    now = {
+        "out": out,
+        "jobs": jobs,
+        "timeout": timeout,
+        "executor": executor,
+        "ray_address": ray_address,
+        "trial_cpus": trial_cpus,
+        "trial_memory": trial_memory,
+    }
     file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
     if resume is not None:
         _refuse_with_resume(planned)
-        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json)
+        resume_sweep(terminal, resume, resolve(file, command="mem_sweep", options=now), as_json=as_json, check=check)
         return
+    if world_size is not None:
+        planned |= _about_ranks(planned, file.values.get("mem_sweep", {}))
     resolved = resolve(file, command="mem_sweep", options={**planned, **now})
-    start_sweep(terminal, resolved, file=file, as_json=as_json)
+    start_sweep(terminal, resolved, file=file, as_json=as_json, check=check)
+
+
+def _about_ranks(planned: "Mapping[str, Any]", in_file: "Mapping[str, Any]") -> dict[str, Any]:
+    """Over ranks neither the schedule nor the length of a run is in question: one step size, and as many steps as it
+    takes until the optimizer has its state and DDP its final buckets, unless something else was asked for.
+    """
+    asked = any(planned[name] is not None or name in in_file for name in ("steps", "step_sizes", "cycles"))
+    return {} if asked else {"step_sizes": list(DEFAULT.step_sizes[:1]), "steps": STEPS_OF_RANKS}
 
 
 def _refuse_with_resume(planned: "Mapping[str, Any]") -> None:

@@ -3,7 +3,8 @@
 Every option is None unless given, on the command line or as its `LRTOOL_*` variable; `config.resolve` fills in the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -60,6 +61,14 @@ Out = Annotated[
     str | None, option("--out", help="Folder of the numbered run directories.", panel=OUTPUT, default="runs")
 ]
 Json = Annotated[bool, option("--json", help="Print one JSON document on stdout, and nothing else.", panel=OUTPUT)]
+Check = Annotated[
+    bool,
+    option(
+        "--check",
+        help="Hold the result against the table \\[tool.lrtool.budget]; exit code 1 if it fails.",
+        panel=OUTPUT,
+    ),
+]
 Quiet = Annotated[bool, option("--quiet", "-q", help="No narration and no progress.", panel=OUTPUT)]
 Verbose = Annotated[
     int,
@@ -88,14 +97,25 @@ def axis(text: str | None, kind: Callable[[str], object] = str) -> list[object] 
     """The values of "2500,3000"; what is no number stays text, for the settings' own check to name it."""
     if text is None:
         return None
-    return [_number_or_text(value.strip(), kind) for value in text.split(",")]
+    return [number_or_text(value.strip(), kind) for value in text.split(",")]
 
 
-def _number_or_text(text: str, kind: Callable[[str], object]) -> object:
+def number_or_text(text: str, kind: Callable[[str], object]) -> object:
+    """The number that `text` is; what is none stays text, for the settings' own check to name it."""
     try:
         return kind(text)
     except ValueError:
         return text
+
+
+def with_value(arguments: Sequence[str], name: str, *, values: Sequence[str]) -> list[str]:
+    """The arguments, with the first of `values` put in after each option `name` that stands without one of them."""
+    completed = []
+    for argument, following in zip_longest(arguments, arguments[1:]):
+        completed.append(argument)
+        if argument == name and following not in values:
+            completed.append(values[0])
+    return completed
 
 
 def parse_params(pairs: list[str] | None) -> dict[str, str]:

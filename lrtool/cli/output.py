@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lrtool.cli.console import Terminal
 from lrtool.errors import UnavailableError
-from lrtool.results import Result, Run, document
+from lrtool.results import Check, Result, Run, document
 from lrtool.store import create_run_dir, environment, write_run
 
 
@@ -46,7 +47,28 @@ def show(
     from lrtool.report.tables import render
 
     if as_json:
-        terminal.out.file.write(json.dumps(document(run, run_dir=str(run_dir) if run_dir else None)) + "\n")
-        terminal.out.file.flush()
+        _print_json(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
     else:
         terminal.result(*render(run, run_dir=run_dir, page=page))
+
+
+def show_checked(
+    terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None
+) -> None:
+    """The result on stdout, and what a check of it found where there was one."""
+    from lrtool.report.gate_tables import check_lines
+    from lrtool.report.tables import render
+
+    if check is None:
+        show(terminal, run, run_dir, as_json=as_json)
+    elif as_json:
+        whole = document(run, run_dir=str(run_dir) if run_dir else None)
+        _print_json(terminal, {**whole, "check": asdict(check)})
+    else:
+        *parts, closing = render(run, run_dir=run_dir)
+        terminal.result(*parts, *check_lines(check), "", closing)
+
+
+def _print_json(terminal: Terminal, whole: Mapping[str, Any]) -> None:
+    terminal.out.file.write(json.dumps(whole) + "\n")
+    terminal.out.file.flush()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.gating import check_run, failure_of, open_budget
 from lrtool.cli.options import option
 from lrtool.config import (
     RangeTestSettings,
@@ -17,12 +18,14 @@ from lrtool.config import (
     resolve,
     search_start,
 )
+from lrtool.distributed.launch import launch_of
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_lr
 
 if TYPE_CHECKING:
     from lrtool.lr.measure import Source
     from lrtool.lr.range_test import Outcome
+    from lrtool.results import RangeTest
 
 PANEL = "Range test"
 DEFAULT = RangeTestSettings()
@@ -41,7 +44,14 @@ def command(
         float | None, option("--end-lr", help="LR of the last step.", panel=PANEL, default=DEFAULT.end_lr)
     ] = None,
     num_steps: Annotated[
-        int | None, option("--num-steps", help="Steps from one to the other.", panel=PANEL, default=DEFAULT.num_steps)
+        str | None,
+        option(
+            "--num-steps",
+            help="Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
+            panel=PANEL,
+            default=DEFAULT.num_steps,
+            metavar="N|auto",
+        ),
     ] = None,
     mode: Annotated[
         str | None, option("--mode", help="Shape of the ramp: exp or linear.", panel=PANEL, default=DEFAULT.mode)
@@ -75,6 +85,36 @@ def command(
             metavar="NAMES",
         ),
     ] = None,
+    confirm: Annotated[
+        str | None,
+        option(
+            "--confirm",
+            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
+            "constant, super-convergence (one cycle up to max_lr) or off.",
+            panel=PANEL,
+            default=DEFAULT.confirm,
+            metavar="[SCHEDULE]",
+        ),
+    ] = None,
+    confirm_loss: Annotated[
+        str | None,
+        option(
+            "--confirm-loss",
+            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
+            panel=PANEL,
+            default=DEFAULT.confirm_loss,
+        ),
+    ] = None,
+    check: options.Check = False,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -100,23 +140,35 @@ def command(
             "out": out,
             "start_lr": start_lr,
             "end_lr": end_lr,
-            "num_steps": num_steps,
+            "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
             "mode": mode,
             "repeats": repeats,
             "per_group": per_group or None,
             "batch_size": options.axis(batch_size, int),
             "rules": options.axis(rules),
+            "timeout": timeout,
+            "confirm": confirm,
+            "confirm_loss": confirm_loss,
         },
     )
-    run_range_test(terminal, settings, file=file, as_json=as_json)
+    run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
 
 
-def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
+def run_range_test(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
     """The command below its options. What was measured is stored and shown before what ended it is raised."""
-    from lrtool.cli.output import show, store
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
+    from lrtool.cli.output import show_checked, store
     from lrtool.store import create_run_dir
 
     target = options.target_of(settings)
+    budget = open_budget(settings.budget, runs=Path(settings.out)) if check else None
     with stdout_to_stderr():
         source = _source(settings, target)
         run_dir = create_run_dir(Path(settings.out), command="range-test")
@@ -130,8 +182,9 @@ def run_range_test(terminal: Terminal, settings: Settings, *, file: SettingsFile
         stored_in, run, unwritten = store(
             outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
-        show(terminal, run, stored_in, as_json=as_json)
-    error = _what_ended_it(outcome, run_dir) or unwritten
+        found = check_run(run, budget)
+        show_checked(terminal, run, stored_in, as_json=as_json, check=found)
+    error = _what_ended_it(outcome, run_dir) or unwritten or failure_of(found, run, stored_in)
     if error is not None:
         raise error
 
@@ -164,19 +217,28 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    is_of_the_test = outcome.result.stopped == "interrupted"
-    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted at another batch size", hint=kept)
+    return Interrupted(_interruption(outcome.result), hint=kept)
+
+
+def _interruption(result: "RangeTest") -> str:
+    if result.stopped == "interrupted":
+        return result.stop_reason
+    return "interrupted while confirming" if result.batch_scaling is None else "interrupted at another batch size"
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
+    from lrtool.lr.halving import budget_steps
+    from lrtool.lr.ramp import num_ramp_steps
+
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
     more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
     more += ", each parameter group alone first" if ramp.per_group else ""
     more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
+    more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
     for name, value in asdict(settings).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(
-        f"range test of {target}{given} on {device}: {ramp.num_steps} steps from {format_lr(ramp.start_lr)} "
+        f"range test of {target}{given} on {device}: {num_ramp_steps(ramp)} steps from {format_lr(ramp.start_lr)} "
         f"to {format_lr(ramp.end_lr)}{more}" + (f"; settings from {file.path}" if file.path else "")
     )

@@ -9,6 +9,7 @@ import typer
 
 from lrtool.cli import options
 from lrtool.cli.console import open_terminal
+from lrtool.cli.gating import check_run, failure_of, open_budget
 from lrtool.cli.options import option
 from lrtool.config import find_settings_file, resolve
 from lrtool.errors import UsageError
@@ -63,6 +64,7 @@ def command(
             metavar="FILE",
         ),
     ] = None,
+    check: options.Check = False,
     out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -74,7 +76,7 @@ def command(
     Examples: lrtool replay snapshot.pickle --settings expandable_segments:True --capacity rtx4090 | lrtool replay
     trace.jsonl --min-capacity
     """
-    from lrtool.cli.output import show, store
+    from lrtool.cli.output import show_checked, store
     from lrtool.memory.allocator_versions import parse_torch_version
     from lrtool.memory.cards import parse_capacity
     from lrtool.memory.replay import Scenario
@@ -82,7 +84,9 @@ def command(
     from lrtool.memory.what_if import Place, ask
 
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    folder = Path(resolve(find_settings_file(Path.cwd()), command="range_test", options={"out": out}).out)
+    resolved = resolve(find_settings_file(Path.cwd()), command="range_test", options={"out": out})
+    folder = Path(resolved.out)
+    budget = open_budget(resolved.budget, runs=folder) if check else None
     base = Scenario(version=parse_torch_version(torch), no_caching=no_caching)
     places = [Place(capacity_bytes=size, card=card) for size, card in map(parse_capacity, capacity or [])] or [Place()]
     stream = read_stream(trace)
@@ -94,9 +98,11 @@ def command(
     result = ask(stream, base=base, settings=texts, places=places, least=min_capacity)
     asked = {"settings": texts, "capacity": capacity or [], "torch": torch, "no_caching": no_caching}
     run_dir, run, unwritten = store(result, command="replay", folder=folder, settings=asked)
-    show(terminal, run, run_dir, as_json=as_json)
-    if unwritten is not None:
-        raise unwritten
+    found = check_run(run, budget)
+    show_checked(terminal, run, run_dir, as_json=as_json, check=found)
+    ending = unwritten or failure_of(found, run, run_dir)
+    if ending is not None:
+        raise ending
 
 
 def _write_rows(

@@ -2,47 +2,70 @@
 
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
-from lrtool.cli.output import show, store
-from lrtool.config import Settings, SettingsFile
-from lrtool.errors import Interrupted, LrtoolError, UnavailableError, WorkloadError
+from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
+from lrtool.cli.output import show_checked, store
+from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
+from lrtool.distributed.launch import Launch, launch_of
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
-from lrtool.units import format_bytes, format_duration
+from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
+    from lrtool.sweep.executors import Executor
     from lrtool.sweep.plan import Plan
     from lrtool.sweep.runner import Finished
 
 COMMAND = "mem-sweep"
 
 
-def start_sweep(terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool) -> None:
-    """Plan a sweep and run it in a new run directory."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """How a sweep's result is shown, and what it is held against, if anything."""
+
+    as_json: bool
+    budget: Budget | None
+
+
+def start_sweep(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
+    """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
 
+    launch = launch_of()
+    if launch is not None and not launch.is_first:
+        _follow(launch, settings)
+        return
+    budget = _budget(settings, check=check)
     with stdout_to_stderr():
         plan = make_plan(settings)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         begin_run(run_dir, plan)
         _announce(terminal, plan, is_given=settings.target is not None, file=file)
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
 
 
-def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool) -> None:
+def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool, check: bool = False) -> None:
     """Run the trials of a run directory that have no result yet."""
     from lrtool.sweep.runner import resume_run
 
+    budget = _budget(settings, check=check)
     run_dir = find_run(name, parent=Path(settings.out))
     plan = resume_run(run_dir)
     terminal.note(f"memory sweep of {plan.setup.target} goes on in {run_dir}")
-    _run(terminal, plan, run_dir, settings, as_json=as_json)
+    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
+
+
+def _budget(settings: Settings, *, check: bool) -> Budget | None:
+    return open_budget(settings.budget, runs=Path(settings.out)) if check else None
 
 
 def make_plan(settings: Settings) -> "Plan":
@@ -54,6 +77,10 @@ def make_plan(settings: Settings) -> "Plan":
     from lrtool.target import load
 
     own, target = settings.mem_sweep, options.target_of(settings)
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import import_ray
+
+        import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
     card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
@@ -61,7 +88,7 @@ def make_plan(settings: Settings) -> "Plan":
         load(target, params=params)
     for conf in own.settings:
         parse_scenario(Scenario(settings=conf))
-    choice = choose_recorder(own.recorder, device=settings.device)
+    choice = choose_recorder(_recorder(own), device=settings.device)
     if own.capacity is None and choice.recorder != "cuda":
         capacity_bytes, named = card.usable_bytes, card
     rates = find_learning_rates(own, target=target, runs=Path(settings.out))
@@ -84,13 +111,21 @@ def make_plan(settings: Settings) -> "Plan":
     )
 
 
-def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, as_json: bool) -> None:
-    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+def _recorder(own: MemSweepSettings) -> RecorderChoice:
+    """Simulated ranks can only be predicted."""
+    if own.world_size and own.recorder not in ("auto", "predicted"):
+        raise UsageError(
+            f"--world-size and --recorder {own.recorder} do not go together",
+            hint="simulated ranks are predicted; for real ones start lrtool with torchrun, without --world-size",
+        )
+    return "predicted" if own.world_size else own.recorder
+
+
+def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, shown: Shown) -> None:
     from lrtool.sweep.runner import conclude, run_trials
 
     begin = time.perf_counter()
-    own = settings.mem_sweep
-    executor = SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
+    executor = _executor(plan, settings.mem_sweep)
     try:
         finished = run_trials(
             plan, run_dir, executor, on_trial=lambda *progress: terminal.note(trial_line(*progress, plan=plan))
@@ -105,10 +140,40 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
     stored_in, run, unwritten = store(
         result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
     )
-    show(terminal, run, stored_in, as_json=as_json)
-    ending = _what_ended_it(plan, finished, run_dir) or unwritten
+    found = check_run(run, shown.budget)
+    show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
+    ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)
     if ending is not None:
         raise ending
+
+
+def _follow(launch: Launch, settings: Settings) -> None:
+    from lrtool.distributed.team import connect
+    from lrtool.sweep.rank_executor import follow
+
+    follow(launch, connect(launch), timeout_s=settings.mem_sweep.timeout)
+
+
+def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
+    """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
+    if own.executor == "ray":
+        from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+
+        request = TaskRequest(
+            num_cpus=own.trial_cpus,
+            num_gpus=1 if plan.setup.recorder == "cuda" else 0,
+            memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
+        )
+        return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.distributed.team import connect
+        from lrtool.sweep.rank_executor import RankExecutor
+
+        return RankExecutor(launch, connect(launch), timeout_s=own.timeout)
+    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+
+    return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
 
 
 def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolError | None:

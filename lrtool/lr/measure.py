@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,18 +12,17 @@ from torch import Tensor
 from lrtool.batches import Batches, LoaderEnded
 from lrtool.config import RangeTestSettings
 from lrtool.devices import model_device, pick_device, place
+from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.live_objects import restored
+from lrtool.lr.adapt import higher_end, lower_start
 from lrtool.lr.held_for import batch_size, optimizer_settings
+from lrtool.lr.looks import Looks, LooksByTime
 from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
 from lrtool.target import Factory, from_callable, load, seed_everything
 from lrtool.training import Step, make_step
 from lrtool.user_code import failure_of, user_code
 from lrtool.workload import Workload, from_mapping, loader_length
-
-MIN_STEPS_BETWEEN_LOOKS = 4
-MAX_STEPS_BETWEEN_LOOKS = 50
-SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +62,15 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short."""
+    """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short.
+
+    `false_starts` are ramps that began too high and were walked again from lower down; they count as steps.
+    """
 
     setup: Setup
     ramps: list[Ramp]
     duration_s: float
+    false_starts: list[Ramp] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -74,14 +78,16 @@ class Measurement:
 class Source:
     """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
 
-    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    With a `team` they are spread over its ranks. `group_ratios` are the LRs of the parameter groups over the ramp's; None
+    for those that the optimizer was given.
     """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
-    group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    team: Team | None = None
+    group_ratios: tuple[float, ...] | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -108,9 +114,11 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     """
     begin = time.perf_counter()
     ramps: list[Ramp] = []
+    false_starts: list[Ramp] = []
     setup: Setup | None = None
     error: BaseException | None = None
-    for repeat in range(settings.repeats):
+    while len(ramps) < settings.repeats and error is None:
+        repeat = len(ramps)
         try:
             setup, ramp = _one_repeat(
                 source, settings, seed + repeat, part_of(on_progress, index=repeat, count=settings.repeats)
@@ -118,14 +126,19 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
             break
+        may_restart = repeat == 0 and ramp.stop.is_explosion and ramp.error is None
+        lower = lower_start(settings, ramp.lrs, ramp.losses) if may_restart else None
+        if lower is not None:
+            settings = lower
+            false_starts.append(ramp)
+            continue
         ramps.append(ramp)
         error = ramp.error
-        if error is not None:
-            break
     if setup is None or not any(ramp.losses for ramp in ramps):
         assert error is not None
         raise as_error(error)
-    return Measurement(setup=setup, ramps=ramps, duration_s=time.perf_counter() - begin, error=error)
+    duration_s = time.perf_counter() - begin
+    return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
 
 
 def describe(source: Source, *, seed: int) -> Setup:
@@ -160,31 +173,67 @@ def as_error(error: BaseException) -> BaseException:
     return failure
 
 
-def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
+
+    workload: Workload
+    setup: Setup
+    batches: Batches
+    step: Step
+    looks: Callable[[], Looks]
+
+
+@contextmanager
+def ready(source: Source, *, seed: int) -> Iterator[Ready]:
+    """The source's workload at its start: built from `seed`, or the live objects, which are put back afterwards."""
     if source.live is not None:
         with restored(source.live):
             seed_everything(seed)
-            return _run(source.live, source, settings, on_progress)
-    assert source.factory is not None
-    workload = source.factory.build(seed=seed, device=source.device)
-    return _run(workload, source, settings, on_progress)
+            yield _prepared(source, source.live)
+    else:
+        assert source.factory is not None
+        yield _prepared(source, source.factory.build(seed=seed, device=source.device))
 
 
-def _run(
-    workload: Workload, source: Source, settings: RangeTestSettings, on_progress: OnProgress
-) -> tuple[Setup, Ramp]:
-    device = source.device
+def _prepared(source: Source, workload: Workload) -> Ready:
+    device, team = source.device, source.team
     _refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
-    setup = _describe(workload, source)
+    workload = workload if team is None else team.distribute(workload)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
-    ramp = run_ramp(
-        step, workload.optimizer, lrs=ramp_lrs(settings), ratios=setup.group_ratios, on_progress=on_progress
+    return Ready(
+        workload=workload,
+        setup=_describe(workload, source),
+        batches=batches,
+        step=step if team is None else team.watched(step),
+        looks=LooksByTime if team is None else team.looks,
     )
-    _refuse_one_batch(batches.epoch_length)
-    return setup, ramp
+
+
+def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
+    with ready(source, seed=seed) as start:
+        ramp = _full_ramp(start, settings, on_progress)
+        _refuse_one_batch(start.batches.epoch_length)
+        return start.setup, ramp
+
+
+def _full_ramp(start: Ready, settings: RangeTestSettings, on_progress: OnProgress) -> Ramp:
+    """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
+    optimizer, ratios = start.workload.optimizer, start.setup.group_ratios
+    ramp = run_ramp(
+        start.step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress, looks=start.looks()
+    )
+    more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
+    if not more:
+        return ramp
+    beyond = run_ramp(
+        start.step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None, looks=start.looks()
+    )
+    error = None if beyond.stop.is_explosion else beyond.error
+    return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
 
 
 def run_ramp(
@@ -194,6 +243,7 @@ def run_ramp(
     lrs: Sequence[float],
     ratios: Sequence[float],
     on_progress: OnProgress,
+    looks: Looks | None = None,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
@@ -201,30 +251,27 @@ def run_ramp(
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
     depend on when the looks were.
     """
-    watch = DivergenceWatch(list(lrs))
+    watch, looks = DivergenceWatch(list(lrs)), looks or LooksByTime()
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
-    next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     try:
         for lr in lrs:
             set_lr(optimizer, lr, ratios)
             pending.append(step())
-            if _is_look_due(len(pending), next_look):
-                stop = watch.feed(_read(pending))
+            if looks.are_due(len(pending)):
+                stop = watch.feed(looks.read(pending))
                 _report(watch, lrs, on_progress)
                 if stop is not None:
                     break
-                next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     except (Exception, SystemExit, KeyboardInterrupt) as raised:
         error = raised
-    return _finished(watch, pending, lrs, stop, error)
-
-
-def _is_look_due(num_pending: int, next_look: float) -> bool:
-    if num_pending < MIN_STEPS_BETWEEN_LOOKS:
-        return False
-    return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= next_look
+    if pending and stop is None and (error is None or not looks.take_all_ranks):
+        try:
+            stop = watch.feed(looks.read(pending))
+        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
+            error = error or raised
+    return _finished(watch, lrs, stop, error)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> None:
@@ -248,16 +295,6 @@ def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
     return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
 
 
-def _read(pending: list[Tensor]) -> list[float]:
-    """The values of the losses kept so far, which are given up: on a GPU one copy and one wait for all of them."""
-    if pending[0].device.type == "cpu":
-        losses = [loss.item() for loss in pending]
-    else:
-        losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
-    pending.clear()
-    return losses
-
-
 def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:
     done = len(watch.losses)
     if done:
@@ -268,18 +305,7 @@ def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgres
         )
 
 
-def _finished(
-    watch: DivergenceWatch,
-    pending: list[Tensor],
-    lrs: Sequence[float],
-    stop: Stop | None,
-    error: BaseException | None,
-) -> Ramp:
-    if pending and stop is None:
-        try:
-            stop = watch.feed(_read(pending))
-        except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
-            error = error or raised
+def _finished(watch: DivergenceWatch, lrs: Sequence[float], stop: Stop | None, error: BaseException | None) -> Ramp:
     count = len(watch.losses)
     if stop is None:
         stop = _stop_by(error, count)

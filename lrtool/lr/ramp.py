@@ -9,8 +9,12 @@ from lrtool.config import RangeTestSettings
 from lrtool.results import Stopped
 from lrtool.units import format_lr
 
+STEPS_PER_DECADE = 45
+FEWEST_STEPS = 90
+MOST_STEPS = 360
+"""Length decides how good a suggestion is: with 100 steps it is three times as far off as with 360 (docs/lr-suggestion.md)."""
 LEVEL_STEPS = 5
-WATCHED_PART = 0.15
+WATCHED_PART = 0.25
 RISE_OVER_DROP = 3.0
 RISE_OVER_NOISE = 10.0
 
@@ -23,19 +27,38 @@ class Stop:
     reason: str
     num_points: int
 
+    @property
+    def is_explosion(self) -> bool:
+        """Whether it was the loss that ended the ramp."""
+        return self.kind in ("diverged", "non-finite")
+
 
 def ramp_lrs(settings: RangeTestSettings) -> list[float]:
     """The LR of every step: geometric from start_lr to end_lr, both included (Smith 2015, arXiv:1506.01186), or linear."""
-    start, end, last = settings.start_lr, settings.end_lr, settings.num_steps - 1
+    start, end, last = settings.start_lr, settings.end_lr, num_ramp_steps(settings) - 1
     if settings.mode == "linear":
         return [start + (end - start) * i / last for i in range(last + 1)]
     return [start * (end / start) ** (i / last) for i in range(last + 1)]
 
 
+def num_ramp_steps(settings: RangeTestSettings) -> int:
+    """Steps of a ramp: as many as were asked for; with "auto" STEPS_PER_DECADE, within its budget."""
+    if settings.num_steps != "auto":
+        return settings.num_steps
+    if settings.mode == "linear":
+        return MOST_STEPS
+    return min(max(steps_between(settings.start_lr, settings.end_lr), FEWEST_STEPS), MOST_STEPS)
+
+
+def steps_between(start_lr: float, end_lr: float) -> int:
+    """Steps of an automatic ramp from one LR to another; 0 where the first is not the smaller one."""
+    return max(0, round(STEPS_PER_DECADE * math.log10(end_lr / start_lr)))
+
+
 class DivergenceWatch:
     """Reads a ramp's losses as they come and says when to stop; it never stops on a spike, nor by the loss's sign.
 
-    Diverged: the median of the last 15 % of the ramp stands above the initial level by more than three times what
+    Diverged: the median of the last quarter of the ramp stands above the initial level by more than three times what
     the loss had fallen and by more than ten times its noise (the median step-to-step change). Shorter bursts are let
     pass: training with large steps often throws the loss up and then finds a flatter place where it falls further
     (the "catapult", Lewkowycz et al. 2020, arXiv:2003.02218).

@@ -2,14 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from lrtool.config import RangeTestSettings, SettingsFile, resolve
 from lrtool.lr import cyclic
-from lrtool.lr.batch_sizes import as_row, conclude_scaling, measure_scaling, sizes_and_seeds, with_batch_size
+from lrtool.lr.batch_sizes import (
+    as_row,
+    conclude_scaling,
+    has_own_row,
+    measure_scaling,
+    sizes_and_seeds,
+    with_batch_size,
+)
+from lrtool.lr.confirm import Confirmed, confirm
+from lrtool.lr.confirmed import confirmed
 from lrtool.lr.measure import (
     Measurement,
     OnProgress,
+    Ramp,
     Source,
     as_error,
     describe,
@@ -19,7 +29,8 @@ from lrtool.lr.measure import (
 )
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.rules import compared
-from lrtool.lr.suggest import suggest
+from lrtool.lr.smoothing import smoothed_curve
+from lrtool.lr.suggest import Suggestion, suggest
 from lrtool.results import Band, Curve, RangeTest
 from lrtool.workload import Workload
 
@@ -31,12 +42,14 @@ def range_test(
     *,
     start_lr: float = DEFAULT.start_lr,
     end_lr: float = DEFAULT.end_lr,
-    num_steps: int = DEFAULT.num_steps,
+    num_steps: int | Literal["auto"] = DEFAULT.num_steps,
     mode: str = DEFAULT.mode,
     repeats: int = DEFAULT.repeats,
     per_group: bool = DEFAULT.per_group,
     batch_size: Sequence[int] = DEFAULT.batch_size,
     rules: Sequence[str] = DEFAULT.rules,
+    confirm: str = DEFAULT.confirm,
+    confirm_loss: str = DEFAULT.confirm_loss,
     seed: int = 0,
     device: str = "auto",
     params: Mapping[str, Any] | None = None,
@@ -47,12 +60,14 @@ def range_test(
     `target` is "model.py:build", a factory function, or live objects (a Workload, or its dict), which are put back
     exactly as they were, also when the run raises; they stay on the device they are on. `params` are arguments of the
     factory. `per_group` ramps each parameter group alone too; `batch_size` are sizes to hand to the factory, the
-    suggestion being for the first; `rules` names other finders, or "all", to hear on the same curve. Raises LrtoolError;
-    an exception of the user's code comes as WorkloadError with that exception as its cause.
+    suggestion being for the first; `rules` names other finders, or "all", to hear on the same curve; `confirm` tries LRs
+    around the suggestion: "cyclic", "constant" or "super-convergence". Raises LrtoolError; an exception of the user's
+    code comes as WorkloadError with that exception as its cause.
     """
     asked = {
         "start_lr": start_lr, "end_lr": end_lr, "num_steps": num_steps, "mode": mode, "repeats": repeats,
         "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
+        "confirm": confirm, "confirm_loss": confirm_loss,
     }  # fmt: skip
     settings = resolve(SettingsFile(), command="range_test", options={**asked, "seed": seed}).range_test
     source = find_source(target, params=params or {}, device=device)
@@ -81,39 +96,63 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
     parts = parts_of(on_progress, count=num_alone + 1 + len(pairs))
     alone = ramp_each_alone(first, num_alone, settings=settings, seed=seed, parts=parts)
     ratios = found_ratios(alone, given=given) if alone else None
-    outcome = _main_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
+    outcome = _one_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
     result = compared(replace(outcome.result, group_tests=alone), settings)
     if outcome.error is not None or not pairs:
         return Outcome(result=result, error=outcome.error)
     every_size = replace(source, group_ratios=ratios)
     rows, error = measure_scaling(every_size, pairs, settings=settings, parts=parts, test=_test_or_raise)
-    own = [as_row(result, size=settings.batch_size[0], seed=seed)] if settings.repeats == 1 else []
+    own = [as_row(result, size=settings.batch_size[0], seed=seed)] if has_own_row(settings) else []
     return Outcome(result=replace(result, batch_scaling=conclude_scaling([*own, *rows])), error=error)
 
 
-def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
+def _one_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
+    """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
-    return Outcome(result=conclude(measurement, target=source.name), error=measurement.error)
+    suggestion = suggestion_of(measurement)
+    runs = None
+    if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
+        runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)
+    error = measurement.error or (None if runs is None else runs.error)
+    return Outcome(result=conclude(measurement, suggestion, runs, target=source.name), error=error)
 
 
 def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> RangeTest:
-    outcome = _main_test(source, settings=settings, seed=seed, on_progress=on_progress)
+    outcome = _one_test(source, settings=settings, seed=seed, on_progress=on_progress)
     if outcome.error is not None:
         raise as_error(outcome.error)
     return outcome.result
 
 
-def conclude(measurement: Measurement, *, target: str) -> RangeTest:
-    """The result: the suggestion drawn from all ramps, and the curves it was drawn from."""
-    setup, ramps = measurement.setup, [ramp for ramp in measurement.ramps if ramp.losses]
-    suggestion = suggest([(ramp.lrs, ramp.losses) for ramp in ramps], group_ratios=setup.group_ratios)
+def suggestion_of(measurement: Measurement) -> Suggestion:
+    """What the ramps suggest."""
+    return suggest(
+        [(ramp.lrs, ramp.losses) for ramp in measured(measurement)], group_ratios=measurement.setup.group_ratios
+    )
+
+
+def measured(measurement: Measurement) -> list[Ramp]:
+    """The ramps with at least one loss."""
+    return [ramp for ramp in measurement.ramps if ramp.losses]
+
+
+def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed | None, *, target: str) -> RangeTest:
+    """The result: the suggestion drawn from all ramps and the runs that confirmed it, and what they were drawn from."""
+    setup, ramps = measurement.setup, measured(measurement)
+    if runs is not None:
+        suggestion = confirmed(suggestion, runs.confirmation, lr=runs.lr)
     main = max(suggestion.groups, key=lambda group: group.max_lr or 0.0)
+    spread = suggestion.spread
     step_size = cyclic.step_size_up(setup.steps_per_epoch)
+    ramp_steps = sum(len(ramp.losses) for ramp in (*ramps, *measurement.false_starts))
     return RangeTest(
         target=target,
         base_lr=main.base_lr,
         max_lr=main.max_lr,
         suggested_lr=main.suggested_lr,
+        base_lr_interval=None if spread is None else spread.base_lr,
+        max_lr_interval=None if spread is None else spread.max_lr,
+        suggested_lr_interval=None if spread is None else spread.suggested_lr,
         param_groups=suggestion.groups,
         confidence=suggestion.confidence,
         rule=suggestion.rule,
@@ -121,10 +160,13 @@ def conclude(measurement: Measurement, *, target: str) -> RangeTest:
         advice=suggestion.advice,
         stopped=ramps[-1].stop.kind,
         stop_reason=ramps[-1].stop.reason,
-        num_steps=sum(len(ramp.losses) for ramp in ramps),
+        num_steps=ramp_steps + (0 if runs is None else runs.confirmation.num_steps),
         curve=suggestion.curve,
         repeats=suggestion.repeats if len(ramps) > 1 else (),
         band=_band(suggestion.repeats) if len(ramps) > 1 else None,
+        landmarks=suggestion.landmarks,
+        confirmation=None if runs is None else runs.confirmation,
+        false_starts=tuple(smoothed_curve(ramp.lrs, ramp.losses) for ramp in measurement.false_starts if ramp.losses),
         device=setup.device,
         optimizer=setup.optimizer,
         steps_per_epoch=setup.steps_per_epoch,
@@ -132,7 +174,7 @@ def conclude(measurement: Measurement, *, target: str) -> RangeTest:
         schedule_line=cyclic.schedule_line(
             suggestion.groups, step_size_up=step_size, cycles_momentum=setup.cycles_momentum
         ),
-        duration_s=measurement.duration_s,
+        duration_s=measurement.duration_s + (0.0 if runs is None else runs.duration_s),
         optimizer_settings=setup.optimizer_settings,
         batch_size=setup.batch_size,
     )

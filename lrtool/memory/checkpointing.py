@@ -109,7 +109,7 @@ def _by_its_own_method(workload: Workload, module: Any) -> Treatment:
     module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return Treatment(
         workload=workload,
-        how=('model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})',),
+        how=('model.gradient_checkpointing_enable({"use_reentrant": False})',),
     )
 
 

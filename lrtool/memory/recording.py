@@ -1,9 +1,10 @@
 """What every recorder yields: the memory of a trial's steps, its peaks, and how it ended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrtool.results import GrowthSource, Recorder, StepSeries, TrialDeath
+from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialDeath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +50,7 @@ class Recording:
     error: BaseException | None = None
     note: str | None = None
     growth_sources: tuple[GrowthSource, ...] = ()
+    peak_shares: tuple[PeakShare, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None
+    most_by_category: Mapping[str, int] = field(default_factory=dict)

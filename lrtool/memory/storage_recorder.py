@@ -15,7 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    is_traceable_wrapper_subclass,
+    is_traceable_wrapper_subclass_type,
+)
 
 from lrtool.memory.autograd_engine import EngineView, composite_body, next_sequence_number
 from lrtool.memory.fake_cuda_answers import remember_no_overflow, remember_origin
@@ -73,6 +77,8 @@ class StorageRecorder(TorchDispatchMode):
         self._keeps_small_real = keeps_small_real
         self._costs = costs
         self._is_loading = False
+        self._is_ignoring = False
+        self._label: str | None = None
         self._is_recording = False
         self._operator: str | None = None
         self.module: str | None = None
@@ -110,10 +116,28 @@ class StorageRecorder(TorchDispatchMode):
         finally:
             self._is_loading = before
 
+    @contextmanager
+    def labelled(self, category: str) -> Iterator[None]:
+        """Within the body everything is born in this category."""
+        before, self._label = self._label, category
+        try:
+            yield
+        finally:
+            self._label = before
+
+    @contextmanager
+    def ignoring(self) -> Iterator[None]:
+        """What is born within the body is not recorded: torch tries out shapes there, on tensors without memory."""
+        before, self._is_ignoring = self._is_ignoring, True
+        try:
+            yield
+        finally:
+            self._is_ignoring = before
+
     def categorize(self, tensors: Iterable[object], category: str) -> None:
         """Say what tensors are; whatever is no tensor on the watched device is passed over."""
-        for tensor in tensors:
-            if isinstance(tensor, Tensor) and self._is_watched(tensor):
+        for tensor in _tensors(part for each in tensors for part in _parts(each)):
+            if self._is_watched(tensor):
                 storage = self.live.get(tensor.untyped_storage()._cdata)
                 if storage is not None:
                     self.log.categorize(storage.birth, category)
@@ -138,6 +162,8 @@ class StorageRecorder(TorchDispatchMode):
             self.log.free(known.birth, known.num_bytes)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(map(is_traceable_wrapper_subclass_type, types)):
+            return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
         kwargs = kwargs or {}
         twin = self.engine.in_place_twin(func, args)
         if twin is not None:
@@ -209,7 +235,7 @@ class StorageRecorder(TorchDispatchMode):
 
     def _born(self, storage: torch.UntypedStorage, source: str | None) -> None:
         num_bytes, key = storage.nbytes(), storage._cdata
-        if num_bytes == 0 or not self._is_recording:
+        if num_bytes == 0 or self._is_ignoring or not self._is_recording:
             return
         phase = self._phase()
         note = OpenNote(
@@ -243,6 +269,8 @@ class StorageRecorder(TorchDispatchMode):
     def _category(self, phase: str) -> str:
         if self._is_loading:
             return "input"
+        if self._label is not None:
+            return self._label
         return "activation" if phase == "backward" and torch.is_grad_enabled() else "temporary"
 
     def _source(self) -> str | None:
@@ -277,6 +305,14 @@ class StorageRecorder(TorchDispatchMode):
         ]
         for birth, size in reversed(list(zip(births[len(kept) :], passing, strict=True))):
             self.log.free(birth, size)
+
+
+def _parts(tensor: object) -> list[object]:
+    """A tensor itself, or what a wrapper around others keeps: of a DTensor this rank's part."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in _parts(getattr(tensor, name))]
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

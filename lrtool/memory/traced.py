@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
+from lrtool.memory.categories import most_by_category
 from lrtool.memory.fake_cuda import H100, FakeGpu
+from lrtool.memory.peak_shares import LiveShare, shares_at_peak
 from lrtool.memory.recorded_figures import series_of
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
 from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
@@ -15,7 +17,7 @@ from lrtool.memory.step_columns import StepColumns
 from lrtool.memory.stream import AllocationStream, Op
 from lrtool.memory.survivors import Survivor
 from lrtool.memory.tracer import Kind, Trace, TraceSettings, trace
-from lrtool.results import GrowthSource, TrialDeath
+from lrtool.results import GrowthSource, PeakShare, TrialDeath
 from lrtool.target import Factory
 from lrtool.user_code import is_users_file
 
@@ -25,6 +27,9 @@ CAPABILITIES = {
     "h100": (9, 0), "h100-nvl": (9, 0),
 }  # fmt: skip
 """CUDA compute capability by card, developer.nvidia.com/cuda-gpus: it decides which kernels torch takes."""
+
+MAX_PEAK_SHARES = 24
+"""As many parts of the peak are kept, largest first."""
 
 
 def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
@@ -47,6 +52,8 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         death=None if played.failure is None else _death(played.failure, traced),
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.survivors)),
+        peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),
+        most_by_category=most_by_category(traced.stream),
     )
 
 
@@ -96,6 +103,21 @@ def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
     for part in stream.parts():
         requests = stream.ops[part.start : part.stop]
         yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)
+
+
+def _largest_shares(stream: AllocationStream, failure: Failure | None) -> tuple[LiveShare, ...]:
+    until = None if failure is None else failure.request
+    return shares_at_peak(stream, until_request=until)[:MAX_PEAK_SHARES]
+
+
+def _share(share: LiveShare) -> PeakShare:
+    return PeakShare(
+        category=share.category,
+        module=share.module,
+        source=share.source,
+        line=_line_at(share.source or ""),
+        num_bytes=share.num_bytes,
+    )
 
 
 def source_of(survivor: Survivor) -> GrowthSource:

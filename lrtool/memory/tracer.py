@@ -14,6 +14,7 @@ from torch.optim.optimizer import Optimizer
 from lrtool.batches import Batches, LoaderEnded, move
 from lrtool.devices import place
 from lrtool.memory.autograd_engine import watched_engine
+from lrtool.memory.collective_buffers import watched_collectives
 from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda_api import Listener, replaced
 from lrtool.memory.garbage import garbage_bytes
@@ -119,6 +120,7 @@ def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = No
         stack.enter_context(_watched_resizing(recorder))
         stack.enter_context(watched_modules(recorder))
         stack.enter_context(loading_in_process(recorder))
+        stack.enter_context(watched_collectives(recorder))
         stack.enter_context(recorder)
         recorder.start()
         stack.callback(recorder.stop)

@@ -1,5 +1,6 @@
 """The plot of cures: bytes against a step's time, with the best front; those whose time is not known stand beside it."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrtool.report.colors import BLUE, GREEN, GREY, VERMILLION
-from lrtool.report.cure_tables import cure_answer
-from lrtool.results import Cures
+from lrtool.report.cure_tables import cure_answer, max_batch_answer
+from lrtool.results import Cures, MaxBatch
 from lrtool.units import format_bytes
 
 GIB, MIB = 2**30, 2**20
@@ -31,6 +32,12 @@ class Point:
     is_on_front: bool = False
 
 
+def cure_figures(cures: Cures | None, max_batch: MaxBatch | None) -> dict[str, Figure]:
+    """The plots by name, of what there is."""
+    figures = {} if cures is None else {"cures": draw_cures(cures)}
+    return figures if max_batch is None else {**figures, "batches": draw_batches(max_batch)}
+
+
 def draw_cures(cures: Cures) -> Figure:
     """Peak reserved memory of every cure over its step's time; on the right, those whose time nothing tells."""
     points = points_of(cures)
@@ -49,7 +56,30 @@ def draw_cures(cures: Cures) -> Figure:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         _draw_capacity(axes, cures.capacity_bytes, unit)
-    figure.suptitle(_title(cures), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(_wrapped(cure_answer(cures)), x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def draw_batches(found: MaxBatch) -> Figure:
+    """Peak reserved memory over the batch size, of every size that was tried."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    known = [each for each in found.tries if each.peak_reserved_bytes is not None]
+    highest = max((each.peak_reserved_bytes or 0 for each in known), default=found.capacity_bytes)
+    unit, name = (GIB, "GiB") if highest >= GIB else (MIB, "MiB")
+    axes.set_ylim(0, _top(highest, found.capacity_bytes) / unit)
+    axes.set_xlabel("batch size (samples)")
+    axes.set_ylabel(f"peak reserved ({name})")
+    axes.spines[["top", "right"]].set_visible(False)
+    for each in found.tries:
+        height = (each.peak_reserved_bytes or 0) / unit
+        marker, color = ("o", BLUE) if each.fits else ("X", VERMILLION)
+        axes.plot([each.batch_size], [height], marker=marker, color=color, markersize=7, clip_on=False)
+    axes.text(0.02, 0.97, "fits (circle)", transform=axes.transAxes, color=BLUE, fontsize=9, va="top")
+    axes.text(0.02, 0.91, "does not fit (cross)", transform=axes.transAxes, color=VERMILLION, fontsize=9, va="top")
+    _draw_capacity(axes, found.capacity_bytes, unit)
+    axes.set_title(_wrapped(max_batch_answer(found)), loc="left", fontsize=11)
     return figure
 
 
@@ -164,10 +194,5 @@ def _top(highest: int, capacity_bytes: int | None) -> float:
     return 1.25 * (max(highest, capacity_bytes) if shown and capacity_bytes is not None else highest)
 
 
-def _title(cures: Cures) -> str:
-    words, lines = cure_answer(cures).split(), [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > 100:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
+def _wrapped(sentence: str) -> str:
+    return "\n".join(textwrap.wrap(sentence, 100))

@@ -1,16 +1,21 @@
 """Cures and the largest batch as lines and tables: what helps most first, how to apply it, and why the rest does not."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.labels import labelled
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
 from lrtool.units import format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
+_FIGURES = tuple(field.name for field in fields(CureFigures))
 MAX_PATCHES = 4
 
 
@@ -60,7 +65,7 @@ def max_batch_lines(found: MaxBatch) -> list[RenderableType]:
         table.add_row(
             f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if each.recorder == "cuda" else "predicted"
         )
-    note = "Peaks are unpressured: a size may fit below its own by giving cached memory back."
+    note = "Peaks are unpressured: a size may fit with less, by giving cached memory back."
     return [Text(max_batch_answer(found), style="bold"), "", table, Text(note, style="dim")]
 
 
@@ -123,7 +128,7 @@ def _legend(cures: Cures) -> Table:
         rows.append(("ops", "floating-point operations of a step over those as it is, not a time by the clock"))
     if any(effect.loss_difference is not None for effect in cures.effects):
         rows.append(("loss", f"what the last step's changes by, really computed on the {cures.loss_device}"))
-    return _folded(rows)
+    return labelled(rows)
 
 
 def _has_operations(cures: Cures) -> bool:
@@ -147,17 +152,7 @@ def _reasons(others: Sequence[CureEffect]) -> list[RenderableType]:
         (effect.title, f"{'failed: ' * (effect.outcome == 'failed')}{effect.reason or 'it ended without a result'}")
         for effect in others
     ]
-    return ["", Text("Without a figure, and why", style="bold"), _folded(rows)]
-
-
-def _folded(rows: Sequence[tuple[str, str]]) -> Table:
-    """Label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text))
-    return table
+    return ["", Text("Without a figure, and why", style="bold"), labelled(rows)]
 
 
 def _saving(effect: CureEffect, cures: Cures) -> str:
@@ -185,3 +180,32 @@ def _fits(figures: CureFigures) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def cure_csvs(cures: Cures | None, max_batch: MaxBatch | None) -> dict[str, str]:
+    """The CSVs by name, of what there is."""
+    tables = {} if cures is None else {"cures": cures_csv(cures)}
+    return tables if max_batch is None else {**tables, "batches": batches_csv(max_batch)}
+
+
+def cures_csv(cures: Cures) -> str:
+    """Every cure and the best together in full precision, one line each; bytes as integers, lines joined by semicolons."""
+    rows = []
+    for effect in (*cures.effects, *([cures.together] if cures.together is not None else [])):
+        row = asdict(effect)
+        figures, how = row.pop("figures") or {}, row.pop("how")
+        rows.append({**row, **{name: figures.get(name) for name in _FIGURES}, "how": "; ".join(how)})
+    return _csv(rows)
+
+
+def batches_csv(found: MaxBatch) -> str:
+    """Every size tried, in the order of the tries."""
+    return _csv([asdict(each) for each in found.tries])
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

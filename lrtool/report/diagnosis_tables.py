@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.cure_tables import cure_lines, max_batch_lines
 from lrtool.results import Budget, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 
@@ -17,10 +18,14 @@ def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
     """All of it, in order."""
     parts: list[RenderableType] = [Text(result.verdict, style="bold"), ""]
     for number, finding in enumerate(result.findings[:MAX_FINDINGS], 1):
-        parts += [_finding(number, finding), ""]
+        parts += [finding_table(number, finding), ""]
     if result.budget is not None:
-        parts += [_budget(result.budget), ""]
-    parts.append(_facts(result))
+        parts += [budget_table(result.budget), ""]
+    if result.cures is not None:
+        parts += [*cure_lines(result.cures), ""]
+    if result.max_batch is not None:
+        parts += [*max_batch_lines(result.max_batch), ""]
+    parts.append(diagnosis_facts(result))
     return parts
 
 
@@ -37,7 +42,8 @@ def budget_rows(budget: Budget) -> Iterator[tuple[str, int]]:
         yield "device", budget.device_used_bytes
 
 
-def _finding(number: int, finding: Finding) -> Table:
+def finding_table(number: int, finding: Finding) -> Table:
+    """A finding with its evidence, and what cures and proves it."""
     table = _labelled()
     head = f"{number}. {finding.title}" if finding.cause != "none" else finding.title
     table.add_row(Text("finding", style="dim"), Text(f"{head} [{finding.cause}] (confidence: {finding.confidence})"))
@@ -49,7 +55,8 @@ def _finding(number: int, finding: Finding) -> Table:
     return table
 
 
-def _budget(budget: Budget) -> Table:
+def budget_table(budget: Budget) -> Table:
+    """Where the bytes are, with the largest holders of activations below their line."""
     place = f"step {budget.step:,}" if budget.step else "the build"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
     table.add_column(f"at {place}{f', in {budget.phase}' if budget.phase else ''}")
@@ -67,7 +74,8 @@ def _budget(budget: Budget) -> Table:
     return table
 
 
-def _facts(result: Diagnosis) -> Table:
+def diagnosis_facts(result: Diagnosis) -> Table:
+    """Where the figures come from, and what they were judged by."""
     table = _labelled()
     if result.recorder is not None:
         table.add_row(Text("figures", style="dim"), Text(f"{result.recorder}: {result.recorder_reason}"))

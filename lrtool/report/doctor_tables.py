@@ -4,11 +4,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.labels import labelled
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, SelfTest
 from lrtool.store import environment
 from lrtool.units import format_bytes, format_duration
 
 FENCE = "```"
+_STYLES = {"failed": "red", "differs": "yellow"}
 
 
 def doctor_lines(result: Doctor) -> list[RenderableType]:
@@ -51,18 +53,15 @@ def pasted_lines(result: Doctor, here: Environment) -> list[str]:
 
 
 def _facts(result: Doctor) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in _installed(result.installation):
-        table.add_row(label, Text(text))
     asked = [f"{name}={value}" for name, value in result.allocator.variables.items()] or ["nothing asked for"]
-    table.add_row("allocator", Text("; ".join([*asked, _in_force(result.allocator)])))
-    for problem in result.allocator.problems:
-        table.add_row("", Text(f"! {problem}", style="yellow"))
-    for test in result.self_tests:
-        table.add_row(test.recorder, Text(_tested(test), style="red" if test.status == "failed" else ""))
-    return table
+    return labelled(
+        [
+            *_installed(result.installation),
+            ("allocator", "; ".join([*asked, _in_force(result.allocator)])),
+            *(("", Text(f"! {problem}", style="yellow")) for problem in result.allocator.problems),
+            *((test.recorder, Text(_tested(test), style=_STYLES.get(test.status, ""))) for test in result.self_tests),
+        ]
+    )
 
 
 def _installed(installation: Installation) -> list[tuple[str, str]]:

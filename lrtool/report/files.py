@@ -5,12 +5,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.compare_plots import draw_comparison
+from lrtool.report.cure_plots import cure_figures
+from lrtool.report.cure_tables import cure_csvs
 from lrtool.report.diagnosis_plots import budget_csv, draw_budget
 from lrtool.report.plots import figure_bytes
 from lrtool.report.range_test_files import range_test_figures, range_test_tables
 from lrtool.report.replay_plots import draw_segments, draw_timeline
 from lrtool.report.sweep_plots import draw_peaks, draw_steps
-from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.series import read_series
 from lrtool.store import write_file
 from lrtool.trial_store import trials_csv
@@ -20,6 +23,7 @@ MAIN_PLOT = {
     "replay": "timeline.png",
     "mem-sweep": "steps.png",
     "diagnose": "budget.png",
+    "compare": "compare.png",
 }
 """The plot to look at first, by command."""
 
@@ -40,7 +44,9 @@ def figures_of(run_dir: Path, result: Result) -> dict[str, Figure]:
     if isinstance(result, Replay):
         return {"timeline": draw_timeline(result), "segments": draw_segments(result)}
     if isinstance(result, Diagnosis):
-        return {"budget": draw_budget(result)}
+        return {"budget": draw_budget(result), **cure_figures(result.cures, result.max_batch)}
+    if isinstance(result, Comparison):
+        return {"compare": draw_comparison(result)}
     if isinstance(result, Doctor):
         return {}
     read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
@@ -55,7 +61,9 @@ def tables_of(result: Result) -> dict[str, str]:
     if isinstance(result, Replay):
         return {"rows": rows_csv(result), "timeline": timeline_csv(result)}
     if isinstance(result, Diagnosis):
-        return {"budget": budget_csv(result)}
+        return {"budget": budget_csv(result), **cure_csvs(result.cures, result.max_batch)}
+    if isinstance(result, Comparison):
+        return {"figures": figures_csv(result)}
     if isinstance(result, Doctor):
         return {}
     return {"trials": trials_csv(result.trials)}
@@ -69,6 +77,19 @@ def rows_csv(result: Replay) -> str:
     return pd.DataFrame([{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]).to_csv(
         index=False
     )
+
+
+def figures_csv(result: Comparison) -> str:
+    """A comparison's figures in full precision, one line for each condition, metric and run."""
+    import pandas as pd
+
+    rows = [
+        {"case": figure.case, "metric": figure.metric, "run": result.runs[index].name, "value": value,
+         "difference": figure.differences[index], "noise": figure.noise}
+        for figure in result.figures
+        for index, value in enumerate(figure.values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def timeline_csv(result: Replay) -> str:

@@ -31,6 +31,9 @@ DESCRIPTIONS = {
     "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
     "timeline": "Memory over the allocator's requests, a panel for each replay with the same axes: reserved and active as "
     "lines, allocated as an area.",
+    "cures": "Peak reserved memory of each cure over the time of a step, with the best front as a line; on the right those "
+    "whose time is not known.",
+    "batches": "Peak reserved memory over the batch size: circles fit, crosses do not.",
     "segments": "The largest segments, a bar for each, divided into blocks in use, free ones, and free ones split off.",
 }
 """What is to be seen, for those who cannot see it."""

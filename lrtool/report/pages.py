@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from lrtool.report.batch_scaling import scaling_table
+from lrtool.report.diagnosis_tables import budget_table, diagnosis_facts, finding_table
 from lrtool.report.page import Block, Page, Section, Snippet, blocks_of
 from lrtool.report.replay_tables import (
     death_lines,
@@ -28,7 +29,7 @@ from lrtool.report.sweep_tables import (
     trial_table,
 )
 from lrtool.report.tables import answer, fact_table, group_table, result_parts, step_size_note
-from lrtool.results import MemSweep, RangeTest, Replay, Result
+from lrtool.results import Diagnosis, MemSweep, RangeTest, Replay, Result
 from lrtool.units import format_bytes, format_lr
 
 Plots = Mapping[str, Block]
@@ -141,6 +142,27 @@ def _replay(result: Replay, plots: Plots) -> Page:
     )  # fmt: skip
 
 
+def _diagnosis(result: Diagnosis, plots: Plots) -> Page:
+    findings = [finding_table(number, finding) for number, finding in enumerate(result.findings, 1)]
+    sections = [Section(place="findings", heading="Findings", blocks=blocks_of(findings))]
+    if result.budget is not None:
+        blocks = (*blocks_of([budget_table(result.budget)]), plots["budget"])
+        sections.append(Section(place="budget", heading="Where the bytes are", blocks=blocks))
+    sections.append(Section(place="details", heading="What was read", blocks=blocks_of([diagnosis_facts(result)])))
+    return Page(
+        verdict=result.verdict,
+        numbers=(
+            ("first finding", result.findings[0].cause),
+            ("confidence", result.findings[0].confidence),
+            ("peak allocated", _most([result.peak_allocated_bytes])),
+            ("peak reserved", _most([result.peak_reserved_bytes])),
+            ("fragmentation", percent(result.fragmentation)),
+        ),
+        sections=tuple(sections),
+        terms=("peak allocated", "peak reserved", "fragmentation", "growth", "died of fragmentation"),
+    )
+
+
 def _as_in_the_terminal(result: Result, plots: Plots) -> Page:
     """For a result that nobody wrote a page for."""
     verdict, *rest = blocks_of(result_parts(result))
@@ -160,4 +182,9 @@ def _lr(lr: float | None) -> str:
     return "-" if lr is None else format_lr(lr)
 
 
-PAGES: dict[type, Callable[[Any, Plots], Page]] = {RangeTest: _range_test, MemSweep: _mem_sweep, Replay: _replay}
+PAGES: dict[type, Callable[[Any, Plots], Page]] = {
+    RangeTest: _range_test,
+    MemSweep: _mem_sweep,
+    Replay: _replay,
+    Diagnosis: _diagnosis,
+}

@@ -7,24 +7,44 @@ from typing import Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lrtool.report.colors import BLUE, GREEN, GREY, SKY, VERMILLION
+from lrtool.report.confirming_runs import draw_runs
+from lrtool.report.curve_marks import draw_intervals, draw_landmarks
 from lrtool.report.rule_picks import add_rule_ticks
-from lrtool.results import RangeTest
+from lrtool.results import Interval, RangeTest
 from lrtool.units import format_lr, printable
 
 LEFT_PART = 0.4
+PNG_DPI = 150
+LANDMARK_ROOM = 0.35
+"""Air above the curve, as a part of the descent, for the landmarks' names."""
+RUNS_INCHES = 4.0
+MARKED = {
+    "base_lr": ("base_lr", "^", 0.15),
+    "suggested_lr": ("suggested_lr (constant)", "D", 0.09),
+    "max_lr": ("max_lr", "s", 0.03),
+}
+"""What each LR is called, its marker, and the height of its label's row as a part of the plot's."""
 _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 def figure_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files."""
+    """The figure as a file's content; an SVG has no date and no random ids, so that equal results give equal files.
+
+    `Figure.savefig` would draw everything twice, the first time for the layout alone, which drawing does as well.
+    """
     make_literal(figure)
     buffer = BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    if kind == "png":
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    else:
+        with mpl.rc_context({"svg.hashsalt": "lrtool", "svg.fonttype": "path"}):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")  # it is laid out now, and half of the time goes into that
     return buffer.getvalue()
 
@@ -38,10 +58,18 @@ def make_literal(figure: Figure) -> None:
 
 
 def draw_curve(result: RangeTest) -> Figure:
-    """Loss over learning rate: raw, smoothed, the band of the repeats, the suggested range, and where it diverged."""
+    """Loss over learning rate: raw, smoothed, the band of the repeats, landmarks, the suggested range with its intervals,
+    and where it diverged; confirming runs are a second panel.
+    """
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    if result.confirmation is None:
+        axes = figure.add_subplot()
+    else:
+        figure.set_size_inches(8 + RUNS_INCHES, 4.8)
+        panels = figure.subfigures(1, 2, squeeze=False, width_ratios=[8, RUNS_INCHES])[0]
+        axes = panels[0].add_subplot()
+        draw_runs(panels[1].add_subplot(), result.confirmation)
     axes.set_xscale("log")
     axes.set_xlabel("learning rate (log scale)")
     axes.set_ylabel("training loss")
@@ -53,6 +81,8 @@ def draw_curve(result: RangeTest) -> Figure:
     _lines(axes, result)
     _divergent_part(axes, result, high)
     _markers(axes, result)
+    if result.landmarks is not None:
+        draw_landmarks(axes, result.landmarks)
     if result.rules:
         add_rule_ticks(axes, result)
     return figure
@@ -68,13 +98,14 @@ def _title(result: RangeTest) -> str:
 
 
 def _limits(result: RangeTest) -> tuple[float, float]:
-    """The y range: the descent with some air; the explosion is cut off above it."""
+    """The y range: the descent with some air; the explosion and single outliers are cut off."""
     smooth = result.curve.smoothed_loss
     lowest = smooth.index(min(smooth))
-    top = max(*smooth[: lowest + 1], *result.curve.loss[: max(1, len(smooth) // 10)])
-    bottom = min(smooth[lowest], *result.curve.loss)
+    head = sorted(result.curve.loss[: max(1, len(smooth) // 10)])
+    top = max(*smooth[: lowest + 1], head[int(0.95 * (len(head) - 1))])
+    bottom = min(smooth[lowest], sorted(result.curve.loss)[len(smooth) // 100])
     span = (top - bottom) or abs(top) or 1.0
-    return bottom - 0.25 * span, top + 0.2 * span
+    return bottom - 0.25 * span, top + LANDMARK_ROOM * span
 
 
 def _lines(axes: Axes, result: RangeTest) -> None:
@@ -123,19 +154,19 @@ def _markers(axes: Axes, result: RangeTest) -> None:
         return
     axes.axvspan(result.base_lr, result.max_lr, color=GREEN, alpha=0.10, linewidth=0)
     low, high = axes.get_ylim()
-    for name, lr, marker, row in (
-        ("base_lr", result.base_lr, "^", 0.15),
-        ("suggested_lr (constant)", result.suggested_lr, "D", 0.09),
-        ("max_lr", result.max_lr, "s", 0.03),
-    ):
+    draw_intervals(axes, result, {key: low + row * (high - low) for key, (_, _, row) in MARKED.items()})
+    for key, (name, marker, row) in MARKED.items():
+        lr = getattr(result, key)
         loss, foot = _loss_at(result, lr), low + row * (high - low)
         axes.plot([lr, lr], [foot, loss], color=GREEN, linewidth=0.8, linestyle=":")
         axes.plot([lr], [loss], marker=marker, markersize=9, color=GREEN, markeredgecolor="white", zorder=5)
+        interval = getattr(result, f"{key}_interval") or Interval(low=lr, high=lr)
         to_the_left = axes.transLimits.transform(axes.transScale.transform((lr, foot)))[0] > LEFT_PART
         axes.annotate(
             f"{name} {format_lr(lr)}",
-            (lr, foot), xytext=(-5 if to_the_left else 5, 0), textcoords="offset points",
-            ha="right" if to_the_left else "left", va="center", color=GREEN, fontsize=9, fontweight="bold",
+            (interval.low if to_the_left else interval.high, foot),
+            xytext=(-5 if to_the_left else 5, 0), textcoords="offset points", va="center",
+            ha="right" if to_the_left else "left", color=GREEN, fontsize=9, fontweight="bold",
         )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 NARROWER = 0.7
 """As wide are figures as the plot files are, so that labels can be read on a telephone."""
-LEAST_SCALE = 0.9
-"""Pixels a point: on a screen too narrow for that, a wide figure is scrolled, and nothing else is."""
+LEAST_SCALE, LARGEST_SCALE = 0.9, 1.6
+"""Pixels a point: on a screen too narrow for the least, a wide figure is scrolled, and nothing else is."""
 _COLOR = re.compile("|".join(map(re.escape, ON_DARK)), flags=re.IGNORECASE)
 _LONG_NUMBER = re.compile(r"\d+\.\d\d+")
 _FONT = re.compile(r"; font-family: [^;]*")
@@ -41,7 +41,7 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> st
     root.attrib |= {
         "role": "img",
         "aria-labelledby": f"{name}-title {name}-desc",
-        "style": f"min-width: {LEAST_SCALE * width_points:.0f}px",
+        "style": f"min-width: {LEAST_SCALE * width_points:.0f}px; max-width: {LARGEST_SCALE * width_points:.0f}px",
     }
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)

@@ -5,7 +5,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import percent
+from lrtool.report.scaling_tables import is_about_ranks, scaling_table
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -14,14 +17,20 @@ HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", 
 STATUS: dict[TrialStatus, str] = {
     "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
 }  # fmt: skip
-_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision")
+_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "world_size", "shard")
 
 
 def sweep_lines(result: MemSweep) -> list[RenderableType]:
     """Everything but the closing line."""
     parts: list[RenderableType] = [Text(result.verdict.text, style="bold")]
-    for name, trials in groups_of(result.trials):
-        parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    if is_about_ranks(result):
+        parts += ["", scaling_table(result)]
+    else:
+        for name, trials in groups_of(result.trials):
+            parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    for trial in result.trials:
+        if trial.ranks is not None:
+            parts += ["", Text(f"ranks of the {step_size_name(trial.condition)} run"), *rank_lines(trial.ranks)]
     return [*parts, "", evidence_table(result), "", setup_table(result)]
 
 
@@ -96,14 +105,14 @@ def growth_text(growth: StepGrowth | None) -> str:
 
 def evidence_table(result: MemSweep) -> Table:
     """What the verdict rests on, and how each line is known."""
-    return _folded([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
+    return labelled([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
 def setup_table(result: MemSweep) -> Table:
     """What was swept, and for which device."""
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
-    return _folded(
+    return labelled(
         [
             ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
             ("capacity", room),
@@ -117,16 +126,6 @@ def _cycle(result: MemSweep) -> str:
     if result.base_lr is None or result.max_lr is None:
         return f"from {result.lr_source}"
     return f"{format_lr(result.base_lr)} to {format_lr(result.max_lr)}, from {result.lr_source}"
-
-
-def _folded(rows: list[tuple[str, str]]) -> Table:
-    """Label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text))
-    return table
 
 
 def _short_duration(seconds: float) -> str:

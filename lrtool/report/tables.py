@@ -9,14 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.batch_scaling import scaling_sentence, scaling_table
+from lrtool.report.compare_tables import comparison_lines
+from lrtool.report.confirming_runs import runs_table
 from lrtool.report.diagnosis_tables import diagnosis_lines
 from lrtool.report.doctor_tables import doctor_lines
 from lrtool.report.files import MAIN_PLOT
 from lrtool.report.group_tests import groups_text
+from lrtool.report.labels import labelled
+from lrtool.report.rank_tables import rank_lines
 from lrtool.report.replay_tables import replay_lines
 from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
-from lrtool.results import Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
 from lrtool.units import format_duration, format_lr
 
 SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
@@ -41,6 +45,8 @@ def result_parts(result: Result) -> list[RenderableType]:
         return diagnosis_lines(result)
     if isinstance(result, Doctor):
         return doctor_lines(result)
+    if isinstance(result, Comparison):
+        return comparison_lines(result)
     return sweep_lines(result)
 
 
@@ -59,6 +65,10 @@ def _range_test(result: RangeTest) -> list[RenderableType]:
     if result.max_lr is not None:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
+    if result.confirmation is not None and result.confirmation.runs:
+        parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
         line, note = (
             Text(f"scheduler = {result.schedule_line}", style="green"),
@@ -88,22 +98,20 @@ def group_table(result: RangeTest) -> Table:
 
 def fact_table(result: RangeTest) -> Table:
     """Why to believe it, as label and text; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("why", Text(result.reason))
-    if result.advice:
-        table.add_row("try", Text(result.advice))
-    table.add_row("rule", Text(result.rule))
-    table.add_row(
-        "ended", Text(f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}")
-    )
-    if result.group_tests:
-        table.add_row("groups", Text(groups_text(result)))
-    table.add_row("holds for", Text(_holds_for(result)))
-    if result.batch_scaling is not None:
-        table.add_row("scaling", Text(scaling_sentence(result.batch_scaling)))
-    return table
+    advice = [("try", result.advice)] if result.advice else []
+    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    groups = [("groups", groups_text(result))] if result.group_tests else []
+    scaling = [] if result.batch_scaling is None else [("scaling", scaling_sentence(result.batch_scaling))]
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result)]
+    return labelled([*facts, ("ended", ended), *groups, ("holds for", _holds_for(result)), *scaling])
+
+
+def _interval(result: RangeTest) -> list[tuple[str, str]]:
+    if result.max_lr_interval is None:
+        return []
+    low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+    how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+    return [("interval", f"max_lr {low} to {high}: {how}")]
 
 
 def _holds_for(result: RangeTest) -> str:

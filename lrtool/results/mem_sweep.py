@@ -1,9 +1,13 @@
 """What trials measured or predicted of memory, and the verdict over a sweep of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lrtool.results.ranks import Ranks
+
 Recorder = Literal["cuda", "predicted", "cpu"]
+Shard = Literal["none", "fsdp2"]
+"""How a simulated rank holds parameters, gradients and optimizer state: whole, under DDP, or its part of them."""
 TrialStatus = Literal["ok", "oom", "failed", "killed", "timeout", "interrupted"]
 
 
@@ -47,6 +51,17 @@ class GrowthSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PeakShare:
+    """Bytes that were allocated at the peak: what for, by which module, and from which line (`file.py:41` and its text)."""
+
+    category: str | None
+    module: str | None
+    source: str | None
+    line: str | None
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialDeath:
     """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
 
@@ -58,7 +73,10 @@ class TrialDeath:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """What is varied: under it one trial runs. `settings` are the allocator's, `params` arguments of build()."""
+    """What is varied: under it one trial runs. `settings` are the allocator's, `params` arguments of build().
+
+    With a `world_size` the trial is one of so many simulated ranks.
+    """
 
     step_size_up: int
     step_size_down: int
@@ -69,6 +87,8 @@ class Condition:
     settings: str
     precision: Literal["fp32", "bf16", "fp16"] | None
     params: dict[str, Any]
+    world_size: int | None = None
+    shard: Shard = "none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +96,9 @@ class Trial:
     """One run of a workload under one condition in a process of its own; bytes. Its steps are in `steps.csv` beside it.
 
     `repeat` counts from 0, `position` is its place in the order in which trials ran. Figures are None where the trial
-    ended before there were any; `other_processes_bytes` is known on a GPU only.
+    ended before there were any; `other_processes_bytes` is known on a GPU only. `most_by_category` are the most
+    requested bytes of each category, each at its own time, of a traced run. Where a launcher started several `ranks`, the
+    figures are those of the rank that ended the trial, else of the one that took the most.
     """
 
     number: int
@@ -100,9 +122,12 @@ class Trial:
     device_allocs_per_step: float | None
     growth: StepGrowth | None
     growth_sources: tuple[GrowthSource, ...]
+    peak_shares: tuple[PeakShare, ...] = ()
     death: TrialDeath | None
     other_processes_bytes: int | None
     duration_s: float
+    most_by_category: dict[str, int] = field(default_factory=dict)
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

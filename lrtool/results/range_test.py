@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lrtool.results.ranks import Ranks
+
 Confidence = Literal["high", "medium", "low", "none"]
+ConfirmingSchedule = Literal["cyclic", "constant", "one-cycle"]
 Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted", "failed"]
 
 
@@ -26,12 +29,77 @@ class Band:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Landmarks:
+    """Places on a smoothed curve, as LRs; None where the curve does not reach them.
+
+    `drop` is how far the loss fell, `noise` the standard deviation of the raw losses around the smoothed ones up to the
+    minimum, `noise_at_minimum` the same shortly before it, `second_descent` where the loss comes down again after it had
+    diverged, `plateau` where it rests halfway.
+    """
+
+    descent: float
+    half_descent: float
+    minimum: float
+    upturn: float | None
+    divergence: float | None
+    second_descent: float | None
+    plateau: float | None
+    drop: float
+    noise: float
+    noise_at_minimum: float
+    falls_from_start: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """Around an LR of the group with the largest one: where 90 % of curves as noisy as this one would have put it.
+
+    After confirming runs, half of their spacing to each side.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRange:
     """The suggestion for one parameter group; None where the curve supports none."""
 
     base_lr: float | None
     max_lr: float | None
     suggested_lr: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmingRun:
+    """A short training run from the initial weights with `max_lr` as its largest LR, or as its constant one.
+
+    `final_loss` is the mean of the last training losses, or the validation loss; None where the run diverged. Runs that
+    are shorter than the longest ones were dropped after their round.
+    """
+
+    schedule: ConfirmingSchedule
+    max_lr: float
+    loss: tuple[float, ...]
+    final_loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """What the confirming runs said: the best of them, and by how much over the second best, in its standard errors.
+
+    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step, on the same
+    batches. None where there is no second run, or no spread.
+    """
+
+    schedule: Literal["cyclic", "constant", "super-convergence"]
+    judged_by: Literal["train", "val"]
+    budget_steps: int
+    num_steps: int
+    runs: tuple[ConfirmingRun, ...]
+    winner: ConfirmingRun | None
+    margin: float | None
+    margin_over_noise: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +164,9 @@ class BatchScaling:
 class RangeTest:
     """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
 
-    It holds for `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name.
+    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. `ranks` is
+    None where the run was not spread over several processes. The suggestion holds for `batch_size` samples in an
+    optimizer step and for `optimizer_settings`, a value for each group by name.
     """
 
     target: str
@@ -104,6 +174,9 @@ class RangeTest:
     max_lr: float | None
     suggested_lr: float | None
     param_groups: tuple[GroupRange, ...]
+    base_lr_interval: Interval | None = None
+    max_lr_interval: Interval | None = None
+    suggested_lr_interval: Interval | None = None
     confidence: Confidence
     rule: str
     reason: str
@@ -114,6 +187,9 @@ class RangeTest:
     curve: Curve
     repeats: tuple[Curve, ...]
     band: Band | None
+    landmarks: Landmarks | None = None
+    confirmation: Confirmation | None = None
+    false_starts: tuple[Curve, ...] = ()
     device: str
     optimizer: str
     steps_per_epoch: int | None
@@ -125,3 +201,4 @@ class RangeTest:
     batch_size: int | None = None
     group_tests: tuple[GroupTest, ...] = ()
     batch_scaling: BatchScaling | None = None
+    ranks: Ranks | None = None

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
+from lrtool.results.compare import Comparison
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
 from lrtool.results.mem_sweep import MemSweep
@@ -13,13 +14,14 @@ from lrtool.results.replay import Replay
 
 SCHEMA: Literal[1] = 1
 
-Result = RangeTest | Replay | MemSweep | Diagnosis | Doctor
+Result = RangeTest | Replay | MemSweep | Diagnosis | Doctor | Comparison
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 RESULTS: dict[str, type[Result]] = {
     "range-test": RangeTest,
     "replay": Replay,
     "mem-sweep": MemSweep,
     "diagnose": Diagnosis,
+    "compare": Comparison,
 }
 """What each command's run directory holds."""
 
@@ -35,6 +37,7 @@ class Environment:
     num_cpus: int
     device_name: str | None
     cuda: str | None
+    allocator_settings: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,10 @@ FIGURES = {
 
 Axes = frozenset[str]
 STEP_SIZE: Axes = frozenset({"step_size_up", "step_size_down"})
-_OWN_AXES = ("step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode", "settings", "precision")
+_OWN_AXES = (
+    "step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode", "settings", "precision",
+    "world_size", "shard",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,7 +88,12 @@ class _Session:
         refused = {each.name for each in self.reports[BASELINE].refused}
         self._try(
             {
-                cure.name: CureTrial(number=number, cures=(cure.name,), settings=self.setup.settings)
+                cure.name: CureTrial(
+                    number=number,
+                    cures=(cure.name,),
+                    settings=self.setup.settings,
+                    wants_loss=self._wants_losses(),
+                )
                 for number, cure in enumerate(self.cures, 2)
                 if cure.name not in refused
             }
@@ -204,12 +209,17 @@ class _Session:
             cures=names,
             settings=settings,
             replays_settings=self.setup.recorder != "cuda",
+            wants_loss=self._wants_losses(),
         )
         self._try({TOGETHER: trial})
         report = self.reports.get(TOGETHER)
         if report is None:
             return None
         return _effect_together(names, described, report, baseline, recorder=self.setup.recorder)
+
+    def _wants_losses(self) -> bool:
+        """A prediction computes losses for cures where it was worth doing so for the baseline."""
+        return self.setup.recorder != "predicted" or self.reports[BASELINE].loss is not None
 
     def _next_number(self) -> int:
         return 1 + max((int(path.name) for path in (self.folder / "trials").iterdir()), default=0)

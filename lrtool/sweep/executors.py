@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,9 +79,17 @@ class InlineExecutor:
 class SubprocessExecutor:
     """Runs every trial in a fresh process, as many at once as there are `slots`; a slot adds to the environment."""
 
-    def __init__(self, *, slots: Sequence[Mapping[str, str]] = ({},), timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slots: Sequence[Mapping[str, str]] = ({},),
+        timeout_s: float | None = None,
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`is_given_up` is asked while trials run, and ends them."""
         self._slots = slots
         self._timeout_s = timeout_s
+        self._is_given_up = is_given_up
 
     def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
         waiting, free, running = iter(jobs), deque(self._slots), list[_Child]()
@@ -92,6 +100,9 @@ class SubprocessExecutor:
                     running.append(_Child(job, free.popleft(), lifeline, self._timeout_s))
                 if not running:
                     return
+                if self._is_given_up():
+                    for child in running:
+                        child.kill()
                 for child in [child for child in running if child.has_ended()]:
                     running.remove(child)
                     free.append(child.slot)

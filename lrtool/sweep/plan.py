@@ -84,8 +84,10 @@ def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterato
         settings.settings,
         settings.precision or (None,),
         _params(settings, params),
+        settings.world_size or (None,),
+        settings.shard,
     )
-    for up, down, schedule, conf, precision, values in axes:
+    for up, down, schedule, conf, precision, values, world_size, shard in axes:
         for mode, gamma, scale_mode in _shapes(settings, schedule):
             yield Condition(
                 step_size_up=up,
@@ -97,6 +99,8 @@ def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterato
                 settings=conf,
                 precision=precision,
                 params=values,
+                world_size=world_size,
+                shard=shard,
             )
 
 

@@ -7,8 +7,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from lrtool.distributed.launch import GROUP, launch_of
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
@@ -31,7 +33,8 @@ def run_trial(folder: Path) -> None:
     build: ScheduledBuild | None = None
     try:
         build = _build(file)
-        recording = record(build.factory(), _record_settings(file, folder))
+        with _ranks(file):
+            recording = record(build.factory(), _record_settings(file, folder))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         recording = Recording(series=NO_STEPS, peaks=None, error=error)
     _tell(recording.error)
@@ -81,10 +84,33 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         device_allocs_per_step=calls.device_allocs_per_step if calls else None,
         growth=step_growth(series.allocated_bytes),
         growth_sources=recording.growth_sources,
+        peak_shares=recording.peak_shares,
         death=recording.death,
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,
+        most_by_category=dict(recording.most_by_category),
     )
+
+
+def _ranks(file: TrialFile) -> AbstractContextManager[None]:
+    """The ranks that this process is one of: simulated ones, or those of a launcher."""
+    launch, simulated = launch_of() if GROUP in os.environ else None, file.trial.condition.world_size
+    if simulated is None and launch is None:
+        return nullcontext()
+    if launch is not None and file.setup.recorder != "predicted":
+        from lrtool.distributed.team import trial_group
+
+        return trial_group(launch, os.environ[GROUP], device=_device(file))
+    from lrtool.memory.simulated_ranks import simulated_ranks
+
+    if launch is not None:
+        return simulated_ranks(launch.world_size, rank=launch.rank)
+    assert simulated is not None
+    return simulated_ranks(simulated)
+
+
+def _device(file: TrialFile) -> str:
+    return "cpu" if file.setup.recorder == "cpu" else "cuda:0"
 
 
 def status_of(recording: Recording) -> TrialStatus:
@@ -105,6 +131,7 @@ def _build(file: TrialFile) -> ScheduledBuild:
         num_steps=trial.num_steps,
         base_lr=setup.base_lr,
         max_lr=setup.max_lr,
+        device=_device(file),
     )
 
 

@@ -15,6 +15,7 @@ from lrtool.sweep.comparison import (
 )
 from lrtool.sweep.course import Course, course_of, death_step
 from lrtool.sweep.evidence import Findings, evidence_lines
+from lrtool.sweep.scaling import scaling_clause
 from lrtool.sweep.wording import bytes_per_step, count, joined, source_text
 from lrtool.units import format_bytes
 
@@ -79,7 +80,10 @@ def _sentence(found: Findings) -> str:
         return "Nothing was run."
     if found.course.longest is None:
         return f"{HOW_KNOWN[found.recorder]}: {_without_steps(found)}."
+    trials = [trial for course in found.courses for trial in course.trials]
+    about_ranks = scaling_clause(trials)
     clauses = [_step_size_clause(found), *_course_clauses(found.course, found.capacity_bytes)]
+    clauses = clauses if about_ranks is None else [about_ranks]
     text = f"{HOW_KNOWN[found.recorder]}: {'; '.join(clauses)}."
     return " ".join([text, *(f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))])
 

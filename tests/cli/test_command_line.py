@@ -18,22 +18,31 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats",
-        "--per-group", "--batch-size", "--rules", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--per-group", "--batch-size", "--rules",
+        "--confirm", "--confirm-loss", "--check", "--timeout", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
-        "--batch-size", "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
-        "--capacity", "--history", "--jobs", "--timeout", "--resume", *SHARED,
+        "--batch-size", "--world-size", "--shard",
+        "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
+        "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
+        "--resume", "--check", *SHARED,
     ],
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
-        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout", *SHARED,
+        "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout",
+        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps", *SHARED,
     ],
     "replay": [
-        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", *SHARED,
+        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
     ],
+    "compare": ["runs", *SHARED],
+    "check": [
+        "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
+        "--config", *SHARED,
+    ],
+    "baseline": ["run", "--output", "-o", *SHARED],
     "doctor": SHARED[1:],
     "report": ["run", "--html", *SHARED],
     "init": ["folder", "--force"],
@@ -78,7 +87,7 @@ def test_every_option_has_help_and_every_default_is_shown(lrtool: Lrtool, comman
     for option in OPTIONS[command]:
         assert option in shown
     if command == "range-test":
-        assert all(f"Default: {value}." in shown for value in ("1e-07", "10.0", "100", "exp", "auto", "runs"))
+        assert all(f"Default: {value}." in shown for value in ("1e-07", "10.0", "auto", "exp", "auto", "runs"))
 
 
 @pytest.mark.parametrize("arguments", [["-m", "lrtool", "--version"]])

@@ -62,8 +62,8 @@ def test_the_run_directory_holds_everything(lrtool: Lrtool, workload_file: Workl
 
     assert sorted(p.name for p in run_dir.iterdir()) == ["curve.csv", "curve.png", "curve.svg", "run.json"]
     assert list(table["loss"]) == document["curve"]["loss"]
-    assert list(table["step"]) == list(range(1, document["num_steps"] + 1))
-    assert stored["settings"]["range_test"]["num_steps"] == 100
+    assert list(table["step"]) == list(range(1, len(document["curve"]["loss"]) + 1))
+    assert stored["settings"]["range_test"]["num_steps"] == "auto"
     assert stored["environment"]["torch"].startswith("2.")
     assert (run_dir / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (run_dir / "curve.svg").read_text()
@@ -127,7 +127,7 @@ def test_a_loss_below_zero_is_as_good_as_any(lrtool: Lrtool, workload_file: Work
 
 
 def test_divergence_is_told_and_the_points_before_are_kept(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
-    document = lrtool("range-test", workload_file("diverges"), "--json", "--end-lr", "1000").json
+    document = lrtool("range-test", workload_file("diverges"), "--json", "--end-lr", "1000", "--num-steps", "100").json
 
     assert document["stopped"] in ("diverged", "non-finite")
     assert "at step" in document["stop_reason"]

@@ -1,11 +1,15 @@
 """`lrtool report`: the same table and plots from the run directory alone."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Lrtool
+from tests.report.made_runs import store
+from tests.sweep.made_sweeps import story
 
 WorkloadFile = Callable[[str], Path]
 
@@ -76,3 +80,28 @@ def test_a_damaged_run_is_an_error_not_a_crash(lrtool: Lrtool, shown: str, damag
     assert outcome.code == 2
     assert "error: runs/0001-range-test/run.json is not a run lrtool can read" in outcome.err
     assert outcome.out == ""
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of three trials with 7,000 steps each."""
+    return store("mem-sweep", *story((3498, 3499, 3500)), tmp_path_factory.mktemp("runs") / "0001-mem-sweep")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("options", [[], ["--html"], ["--json"]], ids=["table and plots", "page", "document"])
+def test_a_long_run_takes_little_time_and_memory_and_no_torch(long_run: Path, options: list[str]) -> None:
+    code = (
+        "import re, resource, sys; from lrtool.cli import main\n"
+        f"code = main({['report', str(long_run), *options]!r})\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "peak_kib = re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]\n"  # ru_maxrss is the parent's too
+        "print('used:', used.ru_utime + used.ru_stime, peak_kib, 'torch' in sys.modules, file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    cpu_s, peak_kib, has_torch = run.stderr.rpartition("used:")[2].split()
+
+    assert float(cpu_s) < 4  # of a machine that is busy with other tests; alone, it is about one
+    assert int(peak_kib) < 300 * 1024
+    assert has_torch == "False"

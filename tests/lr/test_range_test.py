@@ -88,7 +88,7 @@ def test_steps_after_divergence_are_dropped_however_late_they_are_noticed() -> N
     )
 
     assert ramp.stop.kind == "diverged"
-    assert len(ramp.losses) == ramp.stop.num_points == 48
+    assert len(ramp.losses) == ramp.stop.num_points == 53
 
 
 def test_group_ratios_are_those_before_a_warm_up() -> None:

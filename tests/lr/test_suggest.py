@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.suggest import landmarks, local_quadratic, smoothed_curve, suggest
+from lrtool.lr.landmarks import landmarks
+from lrtool.lr.smoothing import local_quadratic, smoothed_curve
+from lrtool.lr.suggest import suggest
 
 Points = tuple[list[float], list[float]]
 

@@ -9,9 +9,21 @@ from lrtool.lr.suggest import suggest
 from lrtool.memory.replay import Scenario
 from lrtool.memory.stream_reader import read_stream
 from lrtool.memory.what_if import Place, ask
-from lrtool.results import Band, Environment, MemSweep, RangeTest, Replay, Result, Run, StepSeries
+from lrtool.results import (
+    Band,
+    BudgetLine,
+    Diagnosis,
+    Environment,
+    MemSweep,
+    RangeTest,
+    Replay,
+    Result,
+    Run,
+    StepSeries,
+)
 from lrtool.series import trial_dir, write_series
 from lrtool.store import write_run
+from lrtool.sweep.diagnosis import diagnose_file
 from tests.lr.test_suggest import curve
 from tests.sweep.made_sweeps import story
 
@@ -45,10 +57,16 @@ def replay() -> Replay:
     )
 
 
+def diagnosis() -> Diagnosis:
+    scenario = Scenario(capacity_bytes=64 * 2**20)
+    return diagnose_file(DOCS / "split.jsonl", scenario, total_bytes=None, environment={})
+
+
 MADE: dict[str, Callable[[], Made]] = {
     "range-test": lambda: (range_test(stopped="diverged", repeats=3), {}),
     "replay": lambda: (replay(), {}),
     "mem-sweep": story,
+    "diagnose": lambda: (diagnosis(), {}),
 }
 
 
@@ -62,6 +80,11 @@ def hostile(result: Result) -> Result:
             for row in result.rows
         )
         return replace(result, trace=HOSTILE, warnings=(HOSTILE,), rows=rows)
+    if isinstance(result, Diagnosis):
+        findings = tuple(replace(each, title=HOSTILE, evidence=(HOSTILE,), source=HOSTILE) for each in result.findings)
+        assert result.budget is not None
+        budget = replace(result.budget, modules=(BudgetLine(name=HOSTILE, num_bytes=1),))
+        return replace(result, target=HOSTILE, verdict=HOSTILE, findings=findings, budget=budget, notes=(HOSTILE,))
     assert isinstance(result, MemSweep)
     trials = tuple(
         replace(

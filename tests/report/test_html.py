@@ -23,8 +23,8 @@ from tests.sweep.made_sweeps import flat, noisy_axes, nothing, story
 MIB = 2**20
 
 
-def page_text(command: str, result: Result, folder: Path, series: dict[int, StepSeries] | None = None) -> str:
-    for number, steps in (series or {}).items():
+def page_text(command: str, result: Result, series: dict[int, StepSeries], folder: Path) -> str:
+    for number, steps in series.items():
         trial_dir(folder, number).mkdir(parents=True)
         write_series(folder, number, steps)
     return render_html(run_of(command, result), run_dir=folder)
@@ -63,8 +63,20 @@ def test_everything_that_the_terminal_says_is_on_the_page(command: str, tmp_path
     said = {word for word in console.export_text().split() if re.search(r"\w", word)}
     said -= {"parameter", "group", "all"}  # a table of one group is the numbers on top
 
-    shown = Page(page_text(command, result, tmp_path, series)).text
+    shown = Page(page_text(command, result, series, tmp_path)).text
     assert {word for word in said if word not in shown} == set()
+
+
+@pytest.mark.parametrize("command", MADE)
+def test_a_result_that_nobody_wrote_a_page_for_is_shown_as_in_the_terminal(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = page_text(command, *MADE[command](), tmp_path / "own")
+    monkeypatch.setattr("lrtool.report.pages.PAGES", {})
+    text = page_text(command, *MADE[command](), tmp_path / "plain")
+
+    assert re.findall(r"<h1>.*?</h1>", text) == re.findall(r"<h1>.*?</h1>", own)
+    assert text.count("<svg") == own.count("<svg")
 
 
 def test_nothing_is_loaded_and_nothing_is_run(text: str) -> None:
@@ -124,11 +136,11 @@ def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
     "made", [flat(repeats=2), noisy_axes(), nothing()], ids=["repeats", "other axes", "no step at all"]
 )
 def test_every_sweep_has_a_page(made: tuple[MemSweep, dict[int, StepSeries]], tmp_path: Path) -> None:
-    assert made[0].verdict.text.split(":")[0] in page_text("mem-sweep", made[0], tmp_path, made[1])
+    assert made[0].verdict.text.split(":")[0] in page_text("mem-sweep", *made, tmp_path)
 
 
 def test_a_range_test_without_a_suggestion_has_a_page(tmp_path: Path) -> None:
-    shown = Page(page_text("range-test", replace(range_test(flat=True), schedule_line=None), tmp_path)).text
+    shown = Page(page_text("range-test", replace(range_test(flat=True), schedule_line=None), {}, tmp_path)).text
 
     assert "No suggestion: the loss does not fall by more than its noise." in shown
     assert "CyclicLR(" not in shown
@@ -157,9 +169,9 @@ def crumbled_replay() -> Replay:
 def test_a_page_stays_under_one_megabyte(tmp_path: Path) -> None:
     wide = story(tuple(range(2500, 3700, 100)))
     sizes = {
-        "12 trials of 7,000 steps": len(page_text("mem-sweep", wide[0], tmp_path / "1", wide[1]).encode()),
-        "20,000 points": len(page_text("range-test", long_range_test(), tmp_path / "2").encode()),
-        "96,000 blocks": len(page_text("replay", crumbled_replay(), tmp_path / "3").encode()),
+        "12 trials of 7,000 steps": len(page_text("mem-sweep", *wide, tmp_path / "1").encode()),
+        "20,000 points": len(page_text("range-test", long_range_test(), {}, tmp_path / "2").encode()),
+        "96,000 blocks": len(page_text("replay", crumbled_replay(), {}, tmp_path / "3").encode()),
     }
 
     assert {name: size for name, size in sizes.items() if size >= 1_000_000} == {}

@@ -1,0 +1,1 @@
+"""Gates: what a run measured, condensed, against limits and against what another run measured."""

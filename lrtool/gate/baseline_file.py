@@ -1,0 +1,52 @@
+"""A baseline as a file: a run's summary as JSON, small and diffable, written and read back with every field checked."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from lrtool.errors import UsageError
+from lrtool.gate.summary import summarize
+from lrtool.results import RunSummary
+from lrtool.store import RUN_FILE, open_run, write_file
+
+MAX_BASELINE_BYTES = 2**25
+_HINT = "write it anew with `lrtool baseline RUN`"
+
+
+def write_baseline(path: Path, summary: RunSummary) -> None:
+    """Raises UnavailableError."""
+    write_file(path, baseline_json(summary))
+
+
+def baseline_json(summary: RunSummary) -> str:
+    """The text of a baseline file, a field a line, so that a change of it is read easily in a diff."""
+    return json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
+
+
+def read_baseline(path: Path) -> RunSummary:
+    """Raises UsageError naming the file and the first field that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BASELINE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"baseline {path} cannot be read: {error.strerror}", hint=_HINT) from None
+    if len(content) > MAX_BASELINE_BYTES:
+        raise UsageError(f"{path} is too large for a baseline", hint=_HINT)
+    try:
+        return TypeAdapter(RunSummary).validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise UsageError(f"{path} is no baseline lrtool can read: {place}: {first['msg']}", hint=_HINT) from None
+
+
+def find_baseline(name: str, *, parent: Path) -> RunSummary:
+    """The baseline called `name`: a file, or a run (directory, number, last below `parent`). Raises UsageError."""
+    path = Path(name)
+    if path.is_file() and path.name != RUN_FILE:
+        return read_baseline(path)
+    if path.suffix == ".json" and not path.exists():
+        raise UsageError(f"there is no baseline {path}", hint=_HINT)
+    return summarize(open_run(name, parent=parent)[1])

@@ -1,0 +1,48 @@
+"""When the losses of a ramp are looked at, and how they are read: rarely, because on a GPU each look waits for it."""
+
+import time
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MIN_STEPS_BETWEEN_LOOKS = 4
+MAX_STEPS_BETWEEN_LOOKS = 50
+SECONDS_BETWEEN_LOOKS = 0.05
+
+
+class Looks(Protocol):
+    """Decides after each step whether to look now, and reads the losses kept since the last look, which are given up.
+
+    Where looks `take_all_ranks`, losses cannot be read any more once a rank has failed.
+    """
+
+    take_all_ranks: bool
+
+    def are_due(self, num_pending: int) -> bool: ...
+
+    def read(self, pending: list[Tensor]) -> list[float]: ...
+
+
+class LooksByTime:
+    """Looks some 50 ms apart, 4 to 50 steps."""
+
+    take_all_ranks = False
+
+    def __init__(self) -> None:
+        self._next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+
+    def are_due(self, num_pending: int) -> bool:
+        if num_pending < MIN_STEPS_BETWEEN_LOOKS:
+            return False
+        return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= self._next_look
+
+    def read(self, pending: list[Tensor]) -> list[float]:
+        """On a GPU one copy and one wait for all of them."""
+        if pending[0].device.type == "cpu":
+            losses = [loss.item() for loss in pending]
+        else:
+            losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
+        pending.clear()
+        self._next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+        return losses

@@ -1,0 +1,116 @@
+"""Smoothing of a range test's losses: without lag, capped, and not moved by outliers. Pure."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from lrtool.results import Curve
+
+Losses = NDArray[np.float64]
+
+SMOOTHING_SPAN = 0.13
+CAP_SIGMAS = 2.0
+OUTLIER_SIGMAS = 4.0
+MIN_POINTS_TO_SMOOTH = 5
+SIGMA_OVER_MAD = 1.4826
+"""Standard deviation over median absolute deviation, for normally distributed noise."""
+
+
+def smoothed_curve(lrs: Sequence[float], losses: Sequence[float]) -> Curve:
+    """The curve with its losses smoothed, in the losses' unit."""
+    smooth = smoothed(np.asarray(losses, dtype=np.float64))
+    return Curve(lr=tuple(map(float, lrs)), loss=tuple(map(float, losses)), smoothed_loss=tuple(map(float, smooth)))
+
+
+def median_curve(curves: Sequence[Curve]) -> Curve:
+    """The median over repeats at each LR, as far as the shortest of them goes."""
+    count = min(len(curve.lr) for curve in curves)
+    loss = np.median([curve.loss[:count] for curve in curves], axis=0)
+    return smoothed_curve(curves[0].lr[:count], list(loss))
+
+
+def smoothed(losses: Losses) -> Losses:
+    """Losses of equally spaced points, smoothed without lag; neither an explosion nor an outlier moves its neighbours."""
+    level, relative = tamed(losses)
+    return level + smooth_columns(relative)
+
+
+def tamed(losses: Losses) -> tuple[float, Losses]:
+    """The initial level, and the losses relative to it, capped and with their outliers drawn in.
+
+    An explosion is capped first, so that it does not leak leftwards. Relative, so that a loss of 1e6 + x keeps x's digits.
+    """
+    level = float(np.median(losses[: head_length(len(losses))]))
+    return level, without_outliers(cap(losses - level))
+
+
+def smooth_columns(losses: Losses) -> Losses:
+    """Each column (or the one dimension there is), local-quadratic over SMOOTHING_SPAN of the points."""
+    if len(losses) < MIN_POINTS_TO_SMOOTH:
+        return losses.copy()
+    result: Losses = smoothing_matrix(len(losses), span_of(len(losses))) @ losses
+    return result
+
+
+def span_of(count: int) -> int:
+    """How many neighbours a smoothed point is made of."""
+    return max(5, round(SMOOTHING_SPAN * count))
+
+
+def head_length(count: int) -> int:
+    """How many points show the level before anything happens."""
+    return max(3, count // 20)
+
+
+def cap(losses: Losses) -> Losses:
+    """Losses more than two sigma above the initial level, cut off there: how high an explosion goes says nothing."""
+    head = losses[: max(3, len(losses) // 10)]
+    level = float(np.median(head))
+    spread = SIGMA_OVER_MAD * float(np.median(np.abs(head - level)))
+    return np.minimum(losses, level + CAP_SIGMAS * spread)
+
+
+def without_outliers(losses: Losses) -> Losses:
+    """Single losses far off their neighbours, drawn in to four of the neighbourhood's sigmas, up as well as down.
+
+    Smoothing what is left is a second pass, as in robust LOESS (Cleveland 1979).
+    """
+    count = len(losses)
+    if count < MIN_POINTS_TO_SMOOTH:
+        return losses
+    middle = smooth_columns(losses)
+    sigma = SIGMA_OVER_MAD * running_median(np.abs(losses - middle), span_of(count) // 2)
+    return np.clip(losses, middle - OUTLIER_SIGMAS * sigma, middle + OUTLIER_SIGMAS * sigma)
+
+
+def running_median(values: Losses, half: int) -> Losses:
+    """The median over `half` neighbours to each side, mirrored at the ends."""
+    padded = np.pad(values, half, mode="reflect")
+    result: Losses = np.median(sliding_window_view(padded, 2 * half + 1), axis=1)
+    return result
+
+
+def local_quadratic(values: Losses, *, span: int) -> Losses:
+    """Local quadratic regression with tricube weights over `span` neighbours (Cleveland 1979, LOESS), equal spacing."""
+    if len(values) < MIN_POINTS_TO_SMOOTH:
+        return values.copy()
+    result: Losses = smoothing_matrix(len(values), span) @ values
+    return result
+
+
+@lru_cache(maxsize=16)
+def smoothing_matrix(count: int, span: int) -> Losses:
+    """The linear map of `local_quadratic` for `count` points: a row a point, so that many curves cost one product."""
+    half = max(span / 2, 2.5)
+    matrix = np.zeros((count, count))
+    for i in range(count):
+        low, high = max(0, math.ceil(i - half)), min(count, math.floor(i + half) + 1)
+        offset = np.arange(low, high) - i
+        weight = (1 - (np.abs(offset) / (half + 1)) ** 3) ** 1.5
+        design = np.stack([np.ones(len(offset)), offset, offset**2], axis=1)
+        matrix[i, low:high] = np.linalg.pinv(design * weight[:, None])[0] * weight
+    return matrix

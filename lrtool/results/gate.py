@@ -1,0 +1,107 @@
+"""A run condensed to what is compared between runs (as a file: a baseline), and what a check of it against limits found."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lrtool.results.mem_sweep import GrowthSource, PeakShare
+
+BASELINE_SCHEMA: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A metric's figure, of repeats the worst one. `noise` is how far repeats lie apart, or how much less an estimate
+    may be within its 95 % interval; None where neither is known.
+    """
+
+    value: float
+    noise: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One condition of a run, its repeats together: figures by metric, and what they consist of.
+
+    `trouble` says what kept it from ending well, "oom" that memory ran out and "failed" that anything else did.
+    """
+
+    condition: dict[str, str]
+    status: Literal["ok", "oom", "failed"]
+    trouble: str | None = None
+    num_repeats: int = 1
+    figures: dict[str, Figure]
+    peak_shares: tuple[PeakShare, ...] = ()
+    growth_sources: tuple[GrowthSource, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """What a run measured, one case for each condition, and the facts without which its figures mean nothing.
+
+    Written to a file it is a baseline, small enough to be committed.
+    """
+
+    kind: Literal["lrtool-baseline"] = "lrtool-baseline"
+    schema: Literal[1] = BASELINE_SCHEMA
+    command: str
+    created: str
+    lrtool: str
+    facts: dict[str, str]
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactDifference:
+    """What makes two runs not comparable: a fact, or a condition, that they do not share."""
+
+    fact: str
+    here: str
+    baseline: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateLine:
+    """One limit held against the case that is worst for it. `margin` is how much was left; negative: how much too much.
+
+    `verdict` is "unknown" where nothing was measured to hold against it. `bound` is the limit in the metric's own unit:
+    of an increase, the baseline's figure and what it may grow by.
+    """
+
+    metric: str
+    limit: str
+    verdict: Literal["ok", "over", "unknown"]
+    bound: float | None = None
+    measured: float | None = None
+    margin: float | None = None
+    baseline: float | None = None
+    noise: float | None = None
+    case: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grown:
+    """Something that takes more than in the baseline, or, without one, something that takes much: bytes at the peak, or
+    bytes per step. `baseline_bytes` is None where there is no baseline.
+    """
+
+    what: Literal["peak", "step"]
+    category: str | None
+    module: str | None
+    source: str | None
+    line: str | None
+    num_bytes: float
+    baseline_bytes: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What `lrtool check` found: `passed` is None where nothing speaks against the run and not everything was measured."""
+
+    passed: bool | None
+    answer: str
+    lines: tuple[GateLine, ...]
+    grown: tuple[Grown, ...] = ()
+    baseline: str | None = None
+    differences: tuple[FactDifference, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
