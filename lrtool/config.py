@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.limits import Kind, Limit, limit_of
@@ -21,7 +21,7 @@ Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
-Positive = Annotated[int, Ge(1)]
+Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 
 
@@ -33,15 +33,15 @@ class RangeTestSettings:
 
     start_lr: Annotated[float, Gt(0)] = 1e-7
     end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3)] | Literal["auto"] = "auto"
+    num_steps: Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"] = "auto"
     mode: Literal["exp", "linear"] = "exp"
     repeats: Annotated[int, Ge(1)] = 1
-    per_group: bool = False
-    batch_size: tuple[Positive, ...] = ()
-    rules: tuple[OtherRules, ...] = ()
     timeout: Annotated[float, Gt(0)] = 600.0
     confirm: Confirm = "off"
     confirm_loss: Literal["train", "val"] = "train"
+    per_group: bool = False
+    batch_size: tuple[Positive, ...] = ()
+    rules: tuple[OtherRules, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -295,5 +295,8 @@ def _shown(value: object) -> str:
 def _default_hint(location: list[str]) -> str:
     holder: Any = Settings()
     for part in location:
+        if isinstance(holder, tuple):  # the default is a whole list
+            break
         holder = getattr(holder, part, None) if not isinstance(holder, dict) else None
-    return f"the default is {holder!r}" if holder not in (None, {}) else "see `lrtool --help`"
+    shown = ",".join(map(str, holder)) if isinstance(holder, tuple) else repr(holder)
+    return "see `lrtool --help`" if holder in (None, {}) or not shown else f"the default is {shown}"

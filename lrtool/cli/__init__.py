@@ -75,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        app(options.with_value(given, "--confirm", values=CONFIRM), prog_name="lrtool", standalone_mode=False)
+        words = options.with_value(given, "--confirm", values=CONFIRM)
+        if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except LrtoolError as error:
         terminal.error(error)
         _show_cause(terminal, error, given)

@@ -32,6 +32,7 @@ class Terminal:
     interactive: bool = False
 
     def result(self, *parts: RenderableType) -> None:
+        self.out.width = max(self.out.width, PIPED_WIDTH)  # a narrower terminal folds lines, rather than lose digits
         for part in parts:
             shown = _Printable(part)
             self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))

@@ -182,15 +182,19 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
 
     from lrtool.cli.console import stdout_to_stderr
     from lrtool.cli.cure_run import check_cures, with_cures
+    from lrtool.cli.ranks import executor_on_ranks, took_part
     from lrtool.memory.cards import known_card
     from lrtool.memory.recorders import choose_recorder
     from lrtool.store import create_run_dir
     from lrtool.sweep.diagnosis import run_diagnosis
     from lrtool.sweep.diagnosis_reports import DiagnosisSetup
     from lrtool.sweep.executors import SubprocessExecutor
+    from lrtool.sweep.rank_results import diagnosis_of_ranks
     from lrtool.target import load
 
     own, target, begin = settings.diagnose, options.target_of(settings), perf_counter()
+    if took_part(timeout_s=own.timeout):
+        return
     with stdout_to_stderr():
         load(target, params=settings.params)
         _check_settings(own.settings)
@@ -213,7 +217,8 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
             result = run_diagnosis(
                 setup,
                 run_dir / "trials" / "001",
-                SubprocessExecutor(timeout_s=own.timeout),
+                executor_on_ranks(diagnosis_of_ranks, timeout_s=own.timeout)
+                or SubprocessExecutor(timeout_s=own.timeout),
                 reason=choice.reason,
                 card=named.title if named else None,
             )

@@ -19,7 +19,8 @@ def store(
 ) -> tuple[Path | None, Run[Result], UnavailableError | None]:
     """Store a result in `run_dir`, else in a new one below `folder`.
 
-    A disk that is full must not cost the user the result: the error is handed back, and the directory is then None.
+    A disk that is full must not cost the user the result: the error is handed back, and the directory is then None, unless
+    the result itself found room and only a plot or a table did not.
     """
     from lrtool.report.files import write_files
 
@@ -34,9 +35,12 @@ def store(
     try:
         run_dir = run_dir or create_run_dir(folder, command=command)
         write_run(run_dir, run)
-        write_files(run_dir, run)
     except UnavailableError as error:
         return None, run, error
+    try:
+        write_files(run_dir, run)
+    except UnavailableError as error:
+        return run_dir, run, error
     return run_dir, run, None
 
 

@@ -25,7 +25,6 @@ from lrtool.units import format_lr
 if TYPE_CHECKING:
     from lrtool.lr.measure import Source
     from lrtool.lr.range_test import Outcome
-    from lrtool.results import RangeTest
 
 PANEL = "Range test"
 DEFAULT = RangeTestSettings()
@@ -60,6 +59,26 @@ def command(
         int | None,
         option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
     ] = None,
+    confirm: Annotated[
+        str | None,
+        option(
+            "--confirm",
+            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
+            "constant, super-convergence (one cycle up to max_lr) or off.",
+            panel=PANEL,
+            default=DEFAULT.confirm,
+            metavar="[SCHEDULE]",
+        ),
+    ] = None,
+    confirm_loss: Annotated[
+        str | None,
+        option(
+            "--confirm-loss",
+            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
+            panel=PANEL,
+            default=DEFAULT.confirm_loss,
+        ),
+    ] = None,
     per_group: Annotated[
         bool,
         option(
@@ -83,26 +102,6 @@ def command(
             "torch-lr-finder, ignite.",
             panel=PANEL,
             metavar="NAMES",
-        ),
-    ] = None,
-    confirm: Annotated[
-        str | None,
-        option(
-            "--confirm",
-            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
-            "constant, super-convergence (one cycle up to max_lr) or off.",
-            panel=PANEL,
-            default=DEFAULT.confirm,
-            metavar="[SCHEDULE]",
-        ),
-    ] = None,
-    confirm_loss: Annotated[
-        str | None,
-        option(
-            "--confirm-loss",
-            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
-            panel=PANEL,
-            default=DEFAULT.confirm_loss,
         ),
     ] = None,
     check: options.Check = False,
@@ -143,12 +142,12 @@ def command(
             "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
             "mode": mode,
             "repeats": repeats,
-            "per_group": per_group or None,
-            "batch_size": options.axis(batch_size, int),
-            "rules": options.axis(rules),
             "timeout": timeout,
             "confirm": confirm,
             "confirm_loss": confirm_loss,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
+            "rules": options.axis(rules),
         },
     )
     run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
@@ -217,13 +216,8 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
     if isinstance(error, LrtoolError):
         error.hint = f"{error.hint}; {kept}"
         return error
-    return Interrupted(_interruption(outcome.result), hint=kept)
-
-
-def _interruption(result: "RangeTest") -> str:
-    if result.stopped == "interrupted":
-        return result.stop_reason
-    return "interrupted while confirming" if result.batch_scaling is None else "interrupted at another batch size"
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted after the test itself", hint=kept)
 
 
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:

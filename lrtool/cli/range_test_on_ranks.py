@@ -21,15 +21,7 @@ from lrtool.store import create_run_dir
 
 def range_test_on_ranks(terminal: Terminal, settings: Settings, *, launch: Launch, as_json: bool) -> None:
     """The command on one rank. Raises, on the first one, what ended the run; the others leave in silence."""
-    if settings.range_test.confirm != "off":
-        raise UsageError(
-            "--confirm does not go with torchrun", hint="confirm on one process; a ramp is all that ranks share"
-        )
-    if settings.range_test.per_group or settings.range_test.batch_size:
-        raise UsageError(
-            "--per-group and --batch-size do not go with torchrun",
-            hint="ask for them on one process; ranks share a ramp",
-        )
+    _refuse_what_ranks_do_not_share(settings)
     with stdout_to_stderr(), joined(launch, device=settings.device, timeout_s=settings.range_test.timeout) as team:
         try:
             ended = _on_rank(terminal, settings, team, as_json=as_json)
@@ -37,6 +29,15 @@ def range_test_on_ranks(terminal: Terminal, settings: Settings, *, launch: Launc
             team.leave()
     if ended is not None and launch.is_first:
         raise ended
+
+
+def _refuse_what_ranks_do_not_share(settings: Settings) -> None:
+    ramp = settings.range_test
+    given = {"--confirm": ramp.confirm != "off", "--per-group": ramp.per_group, "--batch-size": bool(ramp.batch_size)}
+    for name in (name for name, is_given in given.items() if is_given):
+        raise UsageError(
+            f"{name} does not go with torchrun", hint="a ramp is all that ranks share; run it on one process"
+        )
 
 
 def _on_rank(terminal: Terminal, settings: Settings, team: Team, *, as_json: bool) -> LrtoolError | None:

@@ -10,12 +10,13 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.output import show_checked, store
+from lrtool.cli.ranks import executor_on_ranks, took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
-from lrtool.distributed.launch import Launch, launch_of
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.cards import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.store import create_run_dir, find_run
+from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def start_sweep(
     """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
     from lrtool.sweep.runner import begin_run
 
-    launch = launch_of()
-    if launch is not None and not launch.is_first:
-        _follow(launch, settings)
+    if took_part(timeout_s=settings.mem_sweep.timeout):
         return
     budget = _budget(settings, check=check)
     with stdout_to_stderr():
@@ -147,13 +146,6 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
         raise ending
 
 
-def _follow(launch: Launch, settings: Settings) -> None:
-    from lrtool.distributed.team import connect
-    from lrtool.sweep.rank_executor import follow
-
-    follow(launch, connect(launch), timeout_s=settings.mem_sweep.timeout)
-
-
 def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
     """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
     if own.executor == "ray":
@@ -165,12 +157,11 @@ def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
             memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
         )
         return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
-    launch = launch_of()
-    if launch is not None:
-        from lrtool.distributed.team import connect
-        from lrtool.sweep.rank_executor import RankExecutor
+    from lrtool.sweep.rank_results import trial_of_ranks
 
-        return RankExecutor(launch, connect(launch), timeout_s=own.timeout)
+    on_ranks = executor_on_ranks(trial_of_ranks, timeout_s=own.timeout)
+    if on_ranks is not None:
+        return on_ranks
     from lrtool.sweep.executors import SubprocessExecutor, slots_of
 
     return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
@@ -212,7 +203,7 @@ def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") ->
     if trial.max_memory_allocated_bytes is not None and trial.max_memory_reserved_bytes is not None:
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")
-    ending = trial.status if trial.death is None else f"out of memory at step {trial.death.step:,}"
+    ending = trial.status if trial.death is None else f"out of memory {at_step(trial.death.step)}"
     if trial.status not in ("ok", "oom") and trial.message:
         ending = f"{trial.status}: {trial.message}"
     parts = [*_condition(trial, plan), *figures, trial.recorder, ending, format_duration(trial.duration_s)]
@@ -226,7 +217,7 @@ def _condition(trial: Trial, plan: "Plan") -> list[str]:
     varied = [name for name in mine if name == "step_size_up" or len({repr(other.get(name)) for other in others}) > 1]
     if all(other["step_size_up"] == other["step_size_down"] for other in others):
         varied = [name for name in varied if name != "step_size_down"]
-    words = [f"{name} {mine[name] if mine[name] not in ('', None) else 'default'}" for name in varied]
+    words = [f"{name} {shown_value(mine[name])}" for name in varied]
     return [*words, *([f"repeat {trial.repeat}"] if trial.repeat else [])]
 
 

@@ -47,7 +47,7 @@ def measure_scaling(
     test: Test,
 ) -> tuple[list[BatchSizeTest], BaseException | None]:
     """One test of each batch size and seed; those measured before an error or Ctrl-C are kept."""
-    once = replace(settings, repeats=1, confirm="off")
+    once = replace(settings, repeats=1)
     rows: list[BatchSizeTest] = []
     try:
         for size, seed in pairs:

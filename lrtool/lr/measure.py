@@ -78,16 +78,16 @@ class Measurement:
 class Source:
     """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
 
-    With a `team` they are spread over its ranks. `group_ratios` are the LRs of the parameter groups over the ramp's; None
-    for those that the optimizer was given.
+    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    With a `team` they are spread over its ranks.
     """
 
     name: str
     factory: Factory | None = None
     live: Workload | None = None
+    group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     team: Team | None = None
-    group_ratios: tuple[float, ...] | None = None
 
 
 OnProgress = Callable[[Progress], None]

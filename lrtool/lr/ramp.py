@@ -38,7 +38,7 @@ def ramp_lrs(settings: RangeTestSettings) -> list[float]:
     start, end, last = settings.start_lr, settings.end_lr, num_ramp_steps(settings) - 1
     if settings.mode == "linear":
         return [start + (end - start) * i / last for i in range(last + 1)]
-    return [start * (end / start) ** (i / last) for i in range(last + 1)]
+    return [start ** (1 - i / last) * end ** (i / last) for i in range(last + 1)]  # end / start may overflow
 
 
 def num_ramp_steps(settings: RangeTestSettings) -> int:

@@ -45,11 +45,11 @@ def range_test(
     num_steps: int | Literal["auto"] = DEFAULT.num_steps,
     mode: str = DEFAULT.mode,
     repeats: int = DEFAULT.repeats,
+    confirm: str = DEFAULT.confirm,
+    confirm_loss: str = DEFAULT.confirm_loss,
     per_group: bool = DEFAULT.per_group,
     batch_size: Sequence[int] = DEFAULT.batch_size,
     rules: Sequence[str] = DEFAULT.rules,
-    confirm: str = DEFAULT.confirm,
-    confirm_loss: str = DEFAULT.confirm_loss,
     seed: int = 0,
     device: str = "auto",
     params: Mapping[str, Any] | None = None,
@@ -59,15 +59,15 @@ def range_test(
 
     `target` is "model.py:build", a factory function, or live objects (a Workload, or its dict), which are put back
     exactly as they were, also when the run raises; they stay on the device they are on. `params` are arguments of the
-    factory. `per_group` ramps each parameter group alone too; `batch_size` are sizes to hand to the factory, the
-    suggestion being for the first; `rules` names other finders, or "all", to hear on the same curve; `confirm` tries LRs
-    around the suggestion: "cyclic", "constant" or "super-convergence". Raises LrtoolError; an exception of the user's
-    code comes as WorkloadError with that exception as its cause.
+    factory. `confirm` tries LRs around the suggestion: "cyclic", "constant" or "super-convergence". `per_group` ramps each
+    parameter group alone too; `batch_size` are sizes to hand to the factory, the suggestion being for the first; `rules`
+    names other finders, or "all", to hear on the same curve. Raises LrtoolError; an exception of the user's code comes as
+    WorkloadError with that exception as its cause.
     """
     asked = {
         "start_lr": start_lr, "end_lr": end_lr, "num_steps": num_steps, "mode": mode, "repeats": repeats,
-        "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
         "confirm": confirm, "confirm_loss": confirm_loss,
+        "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
     }  # fmt: skip
     settings = resolve(SettingsFile(), command="range_test", options={**asked, "seed": seed}).range_test
     source = find_source(target, params=params or {}, device=device)
@@ -96,7 +96,7 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
     parts = parts_of(on_progress, count=num_alone + 1 + len(pairs))
     alone = ramp_each_alone(first, num_alone, settings=settings, seed=seed, parts=parts)
     ratios = found_ratios(alone, given=given) if alone else None
-    outcome = _one_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
+    outcome = _main_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
     result = compared(replace(outcome.result, group_tests=alone), settings)
     if outcome.error is not None or not pairs:
         return Outcome(result=result, error=outcome.error)
@@ -106,7 +106,7 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
     return Outcome(result=replace(result, batch_scaling=conclude_scaling([*own, *rows])), error=error)
 
 
-def _one_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
+def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
     """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
     suggestion = suggestion_of(measurement)
@@ -118,7 +118,8 @@ def _one_test(source: Source, *, settings: RangeTestSettings, seed: int, on_prog
 
 
 def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> RangeTest:
-    outcome = _one_test(source, settings=settings, seed=seed, on_progress=on_progress)
+    """The test at another batch size: its ramps alone, as confirming runs do not move the law they follow."""
+    outcome = _main_test(source, settings=replace(settings, confirm="off"), seed=seed, on_progress=on_progress)
     if outcome.error is not None:
         raise as_error(outcome.error)
     return outcome.result

@@ -20,6 +20,7 @@ Points = tuple[Sequence[float], Sequence[float]]
 
 MIN_POINTS = 12
 SIGNIFICANT_DROP = 4.0
+ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +86,8 @@ def unsupported(curve: Curve) -> tuple[str, str] | None:
         advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
         return f"it has {len(curve.lr)} points, and {MIN_POINTS} are needed", advice
     marks = landmarks(curve)
-    is_significant = marks.drop > SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr))
+    rounding = ROUNDING * abs(curve.smoothed_loss[0])
+    is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)
     if is_significant and marks.minimum > curve.lr[head_length(len(curve.lr))]:
         return None
     rise = curve.smoothed_loss[-1] - curve.smoothed_loss[0]

@@ -25,6 +25,9 @@ CATEGORIES = {
     "input": "inputs",
     "temporary": "temporaries",
     "workspace": "workspaces",
+    "gradient bucket": "gradient buckets",
+    "communication buffer": "communication buffers",
+    "unsharded parameter": "unsharded parameters",
 }
 """The categories of a trace, and what their lines are called."""
 REST = ("rounding", "waiting for a stream", "split", "cache")

@@ -46,8 +46,9 @@ class HolderSearch:
     def holder_of(self, storages: frozenset[int]) -> Holder | None:
         """What holds most of `storages` (by address), itself or through a tensor's graph; None where nothing is found."""
         found: Counter[Holder] = Counter()
-        holding = [tensor for tensor, kept in self._kept if not kept.isdisjoint(storages)]
-        for tensor in holding[:_MAX_NAMED_TENSORS]:
+        shares = [(len(kept & storages), tensor) for tensor, kept in self._kept]
+        holding = sorted((share for share in shares if share[0]), key=lambda share: -share[0])
+        for _, tensor in holding[:_MAX_NAMED_TENSORS]:  # a loss keeps all of its graph, a tensor within it a part
             if id(tensor) not in self._names:
                 self._names[id(tensor)] = set(_named_holders(tensor, (self._tensors, self._kept)))
             found.update(self._names[id(tensor)])

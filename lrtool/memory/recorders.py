@@ -21,7 +21,11 @@ def choose_recorder(asked: RecorderChoice, *, device: str) -> Choice:
     """The recorder asked for; with "auto" cuda, else predicted, else cpu. Raises UnavailableError, UsageError."""
     if asked == "cuda" and not device.startswith(("auto", "cuda")):
         raise UsageError(f"--recorder cuda does not go with --device {device}", hint="leave --device out")
-    _check_device("cuda" if asked == "cuda" and device == "auto" else device)
+    try:
+        _check_device("cuda" if asked == "cuda" and device == "auto" else device)
+    except UnavailableError as error:
+        error.hint = "leave --recorder and --device out: without a GPU the figures are predicted"
+        raise
     if asked == "predicted":
         _refuse_untrusted()
     if asked != "auto":

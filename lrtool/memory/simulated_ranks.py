@@ -44,7 +44,7 @@ def simulated_ranks(world_size: int, *, rank: int = 0) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def spread(workload: Workload, shard: Shard, *, device: torch.device) -> Workload:
+def spread_simulated(workload: Workload, shard: Shard, *, device: torch.device) -> Workload:
     """The workload as one of the ranks trains it: wrapped in DDP ("none"), or its parameters sharded ("fsdp2").
 
     One that its user has distributed already is left alone.

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from lrtool.memory.stream import NO_SLOT, AllocationStream, Note, Op
 
 HALF = 2
-OWNED = frozenset({"parameter", "gradient", "optimizer state", "buffer", "input", "workspace"})
+OWNED = frozenset(
+    {"parameter", "gradient", "optimizer state", "buffer", "input", "workspace",
+     "gradient bucket", "communication buffer", "unsharded parameter"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

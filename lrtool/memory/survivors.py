@@ -11,7 +11,7 @@ from lrtool.memory.trace_log import BUILD
 
 MIN_AGE_STEPS = 2
 MAX_STEPS_REMEMBERED = 4096
-_BELONGS_TO_TRAINING = ("parameter", "gradient", "optimizer state", "buffer")
+_BELONGS_TO_TRAINING = ("parameter", "gradient", "optimizer state", "buffer", "gradient bucket")
 _Count = tuple[int, int]
 
 

@@ -38,7 +38,13 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
     try:
         traced = trace(
             factory,
-            TraceSettings(num_steps=settings.num_steps, kind=kind, seed=settings.seed, gpu=fake_gpu(settings.gpu)),
+            TraceSettings(
+                num_steps=settings.num_steps,
+                kind=kind,
+                seed=settings.seed,
+                gpu=fake_gpu(settings.gpu),
+                keeps_failed=True,
+            ),
         )
         played = replay(
             traced.stream, Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes)
@@ -50,6 +56,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         peaks=_peaks(played),
         num_steps_traced=traced.num_traced_steps,
         death=None if played.failure is None else _death(played.failure, traced),
+        error=traced.failure,
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.survivors)),
         peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),

@@ -13,6 +13,7 @@ from torch.optim.optimizer import Optimizer
 
 from lrtool.batches import Batches, LoaderEnded, move
 from lrtool.devices import place
+from lrtool.errors import WorkloadError
 from lrtool.memory.autograd_engine import watched_engine
 from lrtool.memory.collective_buffers import watched_collectives
 from lrtool.memory.fake_cuda import H100, FakeGpu, fake_cuda
@@ -44,6 +45,7 @@ class TraceSettings:
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
+    With `keeps_failed`, a step that fails after others did not ends the trace, which tells it as its `failure`.
     `finds_garbage` looks for memory that only reference cycles keep alive, which takes part of a second.
     """
 
@@ -56,6 +58,7 @@ class TraceSettings:
     until_steady: bool = True
     with_workspaces: bool = True
     platform: Platform | None = None
+    keeps_failed: bool = False
     finds_garbage: bool = False
 
 
@@ -80,6 +83,7 @@ class Trace:
     step_durations_s: tuple[float, ...]
     num_operations: tuple[int, ...]
     warnings: tuple[str, ...]
+    failure: WorkloadError | None = None
     garbage_bytes: int = 0
 
 
@@ -139,6 +143,7 @@ class _Run:
         self._period: Period | None = None
         self._garbage_bytes = 0
         self._warnings: list[str] = []
+        self._failure: WorkloadError | None = None
         self._watch = SurvivorWatch(recorder)
 
     def build(self) -> None:
@@ -195,6 +200,7 @@ class _Run:
             step_durations_s=tuple(self._durations),
             num_operations=tuple(self._num_operations),
             warnings=warnings,
+            failure=self._failure,
             garbage_bytes=self._garbage_bytes,
         )
 
@@ -218,6 +224,11 @@ class _Run:
                 step()
         except LoaderEnded:
             self._warnings.append(f"train_loader ended after {len(self._durations)} steps and cannot start again")
+            return False
+        except WorkloadError as error:
+            if not self._settings.keeps_failed or not self._durations:
+                raise
+            self._failure = error
             return False
         self._recorder.end_step()
         self._watch.step_ended()

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.cure_tables import cure_lines, max_batch_lines
+from lrtool.report.rank_tables import rank_lines
 from lrtool.results import Budget, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 
@@ -25,6 +26,8 @@ def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
         parts += [*cure_lines(result.cures), ""]
     if result.max_batch is not None:
         parts += [*max_batch_lines(result.max_batch), ""]
+    if result.ranks is not None:
+        parts += [*rank_lines(result.ranks), ""]
     parts.append(diagnosis_facts(result))
     return parts
 

@@ -33,7 +33,7 @@ def draw_timeline(result: Replay) -> Figure:
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     unit, name = _unit(max(row.peak_reserved_bytes for row in rows))
-    highest = max([row.peak_reserved_bytes for row in rows])
+    highest = max(row.peak_reserved_bytes for row in rows) or unit
     for axes, row in zip(panels, rows, strict=True):
         _draw_row(axes, row, unit)
         axes.set_ylabel(name)
@@ -57,7 +57,7 @@ def draw_segments(result: Replay) -> Figure:
         blocks = _merged(segment.blocks, least_bytes=largest // MAX_PIECES) if is_crowded else segment.blocks
         _draw_segment(axes, blocks, position, unit)
     axes.set_xlim(0, largest / unit)
-    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_ylim(max(len(drawn), 1) - 0.5, -0.5)
     axes.set_yticks([])
     small = f";\nblocks below {format_bytes(largest // MAX_PIECES)} drawn together" if is_crowded else ""
     axes.set_xlabel(f"{name} from the segment's start, {len(drawn)} largest segments{_left_out(left_out)}{small}")

@@ -21,6 +21,7 @@ from lrtool.report.replay_tables import replay_lines
 from lrtool.report.rule_picks import rules_table
 from lrtool.report.sweep_tables import sweep_lines
 from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
+from lrtool.store import RUN_FILE
 from lrtool.units import format_duration, format_lr
 
 SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
@@ -101,9 +102,9 @@ def fact_table(result: RangeTest) -> Table:
     advice = [("try", result.advice)] if result.advice else []
     ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
     groups = [("groups", groups_text(result))] if result.group_tests else []
-    scaling = [] if result.batch_scaling is None else [("scaling", scaling_sentence(result.batch_scaling))]
-    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result)]
-    return labelled([*facts, ("ended", ended), *groups, ("holds for", _holds_for(result)), *scaling])
+    scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
+    return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
 
 
 def _interval(result: RangeTest) -> list[tuple[str, str]]:
@@ -142,7 +143,10 @@ def step_size_note(result: RangeTest) -> str:
 def _closing(run_dir: Path | None, plot: str) -> str:
     if run_dir is None:
         return "Nothing was written."
-    return f"Wrote {run_dir / plot}. Next: lrtool report {run_dir}"
+    written = run_dir / plot
+    if not written.exists() and (run_dir / RUN_FILE).exists():  # there was no room for it
+        written = run_dir / RUN_FILE
+    return f"Wrote {written}. Next: lrtool report {run_dir}"
 
 
 def _lr(lr: float | None) -> str:

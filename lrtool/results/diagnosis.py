@@ -6,6 +6,7 @@ from typing import Literal
 from lrtool.results.cures import Cures, MaxBatch
 from lrtool.results.mem_sweep import Recorder
 from lrtool.results.range_test import Confidence
+from lrtool.results.ranks import Ranks
 
 Cause = Literal[
     "retained-graph",
@@ -100,3 +101,4 @@ class Diagnosis:
     cures: Cures | None = None
     max_batch: MaxBatch | None = None
     duration_s: float = 0.0
+    ranks: Ranks | None = None

@@ -164,9 +164,9 @@ class BatchScaling:
 class RangeTest:
     """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
 
-    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. `ranks` is
-    None where the run was not spread over several processes. The suggestion holds for `batch_size` samples in an
-    optimizer step and for `optimizer_settings`, a value for each group by name.
+    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. It holds for
+    `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name. `ranks` is
+    None where the run was not spread over several processes.
     """
 
     target: str
@@ -196,9 +196,9 @@ class RangeTest:
     step_size_up: int | None
     schedule_line: str | None
     duration_s: float
+    ranks: Ranks | None = None
     rules: tuple[RulePick, ...] = ()
     optimizer_settings: dict[str, tuple[float, ...]] = field(default_factory=dict)
     batch_size: int | None = None
     group_tests: tuple[GroupTest, ...] = ()
     batch_scaling: BatchScaling | None = None
-    ranks: Ranks | None = None

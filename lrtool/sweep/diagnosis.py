@@ -37,7 +37,7 @@ def run_diagnosis(
     if report.figures is None:
         raise _as_error(report.message or "", report.hint or "", report.trace, report.exit_code)
     found = conclude(report.figures, origin="workload")
-    return replace(found, recorder_reason=reason, card=card, num_steps=setup.num_steps)
+    return replace(found, recorder_reason=reason, card=card, num_steps=setup.num_steps, ranks=report.ranks)
 
 
 def diagnose_file(

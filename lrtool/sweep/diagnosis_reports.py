@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrtool.memory.run_figures import RunFigures
-from lrtool.results import Recorder
+from lrtool.results import Ranks, Recorder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +24,11 @@ class DiagnosisSetup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnosisReport:
-    """What `result.json` holds: the figures, or what the user's code raised."""
+    """What `result.json` holds: the figures, or what the user's code raised; of several `ranks` those that tell most."""
 
     figures: RunFigures | None = None
     message: str | None = None
     hint: str | None = None
     trace: str | None = None
     exit_code: int = 0
+    ranks: Ranks | None = None

@@ -12,6 +12,7 @@ from lrtool.memory.replay import Scenario
 from lrtool.memory.run_figures import RunFigures
 from lrtool.memory.settings_in_force import allocator_variables, problems_of
 from lrtool.sweep.diagnosis_reports import DiagnosisReport, DiagnosisSetup
+from lrtool.sweep.ranked import among_ranks, spread_factory
 from lrtool.target import load
 from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
 
@@ -20,7 +21,8 @@ def run_trial(folder: Path) -> None:
     """Run what `folder/trial.json` describes and write its figures beside it."""
     setup = read_json(folder / TRIAL_FILE, DiagnosisSetup)
     try:
-        report = DiagnosisReport(figures=figures_of(setup))
+        with among_ranks(setup.recorder):
+            report = DiagnosisReport(figures=figures_of(setup))
     except LrtoolError as error:
         sys.stderr.write("".join(traceback.format_exception(error)))
         report = DiagnosisReport(
@@ -39,7 +41,7 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
 
     version = torch_version()
     traced = trace(
-        load(setup.target, params=setup.params),
+        spread_factory(load(setup.target, params=setup.params), setup.recorder),
         TraceSettings(
             num_steps=setup.num_steps,
             kind="cpu" if setup.recorder == "cpu" else "predicted",
@@ -60,7 +62,7 @@ def _measured(setup: DiagnosisSetup) -> RunFigures:
     from lrtool.memory.recording import RecordSettings
 
     recording = record(
-        load(setup.target, params=setup.params),
+        spread_factory(load(setup.target, params=setup.params), setup.recorder),
         RecordSettings(
             recorder="cuda",
             num_steps=setup.num_steps,

@@ -7,7 +7,7 @@ from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
 from lrtool.sweep.course import Course, death_step
-from lrtool.sweep.wording import bytes_per_step, count, format_rate, source_text
+from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 
 MAX_SOURCES = 3
@@ -93,7 +93,7 @@ def _capacity_line(course: Course, found: Findings, name: str) -> Iterator[str]:
 def _effect_lines(found: Findings) -> Iterator[str]:
     for effect in found.effects:
         yield (
-            f"{effect.axis}: from {effect.one} to {effect.other} peak allocated changes by "
+            f"{effect.axis}: from {shown_value(effect.one)} to {shown_value(effect.other)} peak allocated changes by "
             f"{format_bytes(effect.allocated_bytes)}, peak reserved by {format_bytes(effect.reserved_bytes)}"
         )
 
@@ -155,5 +155,11 @@ def _ending(trial: Trial) -> str:
     request = trial.death.request_bytes if trial.death else None
     asked = f", asking for {format_bytes(request)}" if request is not None else ""
     where = f" at {trial.death.source}" if trial.death and trial.death.source else ""
-    cause = f"; cause: {trial.death.cause}" if trial.death and trial.death.cause else ""
-    return f"out of memory at step {death_step(trial):,}{asked}{where}{cause}"
+    cause = _CAUSES[trial.death.cause] if trial.death and trial.death.cause else ""
+    return f"out of memory {at_step(death_step(trial))}{asked}{where}{cause}"
+
+
+_CAUSES = {
+    "capacity": "; cause: capacity",
+    "fragmentation": "; cause: fragmentation, as in one piece the free memory would have been enough",
+}

@@ -5,15 +5,13 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from lrtool.adapters import as_workload
-from lrtool.devices import place
 from lrtool.lr.measure import cycles_momentum, group_ratios, set_lr
 from lrtool.results import Condition
+from lrtool.sweep.ranked import spread
 from lrtool.target import Factory
 from lrtool.user_code import parameters_of
 from lrtool.workload import Workload
@@ -53,7 +51,7 @@ class ScheduledBuild:
         return replace(self._factory, function=scheduled)
 
     def _scheduled(self, workload: Workload) -> Workload:
-        workload = self._spread(workload)
+        workload = spread(workload, shard=self._condition.shard, device=self._device)
         scheduler = self._scheduler(workload.optimizer)
         own_step = workload.step
         workload = replace(workload, precision=self._condition.precision or workload.precision)
@@ -61,20 +59,6 @@ class ScheduledBuild:
             step = partial(own_step, scheduler=scheduler)  # the user's step moves it on by itself
             return replace(workload, step=step, scheduler=_Counted(self, None))
         return replace(workload, scheduler=_Counted(self, scheduler))
-
-    def _spread(self, workload: Workload) -> Workload:
-        """The workload as one of the ranks trains it, where this process is one of several, real or simulated."""
-        if not (dist.is_available() and dist.is_initialized()):
-            return workload
-        device = torch.device(self._device)
-        if dist.get_backend() == "fake":
-            from lrtool.memory.simulated_ranks import spread
-
-            return spread(workload, self._condition.shard, device=device)
-        from lrtool.distributed.wrapping import distribute
-
-        place(workload, device)
-        return distribute(workload, rank=dist.get_rank(), world_size=dist.get_world_size()).workload
 
     def _scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
         ratios = group_ratios(optimizer)

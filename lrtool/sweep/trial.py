@@ -7,10 +7,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from lrtool.distributed.launch import GROUP, launch_of
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
@@ -19,6 +17,7 @@ from lrtool.memory.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
 from lrtool.series import write_series
 from lrtool.sweep.executors import LIFELINE
+from lrtool.sweep.ranked import among_ranks, rank_device
 from lrtool.sweep.reports import TrialFile, TrialReport, write_report
 from lrtool.sweep.schedule import ScheduledBuild
 from lrtool.target import load
@@ -33,7 +32,7 @@ def run_trial(folder: Path) -> None:
     build: ScheduledBuild | None = None
     try:
         build = _build(file)
-        with _ranks(file):
+        with among_ranks(file.setup.recorder, world_size=file.trial.condition.world_size):
             recording = record(build.factory(), _record_settings(file, folder))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         recording = Recording(series=NO_STEPS, peaks=None, error=error)
@@ -69,7 +68,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         position=planned.position,
         seed=planned.seed,
         num_steps=planned.num_steps,
-        num_steps_done=len(series.allocated_bytes) or num_steps_done,
+        num_steps_done=len(series.allocated_bytes) or (num_steps_done if recording.death is None else 0),
         num_steps_traced=recording.num_steps_traced,
         status=status_of(recording),
         message=_message(recording),
@@ -92,27 +91,6 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
     )
 
 
-def _ranks(file: TrialFile) -> AbstractContextManager[None]:
-    """The ranks that this process is one of: simulated ones, or those of a launcher."""
-    launch, simulated = launch_of() if GROUP in os.environ else None, file.trial.condition.world_size
-    if simulated is None and launch is None:
-        return nullcontext()
-    if launch is not None and file.setup.recorder != "predicted":
-        from lrtool.distributed.team import trial_group
-
-        return trial_group(launch, os.environ[GROUP], device=_device(file))
-    from lrtool.memory.simulated_ranks import simulated_ranks
-
-    if launch is not None:
-        return simulated_ranks(launch.world_size, rank=launch.rank)
-    assert simulated is not None
-    return simulated_ranks(simulated)
-
-
-def _device(file: TrialFile) -> str:
-    return "cpu" if file.setup.recorder == "cpu" else "cuda:0"
-
-
 def status_of(recording: Recording) -> TrialStatus:
     if recording.death is not None:
         return "oom"
@@ -131,7 +109,7 @@ def _build(file: TrialFile) -> ScheduledBuild:
         num_steps=trial.num_steps,
         base_lr=setup.base_lr,
         max_lr=setup.max_lr,
-        device=_device(file),
+        device=rank_device(setup.recorder),
     )
 
 

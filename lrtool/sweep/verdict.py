@@ -16,7 +16,7 @@ from lrtool.sweep.comparison import (
 from lrtool.sweep.course import Course, course_of, death_step
 from lrtool.sweep.evidence import Findings, evidence_lines
 from lrtool.sweep.scaling import scaling_clause
-from lrtool.sweep.wording import bytes_per_step, count, joined, source_text
+from lrtool.sweep.wording import bytes_per_step, count, joined, shown_value, source_text
 from lrtool.units import format_bytes
 
 EQUIVALENCE_SHARE = 0.01
@@ -105,9 +105,9 @@ _STATUS = {
     "ok": "ended without a step",
     "oom": "ran out of memory at step 1",
     "failed": "failed",
-    "killed": "was killed",
+    "killed": "got killed",
     "timeout": "timed out",
-    "interrupted": "was interrupted",
+    "interrupted": "got interrupted",
 }
 
 
@@ -203,7 +203,7 @@ def _effect_text(effect: Effect) -> str:
     change, figure = max((effect.allocated_bytes, "allocated"), (effect.reserved_bytes, "reserved"), key=_size)
     direction = "rises" if change > 0 else "falls"
     change_text = f"peak {figure} {direction} by {format_bytes(abs(change))}"
-    return f"{effect.axis} does matter: from {effect.one} to {effect.other} {change_text}"
+    return f"{effect.axis} does matter: from {shown_value(effect.one)} to {shown_value(effect.other)} {change_text}"
 
 
 def _size(change: tuple[int, str]) -> int:

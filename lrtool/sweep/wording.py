@@ -29,6 +29,16 @@ def format_rate(rate: float) -> str:
     return f"{three_digits(rate)} B" if 0 < abs(rate) < 10 and rate != round(rate) else format_bytes(round(rate))
 
 
+def at_step(step: int) -> str:
+    """ "at step 6,716"; step 0 is the build."""
+    return f"at step {step:,}" if step else "before the first step"
+
+
+def shown_value(value: object) -> str:
+    """A value on an axis; "default" where nothing was set."""
+    return "default" if value in ("", None) else str(value)
+
+
 def source_text(source: GrowthSource) -> str:
     """ "train.py:41 history.append(loss)"."""
     return " ".join(part for part in (source.source, source.line) if part)

@@ -72,6 +72,7 @@ def test_a_user_file_that_cannot_be_measured(
         (["--num-steps", "0"], 2, "--num-steps: 0 should be greater"),
         (["--num-steps", "-1"], 2, "--num-steps: -1 should be greater"),
         (["--num-steps", "2"], 2, "--num-steps: 2 should be greater"),
+        (["--num-steps", "2000000000000"], 2, "--num-steps: 2000000000000 should be less"),
         (["--num-steps", "many"], 2, "'--num-steps'"),
         (["--start-lr", "10"], 2, "start-lr 10 is not below end-lr 10"),
         (["--start-lr", "0"], 2, "--start-lr: 0.0 should be greater"),
@@ -188,6 +189,13 @@ def test_ctrl_c_in_the_middle_keeps_the_points(lrtool: Lrtool, workload_file: Wo
     assert outcome.json["stopped"] == "interrupted"
     assert outcome.json["num_steps"] == len(outcome.json["curve"]["loss"]) >= 29
     assert lrtool("report", "1", "--json").json["curve"] == outcome.json["curve"]
+
+
+@pytest.mark.parametrize("command", ["range-test", "mem-sweep"])
+def test_ctrl_c_before_anything_was_measured(lrtool: Lrtool, tmp_path: Path, command: str) -> None:
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
+
+    check_told(lrtool(command, "slow.py"), 130, "interrupted")
 
 
 def test_ctrl_c_from_outside_ends_with_130(tmp_path: Path) -> None:

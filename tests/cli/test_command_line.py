@@ -18,8 +18,8 @@ SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
 OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--per-group", "--batch-size", "--rules",
-        "--confirm", "--confirm-loss", "--check", "--timeout", *SHARED,
+        "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--confirm", "--confirm-loss",
+        "--per-group", "--batch-size", "--rules", "--check", "--timeout", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",

@@ -187,6 +187,7 @@ def test_children_die_with_a_sweep_that_is_killed(tmp_path: Path, workload_file:
         (["--batch-size", "8,x"], 2, "--batch-size: 'x' should be a valid integer"),
         (["--resume", "last"], 2, "no run 'last'"),
         (["--resume", "last", "--steps", "5"], 2, "--resume and --steps do not go together"),
+        (["--step-sizes", "99999999999"], 2, "--step-sizes: 99999999999 should be less than"),
         (["--device", "cuda:99"], 4, "device cuda:99 was asked for"),
         (["--device", "tpu-of-mine"], 2, "unknown device"),
         (["--device", "cpu", "--recorder", "cuda"], 2, "--recorder cuda does not go with --device cpu"),
@@ -195,6 +196,10 @@ def test_children_die_with_a_sweep_that_is_killed(tmp_path: Path, workload_file:
 def test_an_argument_that_is_wrong(lrtool: Lrtool, arguments: list[str], code: int, message: str) -> None:
     check_told(lrtool("mem-sweep", *arguments), code, message)
     assert not Path("runs").exists()
+
+
+def test_a_wrong_value_of_a_list_is_told_with_the_default_list(lrtool: Lrtool) -> None:
+    assert lrtool("mem-sweep", "--step-sizes", "3,,4").err.splitlines()[-1] == "hint: the default is 2500,3000,3500"
 
 
 def test_an_empty_target_is_no_target_of_ours(lrtool: Lrtool) -> None:

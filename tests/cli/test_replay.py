@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lrtool.errors import UnavailableError
 from tests.conftest import Lrtool
 
 MIB = 2**20
@@ -216,3 +217,30 @@ def test_a_missing_trace_and_a_directory_are_told(lrtool: Lrtool, tmp_path: Path
         outcome = lrtool("replay", name)
         assert outcome.code == 2
         assert outcome.err.splitlines()[-2].startswith("error: ")
+
+
+def test_a_stream_that_allocates_nothing_is_drawn_without_a_word(lrtool: Lrtool, trace: Write) -> None:
+    outcome = lrtool("replay", trace([alloc("a", 0)]))
+
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_plot_without_room_costs_neither_the_run_nor_its_place(
+    lrtool: Lrtool, trace: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(path: Path, content: str | bytes) -> None:
+        raise UnavailableError(f"cannot write {path}: no space left on device", hint="make room")
+
+    monkeypatch.setattr("lrtool.report.files.write_file", no_room)
+    outcome = lrtool("replay", trace(SPLIT))
+
+    assert outcome.code == 4
+    assert outcome.out.splitlines()[-1] == "Wrote runs/0001-replay/run.json. Next: lrtool report runs/0001-replay"
+    assert "no space left on device" in outcome.err
+    monkeypatch.undo()
+
+
+def test_a_narrow_terminal_costs_no_digits(lrtool: Lrtool, trace: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    assert "60.0 MiB" in lrtool("replay", trace(SPLIT), "--settings", "expandable_segments:True").out

@@ -41,3 +41,16 @@ def test_a_rank_that_runs_out_of_memory_is_the_trials_end() -> None:
     assert trial["status"] == "oom"
     assert trial["message"].startswith("rank 1: ")
     assert trial["ranks"]["failed_rank"] == 1
+
+
+def test_a_diagnosis_has_the_gradient_buckets_in_its_budget() -> None:
+    first, _ = on_ranks(
+        2, "diagnose", WORKLOADS / "good.py", "-p", "width=4000", "--recorder", "cpu", "--steps", "20", "--json",
+        timeout_s=120,
+    )  # fmt: skip
+    lines = {line["name"]: line["num_bytes"] for line in first.json["budget"]["lines"]}
+
+    assert first.code == 0
+    assert lines["gradient buckets"] == pytest.approx(4 * (8 * 4000 + 4000 + 4000 + 1), rel=0.01)
+    assert first.json["ranks"]["world_size"] == 2
+    assert [each["rank"] for each in first.json["ranks"]["memory"]] == [0, 1]

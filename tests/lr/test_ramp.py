@@ -32,6 +32,13 @@ def test_a_ramp_rises_from_start_to_end(start: float, ratio: float, num_steps: i
     assert lrs == sorted(lrs)
 
 
+def test_a_ramp_over_all_there_is_stays_finite() -> None:
+    lrs = ramp_lrs(RangeTestSettings(start_lr=1e-308, end_lr=1e308))
+
+    assert (lrs[0], lrs[-1]) == (1e-308, 1e308)
+    assert all(math.isfinite(lr) for lr in lrs)
+
+
 def test_a_falling_loss_does_not_stop() -> None:
     assert stop_of([2.3 - 0.01 * i for i in range(200)]) is None
 

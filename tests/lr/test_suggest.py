@@ -97,6 +97,13 @@ def test_a_flat_curve_supports_nothing() -> None:
     assert "--end-lr" in found.advice
 
 
+@pytest.mark.parametrize("level", [1.0, -50.3, 2.3025853])
+def test_a_loss_that_never_changes_does_not_fall_by_what_smoothing_rounds(level: float) -> None:
+    lrs = [1e-7 * 1e8 ** (i / 59) for i in range(60)]
+
+    assert suggest([(lrs, [level] * 60)]).confidence == "none"
+
+
 def test_a_rising_curve_supports_nothing() -> None:
     lrs, _ = curve()
     found = suggest([(lrs, [2.3 + 0.01 * i for i in range(len(lrs))])])

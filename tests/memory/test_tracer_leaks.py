@@ -43,6 +43,12 @@ def test_what_grows_is_named(
     assert largest.stored_at == f"leaks.py:{stored}"
 
 
+def test_of_a_deep_graph_the_loss_that_holds_it_is_found(workload_file: Callable[[str], Path]) -> None:
+    found = traced(workload_file("leaks"), "keeps_deep_graph")
+
+    assert {each.holder for each in found.survivors} == {"history of keeps_deep_graph.step()"}
+
+
 def test_a_healthy_loop_keeps_nothing(workload_file: Callable[[str], Path]) -> None:
     found = traced(workload_file("leaks"), "healthy")
 

@@ -124,6 +124,14 @@ def test_a_run_too_large_for_the_card_dies_at_the_step_that_needs_more(tmp_path:
     assert [source.line for source in long.growth_sources] == ["history.append(value)"]
 
 
+def test_a_model_that_does_not_fit_dies_before_its_first_step(tmp_path: Path) -> None:
+    (trial,) = run(plan_of("good", capacity_bytes=2**20), tmp_path)
+
+    assert (trial.status, trial.num_steps_done) == ("oom", 0)
+    assert trial.death is not None
+    assert trial.death.step == 0
+
+
 @pytest.mark.parametrize(
     ("how", "status", "message"),
     [
@@ -135,6 +143,7 @@ def test_the_users_own_errors_are_results(tmp_path: Path, how: str, status: str,
     (trial,) = run(plan_of("ends_badly", params={"how": how}), tmp_path)
 
     assert (trial.status, trial.message, trial.num_steps_done) == (status, message, 2)
+    assert trial.max_memory_allocated_bytes is not None, "what the finished steps took was lost"
     assert "Traceback" in (tmp_path / "trials/001/log.txt").read_text()
 
 

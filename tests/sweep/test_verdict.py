@@ -134,6 +134,14 @@ def test_another_seed_is_not_compared_between_step_sizes() -> None:
     assert verdict.noise_bytes == MIB
 
 
+def test_settings_that_were_not_given_are_called_default() -> None:
+    steps = [steps_of([BASE] * 50, within=each * MIB) for each in (0, 16)]
+    settings = ("", "expandable_segments:True")
+    runs = [(trial(n, condition(25, settings=settings[n]), each), each) for n, each in enumerate(steps)]
+
+    assert "settings does matter: from default to expandable_segments:True" in concluded(runs).text
+
+
 def test_another_axis_matters_and_by_how_much() -> None:
     runs = []
     for number, (size, batch) in enumerate(itertools.product((25, 30), (64, 128))):

@@ -122,3 +122,15 @@ def fills_module_cache():
         return train(model, batch, optimizer)[0]
 
     return build_with(step, Caching())
+
+
+def keeps_deep_graph():
+    history = []
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        x, y = batch
+        history.append(F.cross_entropy(model(x), y))
+        return loss
+
+    return build_with(step, nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(12))))

@@ -1,0 +1,111 @@
+"""One result of what the ranks of a trial say: of the rank that ended it, else of the one that took the most."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lrtool.results import RankMemory, Recorder, compare_ranks
+from lrtool.sweep.diagnosis_reports import DiagnosisReport, DiagnosisSetup
+from lrtool.sweep.executors import Ended
+from lrtool.sweep.rank_executor import ENDED_FILE, Part
+from lrtool.sweep.reports import REPORT_KEYS, TrialFile, TrialReport, report_of_ending, write_report
+from lrtool.trial_store import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked, read_json, write_json
+
+BACKENDS: dict[Recorder, str] = {"cuda": "nccl", "cpu": "gloo", "predicted": "a simulated group"}
+_SEVERITY = ("oom", "killed", "failed", "timeout", "interrupted")
+_WANT_OF_ANOTHER = ("Connection closed", "Connection reset", "gloo", "NCCL", "did not come")
+
+
+def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
+    """Write a sweep's trial: files and report of one rank, and the memory of all."""
+    given = read_json(folder / TRIAL_FILE, TrialFile)
+    reports = {part.rank: _report(folder, part, given) for part in parts}
+    failed = [rank for rank, report in reports.items() if report.trial.status != "ok"]
+    told = min(failed, key=lambda rank: _blame(reports[rank]), default=None)
+    rank = max(reports, key=lambda rank: reports[rank].trial.max_memory_reserved_bytes or 0) if told is None else told
+    _keep(folder, parts[rank])
+    report, trial = reports[rank], reports[rank].trial
+    ranks = compare_ranks(
+        tuple(_memory(rank, report) for rank, report in sorted(reports.items())),
+        backend=BACKENDS[trial.recorder],
+        wrapping="ddp",
+        bucket_bytes=trial.most_by_category.get("gradient bucket", 0),
+        failed_rank=told,
+    )
+    message = trial.message if told is None else f"rank {told}: {trial.message or trial.status}"
+    write_report(folder / RESULT_FILE, replace(report, trial=replace(trial, ranks=ranks, message=message)))
+
+
+def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
+    """Write a diagnosis: that of one rank, and the peaks of all; nothing where a process left no report."""
+    setup = read_json(folder / TRIAL_FILE, DiagnosisSetup)
+    if any(RESULT_FILE not in part.files for part in parts):
+        return
+    reports = {part.rank: _diagnosis(folder, part) for part in parts}
+    failed = [rank for rank, report in reports.items() if report.figures is None]
+    rank = failed[0] if failed else max(reports, key=lambda rank: _peak(reports[rank]) or 0)
+    _keep(folder, parts[rank])
+    report = reports[rank]
+    if failed:
+        report = replace(report, message=f"rank {rank}: {report.message}")
+    memory = tuple(
+        RankMemory(
+            rank=rank,
+            device="cpu" if setup.recorder == "cpu" else "cuda",
+            peak_allocated_bytes=each.figures.peak_allocated_bytes if each.figures else None,
+            peak_reserved_bytes=_peak(each),
+            peak_resident_bytes=None,
+        )
+        for rank, each in sorted(reports.items())
+    )
+    ranks = compare_ranks(memory, backend=BACKENDS[setup.recorder], wrapping="ddp", bucket_bytes=_buckets(report))
+    write_json(folder / RESULT_FILE, asdict(replace(report, ranks=ranks)))
+
+
+def _report(folder: Path, part: Part, given: TrialFile) -> TrialReport:
+    """What a rank's process wrote, else what its end says."""
+    if RESULT_FILE in part.files:
+        flat = json.loads(part.files[RESULT_FILE])
+        own = {name: flat.pop(name, None) for name in REPORT_KEYS}
+        return checked({"trial": flat, **own}, TrialReport, source=folder / RESULT_FILE)
+    ended = checked(json.loads(part.files[ENDED_FILE]), Ended, source=folder / ENDED_FILE)
+    log = part.files.get(LOG_FILE, b"").decode(errors="replace").strip()
+    return report_of_ending(given.setup, given.trial, ended, last_words=log.rpartition("\n")[2])
+
+
+def _blame(report: TrialReport) -> tuple[bool, int]:
+    """The rank that failed by itself comes first: others fail for want of it."""
+    message, status = report.trial.message or "", report.trial.status
+    is_consequence = any(words in message for words in _WANT_OF_ANOTHER)
+    return is_consequence, _SEVERITY.index(status) if status in _SEVERITY else len(_SEVERITY)
+
+
+def _keep(folder: Path, part: Part) -> None:
+    for name, content in part.files.items():
+        if name not in (ENDED_FILE, TRIAL_FILE):
+            (folder / name).write_bytes(content)
+
+
+def _memory(rank: int, report: TrialReport) -> RankMemory:
+    trial = report.trial
+    return RankMemory(
+        rank=rank,
+        device="cpu" if trial.recorder == "cpu" else "cuda",
+        peak_allocated_bytes=trial.max_memory_allocated_bytes,
+        peak_reserved_bytes=trial.max_memory_reserved_bytes,
+        peak_resident_bytes=None,
+    )
+
+
+def _diagnosis(folder: Path, part: Part) -> DiagnosisReport:
+    return checked(json.loads(part.files[RESULT_FILE]), DiagnosisReport, source=folder / RESULT_FILE)
+
+
+def _peak(report: DiagnosisReport) -> int | None:
+    return report.figures.peak_reserved_bytes if report.figures else None
+
+
+def _buckets(report: DiagnosisReport) -> int:
+    budget = report.figures.budget if report.figures else None
+    return sum(line.num_bytes for line in budget.lines if line.name == "gradient buckets") if budget else 0
