@@ -4,8 +4,8 @@
 
 It makes an environment of its own for the peers (torch as in constraints.txt, the peers without what they would pull in) and
 runs itself there. Three workloads are trained with two optimizers each, for their whole budget, at every LR of a grid, as
-constant LR and as CyclicLR (two triangles from a tenth of max_lr), three seeds: the truth. Then every finder runs on them,
-five seeds each, with its defaults and with more steps. Regret is the part of the reachable fall of the validation loss that
+constant LR and as CyclicLR (two triangles from a tenth of max_lr), two seeds: the truth. Then every finder runs on them,
+three seeds each, with its defaults and with more steps. Regret is the part of the reachable fall of the validation loss that
 is lost at the suggested LR, 0 to 1; no suggestion is 1. A peer suggests one LR, taken for both schedules; lrtool's
 suggested_lr is taken as the constant LR, its max_lr as that of the cycle. Time per step includes the snapshot, the state put
 back and the suggestion. `--write` puts the tables into RESULTS.md, `--truth` keeps the truth between runs, `--quick` is a
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from benchmarks.finders.truth import Truth
 
 ROOT = Path(__file__).parents[1]
-LRS_A_DECADE, NUM_LRS = 4, 17
+LRS_A_DECADE, NUM_LRS = 3, 13
+SEEDS_OF_TRUTH, SEEDS_OF_FINDERS = 2, 3
 TIMED = ("digits-sgdm", "char-transformer-adamw")
 
 
@@ -73,7 +74,7 @@ def _compare(options: argparse.Namespace) -> None:
     _say(tables.truth_table(truths))
     suggested = []
     for case in cases:
-        for seed in range(1 if options.quick else 5):
+        for seed in range(1 if options.quick else SEEDS_OF_FINDERS):
             suggested += run_finders(case, seed=seed, peer_steps=[100] if options.quick else [100, 400])
         print(f"{case.name}: found", file=sys.stderr)
     table = tables.regret_table(scores(suggested, truths))
@@ -90,7 +91,7 @@ def _truth(case: "Case", options: argparse.Namespace) -> "Truth":
     if case.name in kept:
         return Truth(**{**kept[case.name], "lrs": tuple(kept[case.name]["lrs"])})
     grid = [case.lowest_lr * 10 ** (index / LRS_A_DECADE) for index in range(NUM_LRS)]
-    lrs, num_seeds, num_steps = (grid[::2], 1, 100) if options.quick else (grid, 3, case.num_steps)
+    lrs, num_seeds, num_steps = (grid[::2], 1, 100) if options.quick else (grid, SEEDS_OF_TRUTH, case.num_steps)
     truth = measure_truth(case, lrs=lrs, num_seeds=num_seeds, num_steps=num_steps)
     print(f"{case.name}: trained", file=sys.stderr)
     if options.truth:

@@ -93,7 +93,7 @@ def all_cases() -> list[Case]:
         cases.append(
             Case(
                 name=f"char-transformer-{optimizer}", build=char_transformer.build, optimizer=optimizer,
-                as_pair=next_characters, criterion=characters_cross_entropy, num_steps=300, lowest_lr=LOWEST_LR[optimizer],
+                as_pair=next_characters, criterion=characters_cross_entropy, num_steps=200, lowest_lr=LOWEST_LR[optimizer],
             )
         )  # fmt: skip
     return cases

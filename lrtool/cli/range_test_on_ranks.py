@@ -14,6 +14,7 @@ from lrtool.distributed.team import Team, joined
 from lrtool.errors import LrtoolError, UnavailableError, UsageError
 from lrtool.lr.measure import Measurement, Source, find_source, measure
 from lrtool.lr.range_test import conclude, suggestion_of
+from lrtool.lr.rules import compared
 from lrtool.results import RangeTest, compare_ranks
 from lrtool.store import create_run_dir
 
@@ -57,6 +58,7 @@ def _on_rank(terminal: Terminal, settings: Settings, team: Team, *, as_json: boo
         team.say_memory()
         return None
     result = _result(measurement, team, failure, target=options.target_of(settings))
+    result = compared(result, settings.range_test)
     stored_in, run, unwritten = store(
         result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
     )

@@ -30,7 +30,12 @@ def sizes_and_seeds(settings: RangeTestSettings, *, seed: int) -> list[tuple[int
     num_seeds = settings.repeats if settings.repeats > 1 else DEFAULT_SEEDS
     sizes = settings.batch_size if len(settings.batch_size) > 1 else ()
     pairs = [(size, each) for each in range(seed, seed + num_seeds) for size in sizes]
-    return pairs[1:] if settings.repeats == 1 else pairs
+    return pairs[1:] if has_own_row(settings) else pairs
+
+
+def has_own_row(settings: RangeTestSettings) -> bool:
+    """Whether the test that the settings ask for anyhow is one of these: a single ramp, and no confirming runs after it."""
+    return settings.repeats == 1 and settings.confirm == "off"
 
 
 def measure_scaling(

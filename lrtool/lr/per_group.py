@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lrtool.config import RangeTestSettings
-from lrtool.lr.landmarks import landmarks
 from lrtool.lr.measure import OnProgress, Source, as_error, measure
 from lrtool.lr.suggest import suggest
 from lrtool.results import GroupTest
@@ -52,11 +51,10 @@ def _ramp_alone(
     if measurement.error is not None:
         raise as_error(measurement.error)
     suggestion = suggest([(ramp.lrs, ramp.losses) for ramp in measurement.ramps if ramp.losses])
-    is_descent = suggestion.confidence != "none"
     return GroupTest(
         num_parameters=measurement.setup.group_sizes[group],
         curve=suggestion.curve,
-        half_descent=landmarks(suggestion.curve).half_descent if is_descent else None,
+        half_descent=None if suggestion.landmarks is None else suggestion.landmarks.half_descent,
         range=suggestion.groups[0],
         confidence=suggestion.confidence,
         reason=suggestion.reason,

@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 from lrtool.config import RangeTestSettings, SettingsFile, resolve
 from lrtool.lr import cyclic
-from lrtool.lr.batch_sizes import as_row, conclude_scaling, measure_scaling, sizes_and_seeds, with_batch_size
+from lrtool.lr.batch_sizes import (
+    as_row,
+    conclude_scaling,
+    has_own_row,
+    measure_scaling,
+    sizes_and_seeds,
+    with_batch_size,
+)
 from lrtool.lr.confirm import Confirmed, confirm
 from lrtool.lr.confirmed import confirmed
 from lrtool.lr.measure import (
@@ -95,7 +102,7 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
         return Outcome(result=result, error=outcome.error)
     every_size = replace(source, group_ratios=ratios)
     rows, error = measure_scaling(every_size, pairs, settings=settings, parts=parts, test=_test_or_raise)
-    own = [as_row(result, size=settings.batch_size[0], seed=seed)] if settings.repeats == 1 else []
+    own = [as_row(result, size=settings.batch_size[0], seed=seed)] if has_own_row(settings) else []
     return Outcome(result=replace(result, batch_scaling=conclude_scaling([*own, *rows])), error=error)
 
 

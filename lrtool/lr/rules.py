@@ -45,7 +45,8 @@ def compared(result: RangeTest, settings: RangeTestSettings) -> RangeTest:
     """The result, with what the rules that `settings.rules` asks for suggest on its curve."""
     wanted = settings.rules
     chosen = [rule for rule in RULES if "all" in wanted or rule.finder.lower() in wanted]
-    curve = RawCurve(lrs=result.curve.lr, losses=result.curve.loss, num_planned=num_ramp_steps(settings))
+    num_planned = max(num_ramp_steps(settings), len(result.curve.lr))
+    curve = RawCurve(lrs=result.curve.lr, losses=result.curve.loss, num_planned=num_planned)
     return replace(result, rules=tuple(_pick(rule, curve) for rule in chosen))
 
 

@@ -33,16 +33,17 @@ def name_of(pick: RulePick) -> str:
 
 
 def add_rule_ticks(axes: Axes, result: RangeTest) -> None:
-    """Put a strip below the plot's only `axes`: a tick and a label for each rule, each on a row of its own."""
-    figure = axes.get_figure(root=True)
+    """Put a strip below `axes`, alone on its figure or part of one: a tick and a label for each rule, a row each."""
+    figure, part = axes.get_figure(root=True), axes.get_figure(root=False)
     assert figure is not None
+    assert part is not None
     rows = len(result.rules)
     width, height = figure.get_size_inches()
     strip_inches = ROW_INCHES * (rows + 1.5)
     figure.set_size_inches(width, height + strip_inches)
-    grid = figure.add_gridspec(2, 1, height_ratios=[height, strip_inches])
+    grid = part.add_gridspec(2, 1, height_ratios=[height, strip_inches])
     axes.set_subplotspec(grid[0])
-    strip = figure.add_subplot(grid[1])
+    strip = part.add_subplot(grid[1])
     strip.set_xscale("log")
     strip.set_xlim(axes.get_xlim())
     strip.set_ylim(rows, -1)
