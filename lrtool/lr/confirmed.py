@@ -18,7 +18,7 @@ def confirmed(suggestion: Suggestion, confirmation: Confirmation, *, lr: float |
     told = f"{suggestion.reason}; {what_they_said(confirmation)}"
     if confirmation.schedule == "super-convergence":
         return replace(suggestion, reason=told)
-    if confirmation.runs and confirmation.winner is None:
+    if all(run.final_loss is None for run in confirmation.runs):
         return _refuted(suggestion)
     if lr is None:
         advice = "take more steps, --repeats 3, or check that the model learns at all"

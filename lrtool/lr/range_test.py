@@ -140,7 +140,7 @@ def measured(measurement: Measurement) -> list[Ramp]:
 def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed | None, *, target: str) -> RangeTest:
     """The result: the suggestion drawn from all ramps and the runs that confirmed it, and what they were drawn from."""
     setup, ramps = measurement.setup, measured(measurement)
-    if runs is not None:
+    if runs is not None and runs.error is None:
         suggestion = confirmed(suggestion, runs.confirmation, lr=runs.lr)
     main = max(suggestion.groups, key=lambda group: group.max_lr or 0.0)
     spread = suggestion.spread

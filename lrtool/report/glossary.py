@@ -68,8 +68,8 @@ GROUPS = (
             "confidence": Term(
                 field="confidence",
                 formula="high: one descent whose start and end were seen, 10 times the noise or more, max_lr's interval "
-                "within 0.3 decades, 20 points a decade or more; medium: 3 times, 0.7 decades; low: less, two descents, or an end "
-                "that was not seen; none: no suggestion",
+                "within 0.3 decades, 20 points a decade or more; medium: 3 times, 0.7 decades; low: less, two descents, or "
+                "an end that was not seen; none: no suggestion",
                 meaning="how far to trust the suggestion",
             ),
             "interval": Term(
