@@ -12,7 +12,7 @@ from lrtool.units import format_lr
 STEPS_PER_DECADE = 45
 FEWEST_STEPS = 90
 MOST_STEPS = 360
-"""Length decides how good a suggestion is: with 100 steps it is three times as far off as with 360 (docs/lr-suggestion.md)."""
+"""Length decides how good a suggestion is: 100 noisy steps are not enough, and more than this rarely pays."""
 LEVEL_STEPS = 5
 WATCHED_PART = 0.25
 RISE_OVER_DROP = 3.0

@@ -20,7 +20,8 @@ STEPS = 60
 
 
 def confirm(setup: Any = good, **options: Any) -> tuple[RangeTest, Confirmation]:
-    found = lrtool.range_test(setup, **{"num_steps": STEPS, "confirm": "cyclic", "device": "cpu"} | options)
+    asked: dict[str, Any] = {"num_steps": STEPS, "confirm": "cyclic", "device": "cpu"} | options
+    found = lrtool.range_test(setup, **asked)
     assert found.confirmation is not None
     return found, found.confirmation
 
