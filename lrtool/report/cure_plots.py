@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,8 @@ GIB, MIB = 2**30, 2**20
 LINE_HEIGHT = 0.052
 """Of the axes: how far apart labels are kept."""
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "relpos": (0, 0.5)}
+MAX_NAME = 30
+"""Characters of a label's name that fit beside its point."""
 _BACKED = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
 
 
@@ -43,9 +46,9 @@ def draw_cures(cures: Cures) -> Figure:
     points = points_of(cures)
     timed = [point for point in points if point.time_ratio is not None]
     untimed = [point for point in points if point.time_ratio is None]
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(5, 4))
     highest = max(point.reserved_bytes for point in points)
     unit, name = (GIB, "GiB") if highest >= GIB else (MIB, "MiB")
     left.set_ylim(0, _top(highest, cures.capacity_bytes) / unit)
@@ -140,7 +143,7 @@ def spread(heights: Iterable[float], *, distance: float) -> list[float]:
 
 
 def _draw_timed(axes: Axes, points: Sequence[Point], unit: int, *, basis: str) -> None:
-    axes.set_xlabel(f"time of a step, as it is = 1 ({basis})")
+    axes.set_xlabel(f"time of a step, as it is = 1\n({basis})")
     ratios = [point.time_ratio or 1.0 for point in points]
     margin = 0.15 * max(max(ratios) - min(ratios), 0.4)
     axes.set_xlim(min(ratios) - margin, max(ratios) + 4 * margin)
@@ -169,7 +172,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], x: Sequence[float], unit: 
         axes.plot([x[index]], [at], marker=point.marker, color=point.color, markersize=8 if point.is_on_front else 6,
                   zorder=3, clip_on=False)  # fmt: skip
         axes.annotate(
-            f"{point.name}  {format_bytes(point.reserved_bytes)}", (x[index], at),
+            f"{shorten(point.name, MAX_NAME, placeholder=' …')}  {format_bytes(point.reserved_bytes)}", (x[index], at),
             xytext=(x[index] + 0.035 * (high - low), label_at), textcoords="data", va="center", fontsize=8.5,
             color=point.color, bbox=_BACKED, arrowprops={**_LEADER, "color": point.color},
         )  # fmt: skip

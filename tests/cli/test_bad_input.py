@@ -73,7 +73,7 @@ def test_a_user_file_that_cannot_be_measured(
         (["--num-steps", "-1"], 2, "--num-steps: -1 should be greater"),
         (["--num-steps", "2"], 2, "--num-steps: 2 should be greater"),
         (["--num-steps", "2000000000000"], 2, "--num-steps: 2000000000000 should be less"),
-        (["--num-steps", "many"], 2, "'--num-steps'"),
+        (["--num-steps", "many"], 2, "--num-steps: 'many' should be a valid integer"),
         (["--start-lr", "10"], 2, "start-lr 10 is not below end-lr 10"),
         (["--start-lr", "0"], 2, "--start-lr: 0.0 should be greater"),
         (["--start-lr", "-1e-3"], 2, "--start-lr: -0.001 should be greater"),
