@@ -1,15 +1,17 @@
 """The figures of a diagnosis from what is stored, without torch: a trial of a sweep, or a stream such as a snapshot's."""
 
 from collections import Counter
+from dataclasses import replace
 
 from lrtool.memory.budget import budget_at_peak
 from lrtool.memory.growth import step_growth
-from lrtool.memory.replay import Scenario, replay
+from lrtool.memory.replay import Failure, Scenario, replay
 from lrtool.memory.replay_picture import SegmentView, segments_after
 from lrtool.memory.run_figures import DeathFigures, RunFigures
 from lrtool.memory.step_columns import COLUMNS, StepColumns
 from lrtool.memory.stream import AllocationStream, Op
 from lrtool.memory.stream_player import StepEnd
+from lrtool.memory.stream_steps import step_of
 from lrtool.results import StepSeries, Trial
 
 FEW_SIZES = 0.2
@@ -42,8 +44,9 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
 def figures_of_stream(
     stream: AllocationStream, scenario: Scenario, *, target: str, death: DeathFigures | None = None
 ) -> RunFigures:
-    """A recorded stream, replayed; `death` is the out-of-memory that the recording itself holds."""
-    free = replay(stream, scenario)
+    """A recorded stream, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
+    free = replay(stream, replace(scenario, capacity_bytes=None))
+    limited = free if death is not None or scenario.capacity_bytes is None else replay(stream, scenario)
     side = [each for each in segments_after(stream, scenario, request=len(stream)) if each.stream != 0]
     series = series_of(free.steps)
     return RunFigures(
@@ -56,13 +59,29 @@ def figures_of_stream(
         peak_allocated_bytes=free.peaks.allocated_bytes,
         peak_active_bytes=free.peaks.active_bytes,
         peak_reserved_bytes=free.peaks.reserved_bytes,
-        death=death,
+        death=death or (None if limited.failure is None else death_of(limited.failure, stream)),
         budget=budget_at_peak(stream, scenario),
         side_reserved_bytes=sum(each.size_bytes for each in side),
         side_free_bytes=_free_bytes(side),
         settings=scenario.settings,
         request_sizes_vary=_sizes_vary(stream),
         notes=stream.warnings,
+    )
+
+
+def death_of(failure: Failure, stream: AllocationStream) -> DeathFigures:
+    """The failing request of a replay, with what the stream notes of it."""
+    note = failure.note
+    return DeathFigures(
+        step=step_of(stream, failure.request),
+        size_bytes=failure.size_bytes,
+        cause=failure.cause,
+        largest_free_bytes=failure.largest_free_bytes,
+        free_bytes=failure.free_bytes,
+        phase=note.phase,
+        category=note.category,
+        operator=note.operator,
+        source=note.source,
     )
 
 

@@ -2,7 +2,6 @@
 
 import linecache
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from lrtool.errors import LrtoolError
@@ -14,7 +13,8 @@ from lrtool.memory.recorded_figures import series_of
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
 from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
 from lrtool.memory.step_columns import StepColumns
-from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.stream import AllocationStream
+from lrtool.memory.stream_steps import step_of
 from lrtool.memory.survivors import Survivor
 from lrtool.memory.tracer import Kind, Trace, TraceSettings, trace
 from lrtool.results import GrowthSource, PeakShare, TrialDeath
@@ -91,25 +91,6 @@ def _death(failure: Failure, traced: Trace) -> TrialDeath:
         cause=failure.cause,
         source=failure.note.source,
     )
-
-
-def step_of(stream: AllocationStream, request: int) -> int:
-    """The step, from 1, in which request number `request` was made; 0 before the first."""
-    step = position = 0
-    for times, marks, length in _marks(stream):
-        if request < position + times * length:
-            rounds, rest = divmod(request - position, length)
-            return step + rounds * len(marks) + sum(mark <= rest for mark in marks)
-        step += times * len(marks)
-        position += times * length
-    return step
-
-
-def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
-    """(times, where steps begin, requests) of each part of a stream."""
-    for part in stream.parts():
-        requests = stream.ops[part.start : part.stop]
-        yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)
 
 
 def _largest_shares(stream: AllocationStream, failure: Failure | None) -> tuple[LiveShare, ...]:

@@ -2,13 +2,14 @@
 
 from lrtool.memory.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.growth import step_growth
-from lrtool.memory.recorded_figures import series_of
-from lrtool.memory.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.recorded_figures import death_of, series_of
+from lrtool.memory.replay import ReplayResult, Scenario, replay
 from lrtool.memory.replay_picture import segments_after
-from lrtool.memory.run_figures import DeathFigures, RunFigures
+from lrtool.memory.run_figures import RunFigures
 from lrtool.memory.step_profile import leftovers, profile_steps
 from lrtool.memory.stream import AllocationStream
-from lrtool.memory.traced import source_of, step_of
+from lrtool.memory.stream_steps import step_of
+from lrtool.memory.traced import source_of
 from lrtool.memory.tracer import Trace
 from lrtool.results import Budget, Recorder
 
@@ -34,7 +35,7 @@ def figures_of_trace(
         peak_allocated_bytes=free.peaks.allocated_bytes,
         peak_active_bytes=free.peaks.active_bytes,
         peak_reserved_bytes=free.peaks.reserved_bytes,
-        death=None if limited.failure is None else _death(limited.failure, stream),
+        death=None if limited.failure is None else death_of(limited.failure, stream),
         budget=_budget(stream, scenario, unlimited, limited),
         profiles=profile_steps(stream),
         leftovers=leftovers(stream),
@@ -45,21 +46,6 @@ def figures_of_trace(
         settings=scenario.settings,
         settings_problems=settings_problems,
         notes=traced.warnings,
-    )
-
-
-def _death(failure: Failure, stream: AllocationStream) -> DeathFigures:
-    note = failure.note
-    return DeathFigures(
-        step=step_of(stream, failure.request),
-        size_bytes=failure.size_bytes,
-        cause=failure.cause,
-        largest_free_bytes=failure.largest_free_bytes,
-        free_bytes=failure.free_bytes,
-        phase=note.phase,
-        category=note.category,
-        operator=note.operator,
-        source=note.source,
     )
 
 

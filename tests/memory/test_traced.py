@@ -6,7 +6,8 @@ from lrtool.memory.cards import CARDS
 from lrtool.memory.fake_cuda import H100
 from lrtool.memory.stream import Op
 from lrtool.memory.stream_builder import StreamBuilder
-from lrtool.memory.traced import CAPABILITIES, fake_gpu, step_of
+from lrtool.memory.stream_steps import step_of
+from lrtool.memory.traced import CAPABILITIES, fake_gpu
 
 
 def test_a_request_stands_in_its_step_also_where_steps_are_stored_once() -> None:
