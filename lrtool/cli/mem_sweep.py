@@ -203,8 +203,9 @@ def _about_ranks(planned: "Mapping[str, Any]", in_file: "Mapping[str, Any]") -> 
     """Over ranks neither the schedule nor the length of a run is in question: one step size, and as many steps as it
     takes until the optimizer has its state and DDP its final buckets, unless something else was asked for.
     """
-    asked = any(planned[name] is not None or name in in_file for name in ("steps", "step_sizes", "cycles"))
-    return {} if asked else {"step_sizes": list(DEFAULT.step_sizes[:1]), "steps": STEPS_OF_RANKS}
+    asked = {name for name in ("steps", "step_sizes", "cycles") if planned[name] is not None or name in in_file}
+    defaults: dict[str, Any] = {} if "step_sizes" in asked else {"step_sizes": list(DEFAULT.step_sizes[:1])}
+    return defaults if asked else {**defaults, "steps": STEPS_OF_RANKS}
 
 
 def _refuse_with_resume(planned: "Mapping[str, Any]") -> None:
