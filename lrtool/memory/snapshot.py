@@ -16,7 +16,11 @@ from lrtool.units import format_bytes
 
 def snapshot_stream(data: Any, *, name: str) -> AllocationStream:
     """The requests in the trace of a loaded snapshot's busiest device. Raises StreamError naming `name`."""
-    snapshot = checked_snapshot(data, name=name)
+    return stream_of(checked_snapshot(data, name=name), name=name)
+
+
+def stream_of(snapshot: Snapshot, *, name: str) -> AllocationStream:
+    """The requests in the trace of a checked snapshot. Raises StreamError naming `name`."""
     builder = StreamBuilder(name)
     try:
         start = rebuild_start(snapshot, adopt=builder.adopt)

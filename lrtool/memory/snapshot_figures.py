@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lrtool.memory.cards import CONTEXT_BYTES
 from lrtool.memory.recorded_figures import figures_of_stream
 from lrtool.memory.replay import Scenario
 from lrtool.memory.run_figures import DeathFigures, RunFigures
 from lrtool.memory.settings_in_force import allocator_variables, conf_asked_for, not_in_force
-from lrtool.memory.snapshot_trace import Snapshot, checked_snapshot
+from lrtool.memory.snapshot_trace import Snapshot
 from lrtool.memory.stream_reader import read_trace
 
 
@@ -21,13 +20,12 @@ def figures_of_file(
 
     Raises StreamError for a file that is neither.
     """
-    stream, data = read_trace(path)
+    stream, snapshot = read_trace(path)
     own = scenario if scenario.settings else replace(scenario, settings=stream.recorded_settings or "")
-    if data is None:
+    if snapshot is None:
         return figures_of_stream(stream, own, target=str(path))
-    snapshot = checked_snapshot(data, name=path.name)
     figures = figures_of_stream(stream, own, target=str(path), death=_death(snapshot))
-    figures = replace(figures, settings_problems=_not_in_force(data, own, environment))
+    figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
     return _with_limits(figures, snapshot, total_bytes=total_bytes)
 
 
@@ -50,10 +48,10 @@ def _death(snapshot: Snapshot) -> DeathFigures | None:
     )
 
 
-def _not_in_force(data: Any, scenario: Scenario, environment: Mapping[str, str]) -> tuple[str, ...]:
+def _not_in_force(snapshot: Snapshot, scenario: Scenario, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Options that the environment, or the recorded process's own configuration, asks for and the snapshot does not show."""
-    recorded = data.get("allocator_settings")
-    if not isinstance(recorded, dict):
+    recorded = snapshot.settings_shown
+    if recorded is None:
         return ()
     asked = dict.fromkeys(filter(None, (scenario.settings, conf_asked_for(allocator_variables(environment)))))
     return tuple(problem for text in asked for problem in not_in_force(text, recorded, scenario.version))

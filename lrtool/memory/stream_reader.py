@@ -4,10 +4,11 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from lrtool.memory.snapshot import snapshot_stream
+from lrtool.memory.snapshot import stream_of
 from lrtool.memory.snapshot_pickle import load_snapshot
+from lrtool.memory.snapshot_trace import Snapshot, checked_snapshot
 from lrtool.memory.stream import AllocationStream, StreamError
 from lrtool.memory.stream_jsonl import parse_jsonl
 
@@ -20,8 +21,8 @@ def read_stream(path: Path) -> AllocationStream:
     return read_trace(path)[0]
 
 
-def read_trace(path: Path) -> tuple[AllocationStream, Any]:
-    """The stream in `path`, and the plain data of the snapshot that it is; None for JSON lines. Raises StreamError."""
+def read_trace(path: Path) -> tuple[AllocationStream, Snapshot | None]:
+    """The stream in `path`, and the snapshot that it is; None for JSON lines. Raises StreamError."""
     try:
         with path.open("rb") as file:
             return _read(file, path.name)
@@ -30,15 +31,15 @@ def read_trace(path: Path) -> tuple[AllocationStream, Any]:
         raise StreamError(f"{path}: {reason}", hint="is it a trace, and complete?") from None
 
 
-def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Any]:
+def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Snapshot | None]:
     magic = file.read(len(_GZIP_MAGIC))
     file.seek(0)
     source = file if magic != _GZIP_MAGIC else cast(BinaryIO, gzip.GzipFile(fileobj=file))
     content = io.BufferedReader(cast(io.RawIOBase, source))
     first = content.peek(1).lstrip()[:1]
     if first and first in _PICKLE_STARTS:
-        data = load_snapshot(content, name=name)
-        return snapshot_stream(data, name=name), data
+        snapshot = checked_snapshot(load_snapshot(content, name=name), name=name)
+        return stream_of(snapshot, name=name), snapshot
     if first not in (b"", b"{"):
         raise StreamError(
             f"{name}:1: neither JSON lines nor a CUDA memory snapshot",

@@ -1,5 +1,8 @@
 """The plot of a diagnosis: the budget of bytes at the peak, one bar for each kind, and the activations by module."""
 
+import csv
+import io
+
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -45,14 +48,14 @@ def draw_budget(result: Diagnosis) -> Figure:
 
 def budget_csv(result: Diagnosis) -> str:
     """What the plot shows, in bytes."""
-    import pandas as pd
-
     rows = [] if result.budget is None else [
         *(("kind", line.name, line.num_bytes) for line in result.budget.lines),
         *(("module", line.name, line.num_bytes) for line in result.budget.modules),
         ("total", "reserved", result.budget.reserved_bytes),
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["group", "name", "bytes"]).to_csv(index=False)
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([("group", "name", "bytes"), *rows])
+    return written.getvalue()
 
 
 def _bars(axes: Axes, lines: list[BudgetLine], unit: int) -> None:

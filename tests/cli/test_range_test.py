@@ -210,3 +210,19 @@ def test_run_directories_are_numbered(lrtool: Lrtool) -> None:
         lrtool("range-test", "--num-steps", "20", "--out", "kept")
 
     assert sorted(p.name for p in Path("kept").iterdir()) == ["0001-range-test", "0002-range-test"]
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(["--confirm"], None), ([], "constant")])
+def test_confirming_is_asked_for_bare_and_by_the_environment(
+    arguments: list[str],
+    environment: str | None,
+    lrtool: Lrtool,
+    workload_file: WorkloadFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("LRTOOL_CONFIRM", environment)
+    document = lrtool("range-test", workload_file("good"), "--num-steps", "60", "--json", *arguments).json
+
+    assert document["confirmation"]["schedule"] == (environment or "cyclic")
+    assert document["num_steps"] == 60 + document["confirmation"]["num_steps"] <= 1000

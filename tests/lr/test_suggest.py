@@ -183,3 +183,29 @@ def test_smoothing_leaves_a_parabola_alone(coefficients: list[float], count: int
     parabola = np.polyval(coefficients, x).astype(np.float64)
 
     assert local_quadratic(parabola, span=7) == pytest.approx(parabola, abs=1e-6)
+
+
+def two_descents(*, plateau: float, explosion: float) -> Points:
+    """Half of the fall around 1e-4, the rest around 1e-1; in between the loss rests, or stands `explosion` higher."""
+    draw = random.Random(0)
+    lrs = [1e-7 * 10 ** (9 * i / 299) for i in range(300)]
+    losses = []
+    for lr in lrs:
+        x = math.log10(lr)
+        fall = plateau / (1 + math.exp(-6 * (x + 4.5))) + (1 - plateau) / (1 + math.exp(-6 * (x + 1.5)))
+        hump = explosion * math.exp(-((x + 3) ** 2) / 0.1)
+        losses.append(2.3 - fall + hump + 3 * max(0.0, x) ** 2 + draw.gauss(0, 0.005))
+    return lrs, losses
+
+
+@pytest.mark.parametrize(
+    ("plateau", "explosion", "told"),
+    [(0.5, 0.0, "it falls in two steps, with a plateau at"), (1.0, 3.0, "it explodes and falls again")],
+)
+def test_a_curve_with_two_descents_is_told_as_such(plateau: float, explosion: float, told: str) -> None:
+    found = suggest([two_descents(plateau=plateau, explosion=explosion)])
+
+    assert told in found.reason
+    assert found.confidence != "high"
+    assert found.advice is not None
+    assert "--confirm" in found.advice
