@@ -1,0 +1,127 @@
+"""`kill -9` at any moment leaves a run that can be read and resumed, and whose result is that of an undisturbed one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrtool.results import MemSweep
+from lrtool.sweep.executors import InlineExecutor
+from lrtool.sweep.plan import Plan
+from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
+from lrtool.trial_store import PLAN_FILE
+from tests.conftest import Lrtool
+from tests.sweep.kill_moments import STEP_SIZES
+from tests.sweep.running import WORKLOADS, plan_of
+
+ROOT = Path(__file__).parents[2]
+MOMENTS = 20
+
+
+def completed(run_dir: Path, plan: Plan) -> MemSweep:
+    """The sweep's result after what is missing has been run; times are left out."""
+    finished = run_trials(plan, run_dir, InlineExecutor(), on_trial=lambda *_: None)
+    result = conclude(plan, finished.reports, run_dir, duration_s=0.0)
+    return replace(result, trials=tuple(replace(trial, duration_s=0.0) for trial in result.trials))
+
+
+def test_a_sweep_killed_at_any_moment_is_completed_to_the_same_result(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.sweep.kill_moments",
+        str(tmp_path),
+        str(MOMENTS),
+        str(random.randrange(10**6)),
+    ]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    plan = plan_of("good", step_sizes=STEP_SIZES)
+    expected = completed(tmp_path / "undisturbed", plan)
+    done_when_killed: list[int] = []
+
+    for moment in range(MOMENTS):
+        run_dir = tmp_path / f"killed-{moment:02}"
+        run_dir.mkdir(exist_ok=True)  # killed before anything was written
+        done_when_killed.append(len(list(run_dir.glob("trials/*/result.json"))))
+        if not (run_dir / PLAN_FILE).is_file():
+            begin_run(run_dir, plan)
+        assert resume_run(run_dir) == plan
+        assert completed(run_dir, plan) == expected, f"killed at moment {moment}: {command}"
+
+    assert len(set(done_when_killed)) > 1, done_when_killed
+
+
+@pytest.mark.parametrize("victim", ["parent", "child"])
+def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp_path: Path, lrtool: Lrtool) -> None:
+    command = [
+        "mem-sweep",
+        str(WORKLOADS / "good.py"),
+        "--step-sizes",
+        "5,6",
+        "--recorder",
+        "predicted",
+        "--out",
+        "runs",
+    ]
+    with subprocess.Popen([sys.executable, "-m", "lrtool", *command], cwd=tmp_path, stderr=subprocess.DEVNULL) as sweep:
+        trial = _child_of(sweep.pid)
+        time.sleep(random.uniform(0, 1))
+        os.kill(sweep.pid if victim == "parent" else trial, signal.SIGKILL)
+    if victim == "parent":
+        _wait_until_gone(trial)
+        assert lrtool("report", "last").code in (0, 2)
+    else:
+        assert "killed" in lrtool("report", "last").out
+    outcome = lrtool("mem-sweep", "--resume", "last", "--json")
+
+    assert outcome.code == 0
+    statuses = sorted(found["status"] for found in outcome.json["trials"])
+    assert statuses == (["ok", "ok"] if victim == "parent" else ["killed", "ok"])
+    assert lrtool("report", "last").code == 0
+
+
+def _child_of(pid: int) -> int:
+    """The first process that `pid` starts."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not (found := children.read_text().split()):
+        time.sleep(0.02)
+    return int(found[0])
+
+
+def _wait_until_gone(pid: int, *, within_s: float = 60) -> None:
+    """A trial outlives a parent that was killed, for as long as it takes; it must not write into a resumed run."""
+    deadline = time.monotonic() + within_s
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_two_sweeps_at_once_in_one_folder_do_not_mix(tmp_path: Path) -> None:
+    common = [
+        sys.executable,
+        "-m",
+        "lrtool",
+        "mem-sweep",
+        str(WORKLOADS / "good.py"),
+        "--recorder",
+        "predicted",
+        "--json",
+    ]
+    sweeps = [
+        subprocess.Popen(
+            [*common, "--step-sizes", size], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        for size in ("5", "7")
+    ]
+    told = [json.loads(sweep.communicate(timeout=120)[0]) for sweep in sweeps]
+
+    assert [[trial["step_size_up"] for trial in each["trials"]] for each in told] == [[5], [7]]
+    assert told[0]["run_dir"] != told[1]["run_dir"]
+    for each in told:
+        assert len(list((tmp_path / each["run_dir"]).glob("trials/*/result.json"))) == 1
