@@ -17,6 +17,7 @@ TRIAL_FILE = "trial.json"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.txt"
 TABLE_FILE = "trials.csv"
+_END_OF_LOG_BYTES = 2**16  # a log can be of any length
 _FIGURES_OF_GROWTH = [field.name for field in fields(StepGrowth)]
 _FIGURES_OF_DEATH = [field.name for field in fields(TrialDeath)]
 _FIGURES_OF_RANKS = ("world_size", "max_rank", "min_rank", "min_bytes", "imbalance", "failed_rank")
@@ -38,6 +39,16 @@ def read_json(path: Path, kind: type[T]) -> T:
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
     return checked(value, kind, source=path)
+
+
+def last_words(folder: Path) -> str:
+    """The last line that a trial's process printed; "" where it printed nothing, or its folder is gone."""
+    try:
+        with (folder / LOG_FILE).open("rb") as log:
+            log.seek(max(0, log.seek(0, io.SEEK_END) - _END_OF_LOG_BYTES))
+            return log.read().decode(errors="replace").strip().rpartition("\n")[2]
+    except OSError:
+        return ""
 
 
 def checked(value: Any, kind: type[T], *, source: Path) -> T:

@@ -1,12 +1,11 @@
 """What a cure's process is given and what comes of it, also where it died before it could say anything."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from lrtool.results import Recorder
 from lrtool.sweep.executors import Ended
-from lrtool.trial_store import LOG_FILE, RESULT_FILE, read_json
+from lrtool.trial_store import RESULT_FILE, last_words, read_json
 
 TrialEnding = Literal["ok", "oom", "cannot help", "advice", "failed"]
 
@@ -103,9 +102,5 @@ def _how_it_ended(ended: Ended) -> str:
         return "it took longer than it may"
     if ended.signal is not None:
         return f"its process was killed by {ended.signal}"
-    last_words = _last_line(ended.folder / LOG_FILE)
-    return f"its process ended with exit code {ended.exit_code}{f': {last_words}' if last_words else ''}"
-
-
-def _last_line(log: Path) -> str:
-    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.is_file() else ""
+    last = last_words(ended.folder)
+    return f"its process ended with exit code {ended.exit_code}{f': {last}' if last else ''}"

@@ -14,7 +14,7 @@ from lrtool.results import Budget, Diagnosis, Finding, MemSweep, Trial
 from lrtool.series import read_series
 from lrtool.sweep.diagnosis_reports import DiagnosisReport, DiagnosisSetup
 from lrtool.sweep.executors import Ended, Executor, Job
-from lrtool.trial_store import LOG_FILE, RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.trial_store import LOG_FILE, RESULT_FILE, TRIAL_FILE, last_words, read_json, write_json
 from lrtool.units import format_bytes, format_duration
 
 MODULE = "lrtool.sweep.diagnosis_trial"
@@ -134,9 +134,8 @@ def _failure(ended: Ended) -> LrtoolError:
             f"not done after {format_duration(ended.duration_s)}", hint="allow more with --timeout, or fewer --steps"
         )
     how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
-    log = ended.folder / LOG_FILE
-    last = log.read_text(errors="replace").strip().rpartition("\n")[2] if log.is_file() else ""
-    return WorkloadError(f"its process {how}{f': {last}' if last else ''}", hint=f"see {log}")
+    last = last_words(ended.folder)
+    return WorkloadError(f"its process {how}{f': {last}' if last else ''}", hint=f"see {ended.folder / LOG_FILE}")
 
 
 def _as_error(message: str, hint: str, trace: str | None, exit_code: int) -> LrtoolError:

@@ -9,17 +9,17 @@ from pathlib import Path
 from lrtool.errors import UsageError
 from lrtool.results import MemSweep, StepSeries, Trial
 from lrtool.series import read_series, trial_dir
-from lrtool.store import write_file
+from lrtool.store import make_folder, write_file
 from lrtool.sweep.executors import Ended, Executor, Job
 from lrtool.sweep.plan import Plan, PlannedTrial
 from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending, write_report
 from lrtool.sweep.verdict import conclude_sweep
 from lrtool.trial_store import (
-    LOG_FILE,
     PLAN_FILE,
     RESULT_FILE,
     TABLE_FILE,
     TRIAL_FILE,
+    last_words,
     read_json,
     trials_csv,
     write_json,
@@ -127,8 +127,8 @@ def _collect(plan: Plan, trial: PlannedTrial, ended: Ended) -> TrialReport:
     file = ended.folder / RESULT_FILE
     if file.is_file():
         return read_report(file)
-    log = (ended.folder / LOG_FILE).read_text(errors="replace").strip()
-    report = report_of_ending(plan.setup, trial, ended, last_words=log.rpartition("\n")[2])
+    report = report_of_ending(plan.setup, trial, ended, last_words=last_words(ended.folder))
+    make_folder(ended.folder)  # where the user's code removed it
     write_report(file, report)
     return report
 

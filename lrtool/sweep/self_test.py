@@ -12,7 +12,7 @@ from lrtool.series import read_series, trial_dir
 from lrtool.sweep.executors import Ended, Executor, Job
 from lrtool.sweep.plan import PlannedTrial, Setup
 from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending
-from lrtool.trial_store import LOG_FILE, RESULT_FILE, TRIAL_FILE, write_json
+from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, last_words, write_json
 
 NUM_STEPS = 5
 TARGET = "lrtool.memory.canary:build"
@@ -75,8 +75,7 @@ def _judged(folder: Path, number: int, recorder: Recorder, ended: Ended) -> Self
     own = trial_dir(folder, number)
     if (own / RESULT_FILE).is_file():
         return judge(recorder, read_report(own / RESULT_FILE), read_series(folder, number))
-    last_words = (own / LOG_FILE).read_text(errors="replace").strip().rpartition("\n")[2]
-    report = report_of_ending(_setup(recorder), _trial(number), ended, last_words=last_words)
+    report = report_of_ending(_setup(recorder), _trial(number), ended, last_words=last_words(own))
     return judge(recorder, report, None)
 
 

@@ -7,7 +7,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
@@ -149,6 +151,15 @@ def main(run: Callable[[Path], None] = run_trial) -> None:
     if lifeline:
         threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
     run(Path(sys.argv[1]))
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        _leave()  # Python would wait for the threads that the user's code left running
+
+
+def _leave() -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
 
 
 def _follow(lifeline: int) -> None:

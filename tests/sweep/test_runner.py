@@ -1,6 +1,7 @@
 """A sweep goes on after any failing trial, keeps what is finished, and runs only what is missing."""
 
 import json
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,35 @@ def test_all_that_can_happen_to_a_process_is_a_result(tmp_path: Path) -> None:
     assert "SIGSEGV" in (segfault.message or "")
     assert left.message == "its process ended with exit code 9"
     assert well.num_steps_done == 10
+
+
+def test_what_user_code_does_besides_training_leaves_the_sweep_alone(tmp_path: Path) -> None:
+    """Each would, in the sweep's own process, spoil what comes after it."""
+    harmless = ["change-directory", "close-output", "print-much", "seed"]
+    plan = plan_of("ends_badly", params={"how": ",".join([*harmless, "delete-run"])}, order="given")
+    began = time.monotonic()
+    *trials, without_folder = run(plan, tmp_path, SubprocessExecutor(slots=[{}, {}], timeout_s=120))
+
+    assert [(t.condition.params["how"], t.status) for t in trials] == [(how, "ok") for how in harmless]
+    assert without_folder.status == "failed"
+    assert (tmp_path / "trials/005/result.json").is_file()
+    assert time.monotonic() - began < 120
+
+
+@pytest.mark.parametrize("how", ["fork", "start-thread"])
+def test_what_user_code_leaves_running_ends_with_its_trial(how: str, tmp_path: Path) -> None:
+    (trial,) = run(plan_of("ends_badly", params={"how": how}), tmp_path, SubprocessExecutor(timeout_s=60))
+
+    assert trial.status == "ok"
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _bytes_of(p)]
+    assert left == []
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def test_a_trial_that_hangs_is_ended_after_its_time(tmp_path: Path) -> None:
