@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from lrtool.errors import UsageError
+from lrtool.json_numbers import MAX_INTEGER
 from lrtool.results import StepSeries
 from lrtool.store import write_file
 
@@ -34,6 +35,8 @@ def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
         raise UsageError(f"{file} cannot be read: {error}", hint="check its permissions") from None
     try:
         columns = list(zip(*(map(int, line.split(",")) for line in lines), strict=True))
+        if any(max(column) > MAX_INTEGER or min(column) < -MAX_INTEGER for column in columns):
+            raise ValueError("out of range")
         if header != _HEADER or len(columns) not in (0, len(COLUMNS) + 1):
             raise ValueError(header)
     except ValueError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
+from lrtool.json_numbers import NumberOutOfRange, check_numbers
 from lrtool.results import RunSummary
 from lrtool.store import RUN_FILE, open_run, write_file
 
@@ -35,7 +36,11 @@ def read_baseline(path: Path) -> RunSummary:
     if len(content) > MAX_BASELINE_BYTES:
         raise UsageError(f"{path} is too large for a baseline", hint=_HINT)
     try:
-        return TypeAdapter(RunSummary).validate_json(content)
+        summary = TypeAdapter(RunSummary).validate_json(content)
+        check_numbers(content)
+        return summary
+    except NumberOutOfRange as error:
+        raise UsageError(f"{path} is no baseline lrtool can read: {error}", hint=_HINT) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
+from lrtool.json_numbers import NumberOutOfRange, check_numbers
 from lrtool.results.compare import Comparison
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
@@ -78,7 +79,10 @@ def run_from_json(text: str | bytes, *, source: str) -> Run[Result]:
             raise UsageError(f"{source} is a run of `lrtool {command}`, which this version does not know", hint=OTHER)
         kind: Any = Run[RESULTS[command]]  # type: ignore[valid-type]
         run: Run[Result] = TypeAdapter(kind).validate_json(text)
+        check_numbers(text)
         return run
+    except NumberOutOfRange as error:
+        raise UsageError(f"{source} is not a run lrtool can read: {error}", hint=OTHER) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"

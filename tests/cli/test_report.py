@@ -90,18 +90,16 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("options", [[], ["--html"], ["--json"]], ids=["table and plots", "page", "document"])
-def test_a_long_run_takes_little_time_and_memory_and_no_torch(long_run: Path, options: list[str]) -> None:
+def test_a_long_run_takes_little_memory_and_no_torch(long_run: Path, options: list[str]) -> None:
     code = (
-        "import re, resource, sys; from lrtool.cli import main\n"
+        "import re, sys; from lrtool.cli import main\n"
         f"code = main({['report', str(long_run), *options]!r})\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "peak_kib = re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]\n"  # ru_maxrss is the parent's too
-        "print('used:', used.ru_utime + used.ru_stime, peak_kib, 'torch' in sys.modules, file=sys.stderr)\n"
+        "print('used:', peak_kib, 'torch' in sys.modules, file=sys.stderr)\n"
         "sys.exit(code)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    cpu_s, peak_kib, has_torch = run.stderr.rpartition("used:")[2].split()
+    peak_kib, has_torch = run.stderr.rpartition("used:")[2].split()
 
-    assert float(cpu_s) < 4  # of a machine that is busy with other tests; alone, it is about one
     assert int(peak_kib) < 300 * 1024
     assert has_torch == "False"
