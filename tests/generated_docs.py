@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from lrtool.cli import app
 from lrtool.errors import EXIT_CODES
 from lrtool.report.glossary import GROUPS, Term
-from lrtool.results import RESULTS, SCHEMA, Run
+from lrtool.results import RESULTS, SCHEMA, Check, Doctor, Run, RunSummary
 
 DOCS = Path(__file__).parents[1] / "docs"
 Schema = dict[str, Any]
@@ -89,11 +89,13 @@ def _cell(text: str) -> str:
 
 def schema() -> Schema:
     """docs/lrtool.schema.json: what `--json` prints, for every command; made of the result types as pydantic reads them."""
-    adapters: Any = [(command, "serialization", TypeAdapter(Run[kind])) for command, kind in RESULTS.items()]  # type: ignore[valid-type]
+    adapters: Any = [(command, "serialization", TypeAdapter(Run[kind])) for command, kind in RUNS.items()]  # type: ignore[valid-type]
+    adapters += [(kind.__name__, "serialization", TypeAdapter(kind)) for kind in (Check, RunSummary)]
     _, document = TypeAdapter.json_schemas(adapters, ref_template="#/$defs/{model}")
     parts: dict[str, Schema] = {name: _without_titles(part) for name, part in document["$defs"].items()}
     _flatten_trials(parts)
-    commands = {command: _document_of(command, parts, kind.__name__) for command, kind in RESULTS.items()}
+    commands = {command: _document_of(command, parts, kind.__name__) for command, kind in RUNS.items()}
+    commands |= {"check": _check_of(parts), "baseline": parts["RunSummary"]}
     kept = {name: part for name, part in parts.items() if not name.startswith("Run_") and name not in _NAMES}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -103,7 +105,15 @@ def schema() -> Schema:
     }
 
 
-_NAMES = {kind.__name__ for kind in RESULTS.values()}
+RUNS = {**RESULTS, "doctor": Doctor}
+_NAMES = {kind.__name__ for kind in (*RUNS.values(), Check, RunSummary)}
+
+
+def _check_of(parts: dict[str, Schema]) -> Schema:
+    """A check stands for itself: it measured nothing, and names the run that it judged."""
+    head = {"schema": {"const": SCHEMA}, "command": {"const": "check"}}
+    properties = {**head, **parts["Check"]["properties"], "run_dir": {"type": "string"}}
+    return {**parts["Check"], "properties": properties, "required": list(properties)}
 
 
 def _document_of(command: str, parts: dict[str, Schema], result: str) -> Schema:

@@ -146,11 +146,24 @@ def test_a_full_document_is_what_the_schema_says(lrtool: Lrtool, tmp_path: Path,
     check(lrtool("report", stored(command, tmp_path), "--json").json)
 
 
-def check(document: Any) -> None:
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("doctor", []), ("check", ["1", "--max", "growth=0"]), ("baseline", ["1", "-o", "b.json"])],
+)
+def test_what_is_no_run_is_as_the_schema_says_too(
+    lrtool: Lrtool, tmp_path: Path, command: str, arguments: list[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    stored("mem-sweep", tmp_path).rename(tmp_path / "runs" / "0001-mem-sweep")
+
+    check(lrtool(command, *arguments, "--json").json, name=command)
+
+
+def check(document: Any, *, name: str | None = None) -> None:
     """The document is valid, and has no field that the schema does not name."""
     strict = closed(schema())
     jsonschema.Draft202012Validator.check_schema(strict)
-    strict["$ref"] = f"#/$defs/{document['command']}"  # says more of what is wrong than oneOf does
+    strict["$ref"] = f"#/$defs/{name or document['command']}"  # says more of what is wrong than oneOf does
     strict.pop("oneOf")
     jsonschema.Draft202012Validator(strict).validate(document)
     jsonschema.Draft202012Validator(json.loads((DOCS / "lrtool.schema.json").read_text())).validate(document)
