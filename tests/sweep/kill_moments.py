@@ -25,7 +25,7 @@ def main(folder: Path, count: int, seed: int) -> None:
     draw = random.Random(seed)
     for moment in range(count):
         pid = _forked_sweep(folder / f"killed-{moment:02}")
-        time.sleep(draw.uniform(0, lasts_s))
+        time.sleep(draw.uniform(0, 1.2 * lasts_s))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
