@@ -3,8 +3,8 @@
 from dataclasses import fields
 from pathlib import Path
 
+from lrtool.checked_json import MAX_INTEGER
 from lrtool.errors import UsageError
-from lrtool.json_numbers import MAX_INTEGER
 from lrtool.results import StepSeries
 from lrtool.store import write_file
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lrtool.checked_json import parse_json, validated
 from lrtool.errors import UsageError
 from lrtool.results import StepGrowth, Trial, TrialDeath
 from lrtool.store import write_file
@@ -33,7 +34,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint="is it a run of mem-sweep?") from None
     except ValueError as error:
@@ -53,14 +54,10 @@ def last_words(folder: Path) -> str:
 
 def checked(value: Any, kind: type[T], *, source: Path) -> T:
     """JSON's plain values as a dataclass. Raises UsageError."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UsageError(f"{source}: {place}: {first['msg']}", hint=_DAMAGED) from None
+        return validated(value, kind)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}", hint=_DAMAGED) from None
 
 
 def trials_csv(trials: Iterable[Trial]) -> str:

@@ -10,12 +10,12 @@ import pytest
 import lrtool
 
 ROOT = Path(lrtool.__file__).parent
-FOUNDATION = {"errors", "units", "json_numbers", "limits", "config", "examples"}
+FOUNDATION = {"errors", "units", "checked_json", "limits", "config", "examples"}
 MEASURING = {"results", "workload", "target", "training", "batches", "devices", "user_code"}
 ALLOWED = {
     "errors": set(),
     "units": {"errors"},
-    "json_numbers": set(),
+    "checked_json": set(),
     "limits": {"errors", "units"},
     "config": {"errors", "units", "limits"},
     "examples": {"examples"},
@@ -68,7 +68,7 @@ PURE = [
     "gate/comparison.py",
     "limits.py",
     "units.py",
-    "json_numbers.py",
+    "checked_json.py",
     "config.py",
     "errors.py",
     "memory/torch_traps.py",

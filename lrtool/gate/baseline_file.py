@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
-from lrtool.json_numbers import NumberOutOfRange, check_numbers
 from lrtool.results import RunSummary
 from lrtool.store import RUN_FILE, open_run, write_file
 
@@ -26,8 +26,6 @@ def baseline_json(summary: RunSummary) -> str:
 
 def read_baseline(path: Path) -> RunSummary:
     """Raises UsageError naming the file and the first field that is wrong."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BASELINE_BYTES + 1)
@@ -36,15 +34,11 @@ def read_baseline(path: Path) -> RunSummary:
     if len(content) > MAX_BASELINE_BYTES:
         raise UsageError(f"{path} is too large for a baseline", hint=_HINT)
     try:
-        summary = TypeAdapter(RunSummary).validate_json(content)
-        check_numbers(content)
+        summary = validated_json(content, RunSummary)
+        parse_json(content)  # for its numbers
         return summary
-    except NumberOutOfRange as error:
+    except ValueError as error:
         raise UsageError(f"{path} is no baseline lrtool can read: {error}", hint=_HINT) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UsageError(f"{path} is no baseline lrtool can read: {place}: {first['msg']}", hint=_HINT) from None
 
 
 def find_baseline(name: str, *, parent: Path) -> RunSummary:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UnavailableError
 from lrtool.results import Check
 from lrtool.store import write_file
@@ -20,9 +21,9 @@ def keep_check(run_dir: Path, check: Check) -> None:
 
 def read_check(run_dir: Path) -> Check | None:
     """None where the run was not checked, or by another version."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(Check).validate_json((run_dir / CHECK_FILE).read_bytes())
-    except (OSError, ValidationError):
+        content = (run_dir / CHECK_FILE).read_bytes()
+        parse_json(content)  # for its numbers
+        return validated_json(content, Check)
+    except (OSError, ValueError):
         return None

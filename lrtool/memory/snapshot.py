@@ -5,22 +5,16 @@ the trace: what was live before the first event is live when the stream begins.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from lrtool.memory.snapshot_start import rebuild_start
-from lrtool.memory.snapshot_trace import Event, Snapshot, checked_snapshot
+from lrtool.memory.snapshot_trace import Event, Snapshot
 from lrtool.memory.stream import AllocationStream, Note, Op, StartState, StreamError
 from lrtool.memory.stream_builder import StreamBuilder
 from lrtool.units import format_bytes
 
 
-def snapshot_stream(data: Any, *, name: str) -> AllocationStream:
-    """The requests in the trace of a loaded snapshot's busiest device. Raises StreamError naming `name`."""
-    return stream_of(checked_snapshot(data, name=name), name=name)
-
-
-def stream_of(snapshot: Snapshot, *, name: str) -> AllocationStream:
-    """The requests in the trace of a checked snapshot. Raises StreamError naming `name`."""
+def snapshot_stream(snapshot: Snapshot, *, name: str) -> AllocationStream:
+    """The requests in the trace of a snapshot's busiest device. Raises StreamError naming `name`."""
     builder = StreamBuilder(name)
     try:
         start = rebuild_start(snapshot, adopt=builder.adopt)

@@ -47,14 +47,18 @@ class FinalSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One device's part of a snapshot; `settings` is the configuration string of the recorded process, `settings_shown`
-    what the allocator said was in force, where torch recorded that."""
+    """One device's part of a snapshot; `settings_shown` is what the allocator said was in force, where torch recorded that."""
 
     device: int
     events: list[Event]
     segments: list[FinalSegment]
-    settings: str | None
     settings_shown: dict[str, Any] | None
+
+    @property
+    def settings(self) -> str | None:
+        """The configuration string of the recorded process."""
+        conf = (self.settings_shown or {}).get("PYTORCH_CUDA_ALLOC_CONF")
+        return conf if isinstance(conf, str) else None
 
 
 def checked_snapshot(data: Any, *, name: str) -> Snapshot:
@@ -77,7 +81,6 @@ def checked_snapshot(data: Any, *, name: str) -> Snapshot:
         device=device,
         events=events,
         segments=[_entry(name, f"segment {i}", raw, _segment) for i, raw in enumerate(own)],
-        settings=_settings(data),
         settings_shown=_settings_shown(data),
     )
 
@@ -85,11 +88,6 @@ def checked_snapshot(data: Any, *, name: str) -> Snapshot:
 def _settings_shown(data: Any) -> dict[str, Any] | None:
     known = data.get("allocator_settings") if isinstance(data, dict) else None
     return known if isinstance(known, dict) else None
-
-
-def _settings(data: Any) -> str | None:
-    conf = (_settings_shown(data) or {}).get("PYTORCH_CUDA_ALLOC_CONF")
-    return conf if isinstance(conf, str) else None
 
 
 def _entry(name: str, place: str, raw: Any, parse: Callable[[Any], _T]) -> _T:

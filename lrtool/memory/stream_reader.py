@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from lrtool.memory.snapshot import stream_of
+from lrtool.memory.snapshot import snapshot_stream
 from lrtool.memory.snapshot_pickle import load_snapshot
 from lrtool.memory.snapshot_trace import Snapshot, checked_snapshot
 from lrtool.memory.stream import AllocationStream, StreamError
@@ -39,7 +39,7 @@ def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Snapshot | None]
     first = content.peek(1).lstrip()[:1]
     if first and first in _PICKLE_STARTS:
         snapshot = checked_snapshot(load_snapshot(content, name=name), name=name)
-        return stream_of(snapshot, name=name), snapshot
+        return snapshot_stream(snapshot, name=name), snapshot
     if first not in (b"", b"{"):
         raise StreamError(
             f"{name}:1: neither JSON lines nor a CUDA memory snapshot",

@@ -1,7 +1,5 @@
 """Cures and the largest batch as lines and tables: what helps most first, how to apply it, and why the rest does not."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 
@@ -10,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.csv_text import csv_text
 from lrtool.report.labels import labelled
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
 from lrtool.units import format_bytes
@@ -209,8 +208,4 @@ def batches_csv(found: MaxBatch) -> str:
 
 
 def _csv(rows: Sequence[Mapping[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else (), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else (), (row.values() for row in rows))

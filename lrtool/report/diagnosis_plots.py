@@ -1,13 +1,11 @@
 """The plot of a diagnosis: the budget of bytes at the peak, one bar for each kind, and the activations by module."""
 
-import csv
-import io
-
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrtool.report.colors import BLUE, GREY, ORANGE, SKY, VERMILLION
+from lrtool.report.csv_text import csv_text
 from lrtool.results import Budget, BudgetLine, Diagnosis
 from lrtool.units import format_bytes, printable
 
@@ -53,9 +51,7 @@ def budget_csv(result: Diagnosis) -> str:
         *(("module", line.name, line.num_bytes) for line in result.budget.modules),
         ("total", "reserved", result.budget.reserved_bytes),
     ]  # fmt: skip
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\n").writerows([("group", "name", "bytes"), *rows])
-    return written.getvalue()
+    return csv_text(("group", "name", "bytes"), rows)
 
 
 def _bars(axes: Axes, lines: list[BudgetLine], unit: int) -> None:

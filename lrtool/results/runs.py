@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UsageError
-from lrtool.json_numbers import NumberOutOfRange, check_numbers
 from lrtool.results.compare import Comparison
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
@@ -71,25 +71,16 @@ def run_to_json(run: Run[Result]) -> str:
 
 def run_from_json(text: str | bytes, *, source: str) -> Run[Result]:
     """The run that `run_to_json` wrote. Raises UsageError naming `source` and the first field that is wrong."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        command = TypeAdapter(_Command).validate_json(text).command
+        command = validated_json(text, _Command).command
         if command not in RESULTS:
             raise UsageError(f"{source} is a run of `lrtool {command}`, which this version does not know", hint=OTHER)
         kind: Any = Run[RESULTS[command]]  # type: ignore[valid-type]
-        run: Run[Result] = TypeAdapter(kind).validate_json(text)
-        check_numbers(text)
+        run: Run[Result] = validated_json(text, kind)
+        parse_json(text)  # for its numbers
         return run
-    except NumberOutOfRange as error:
+    except ValueError as error:
         raise UsageError(f"{source} is not a run lrtool can read: {error}", hint=OTHER) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UsageError(
-            f"{source} is not a run lrtool can read: {place}: {first['msg']}",
-            hint=OTHER,
-        ) from None
 
 
 def document(run: Run[Result], *, run_dir: str | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Small sweeps for tests: planned from a user file and run in this process, or in children."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,11 @@ def run(plan: Plan, run_dir: Path, executor: Executor | None = None) -> list[Tri
     begin_run(run_dir, plan)
     finished = run_trials(plan, run_dir, executor or InlineExecutor(), on_trial=lambda *progress: None)
     return [report.trial for report in finished.reports]
+
+
+def is_gone(pid: int, *, within_s: float) -> bool:
+    """Whether a process ends within so many seconds."""
+    deadline = time.monotonic() + within_s
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()

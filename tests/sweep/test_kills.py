@@ -20,7 +20,7 @@ from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
 from lrtool.trial_store import PLAN_FILE
 from tests.conftest import Lrtool
 from tests.sweep.kill_moments import STEP_SIZES
-from tests.sweep.running import WORKLOADS, plan_of
+from tests.sweep.running import WORKLOADS, is_gone, plan_of
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = 20
@@ -75,7 +75,7 @@ def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp
         time.sleep(random.uniform(0, 1))
         os.kill(sweep.pid if victim == "parent" else trial, signal.SIGKILL)
     if victim == "parent":
-        _wait_until_gone(trial)
+        assert is_gone(trial, within_s=60), "it could write into the run that is resumed"
         assert lrtool("report", "last").code in (0, 2)
     else:
         assert "killed" in lrtool("report", "last").out
@@ -97,13 +97,6 @@ def _child_of(pid: int) -> int:
                     return int(stat.parent.name)
         time.sleep(0.02)
     raise AssertionError("no trial began")
-
-
-def _wait_until_gone(pid: int, *, within_s: float = 60) -> None:
-    """A trial outlives a parent that was killed, for as long as it takes; it must not write into a resumed run."""
-    deadline = time.monotonic() + within_s
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def test_two_sweeps_at_once_in_one_folder_do_not_mix(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lrtool.sweep.executors import InlineExecutor
 from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
 from lrtool.sweep.runner import begin_run, run_trials
 from tests.conftest import Lrtool
-from tests.sweep.running import plan_of, run
+from tests.sweep.running import is_gone, plan_of, run
 
 WORKLOADS = Path(__file__).parents[1] / "workloads"
 REQUEST = TaskRequest(num_cpus=1)
@@ -112,14 +112,7 @@ def test_ctrl_c_cancels_what_runs(cluster: Any, tmp_path: Path) -> None:
     assert found.was_interrupted
     assert list((tmp_path / "run" / "trials").iterdir()) == []
     pid = int(next(tmp_path.glob("5-*")).name.partition("-")[2])
-    assert _is_gone(pid, within_s=20)
-
-
-def _is_gone(pid: int, *, within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not Path(f"/proc/{pid}").exists()
+    assert is_gone(pid, within_s=20)
 
 
 def test_a_head_that_goes_away_ends_the_sweep_and_keeps_what_is_done(cluster: Any, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A sweep goes on after any failing trial, keeps what is finished, and runs only what is missing."""
 
 import json
-import time
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from lrtool.errors import UsageError
 from lrtool.results import Trial
-from lrtool.sweep.executors import Ended, InlineExecutor, Job, SubprocessExecutor
+from lrtool.sweep.executors import Ended, Executor, InlineExecutor, Job, SubprocessExecutor
 from lrtool.sweep.runner import conclude, resume_run, run_trials
 from tests.sweep.running import plan_of, run
 
@@ -31,6 +30,19 @@ class Interrupting:
             yield ended
             if count == self._after:
                 raise KeyboardInterrupt
+
+
+class Noting:
+    """Keeps how each trial's process ended."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.endings: list[Ended] = []
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        for ended in self._executor.run(jobs):
+            self.endings.append(ended)
+            yield ended
 
 
 def test_every_trial_leaves_its_files_and_the_table_grows(tmp_path: Path) -> None:
@@ -61,20 +73,22 @@ def test_what_user_code_does_besides_training_leaves_the_sweep_alone(tmp_path: P
     """Each would, in the sweep's own process, spoil what comes after it."""
     harmless = ["change-directory", "close-output", "print-much", "seed"]
     plan = plan_of("ends_badly", params={"how": ",".join([*harmless, "delete-run"])}, order="given")
-    began = time.monotonic()
-    *trials, without_folder = run(plan, tmp_path, SubprocessExecutor(slots=[{}, {}], timeout_s=120))
+    executor = Noting(SubprocessExecutor(slots=[{}, {}], timeout_s=120))
+    *trials, without_folder = run(plan, tmp_path, executor)
 
     assert [(t.condition.params["how"], t.status) for t in trials] == [(how, "ok") for how in harmless]
     assert without_folder.status == "failed"
     assert (tmp_path / "trials/005/result.json").is_file()
-    assert time.monotonic() - began < 120
+    assert not any(ended.timed_out for ended in executor.endings)
 
 
 @pytest.mark.parametrize("how", ["fork", "start-thread"])
 def test_what_user_code_leaves_running_ends_with_its_trial(how: str, tmp_path: Path) -> None:
-    (trial,) = run(plan_of("ends_badly", params={"how": how}), tmp_path, SubprocessExecutor(timeout_s=60))
+    executor = Noting(SubprocessExecutor(timeout_s=60))
+    (trial,) = run(plan_of("ends_badly", params={"how": how}), tmp_path, executor)
 
     assert trial.status == "ok"
+    assert [(ended.exit_code, ended.timed_out) for ended in executor.endings] == [(0, False)]
     left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _bytes_of(p)]
     assert left == []
 

@@ -1,0 +1,51 @@
+"""JSON from a file that somebody else may have written: every field checked, and no number that no figure can be."""
+
+import json
+import math
+from typing import Any, TypeVar
+
+MAX_INTEGER = 2**63 - 1
+T = TypeVar("T")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The plain values of a document. Raises ValueError, also for a number that is not finite or has over 63 bits."""
+    return json.loads(text, parse_int=_bounded, parse_float=_finite, parse_constant=_finite)
+
+
+def validated_json(text: str | bytes, kind: type[T]) -> T:
+    """A document as a dataclass. Raises ValueError naming the first field that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise _first_of(error) from None
+
+
+def validated(value: Any, kind: type[T]) -> T:
+    """Plain values as a dataclass. Raises ValueError naming the first field that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise _first_of(error) from None
+
+
+def _first_of(error: Any) -> ValueError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the document"
+    return ValueError(f"{place}: {first['msg']}")
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) > MAX_INTEGER:
+        raise ValueError(f"{digits[:20]}... is out of range")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(float(digits)):
+        raise ValueError(f"{digits[:20]} is not finite")
+    return float(digits)
