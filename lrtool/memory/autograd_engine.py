@@ -18,8 +18,8 @@ Twin = Callable[..., Any]
 _FORMULA_TWINS = {
     getattr(getattr(aten, name), overload): getattr(getattr(aten, f"{name}_"), overload)
     for name, overload in (
-        ("index_add", "default"), ("scatter_add", "default"), ("index_put", "default"),
-        ("masked_fill", "Scalar"), ("masked_fill", "Tensor"),
+        ("index_add", "default"), ("scatter_add", "default"), ("index_put", "default"), ("put", "default"),
+        ("scatter", "src"), ("masked_scatter", "default"), ("masked_fill", "Scalar"), ("masked_fill", "Tensor"),
     )
 }  # fmt: skip
 _COMPOSITES_WITH_TEMPORARIES = ("binary_cross_entropy_with_logits", "_safe_softmax", "dist", "soft_margin_loss",

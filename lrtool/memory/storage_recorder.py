@@ -167,7 +167,9 @@ class StorageRecorder(TorchDispatchMode):
         kwargs = kwargs or {}
         twin = self.engine.in_place_twin(func, args)
         if twin is not None:
-            return twin(*args, **kwargs)
+            out = twin(*args, **kwargs)
+            self._emit_workspaces(twin, args)
+            return out
         out = self._run(func, args, kwargs)
         self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
@@ -177,8 +179,7 @@ class StorageRecorder(TorchDispatchMode):
         self._operator = func._opname
         self._see_all(func, out)
         self._operator = None
-        if self._costs is not None and self._is_recording:
-            self._emit_workspaces(func, args)
+        self._emit_workspaces(func, args)
         return out
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -293,8 +294,10 @@ class StorageRecorder(TorchDispatchMode):
             self.log.record_stream(known.birth, stream)
 
     def _emit_workspaces(self, func: Any, args: tuple[Any, ...]) -> None:
+        if self._costs is None or not self._is_recording:
+            return
         first = next(_tensors(args), None)
-        if self._costs is None or first is None or first.device.type != self.device_type:
+        if first is None or first.device.type != self.device_type:
             return
         stream = self._listener.stream
         kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)

@@ -388,6 +388,14 @@ def test_cublas_follows_its_environment_variable() -> None:
     assert platform.cublas_workspace_bytes == 8_519_680
 
 
+def test_what_the_engine_does_in_place_has_its_workspaces() -> None:
+    stream = traced(models.selecting, with_workspaces=True).stream
+
+    made = [note for note in map(stream.note, range(len(stream.ops))) if note.operator == "index_put_"]
+
+    assert {(note.phase, note.category) for note in made} == {("backward", "workspace")}
+
+
 def test_workspaces_enter_the_stream() -> None:
     found = traced(models.gpt, with_workspaces=True)
     assert ("forward", "workspace") in notes(found)

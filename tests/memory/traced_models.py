@@ -218,3 +218,34 @@ def llama(
 
 def _tokens(vocabulary: int, batch: int, time: int) -> Callable[[], tuple[Tensor, Tensor]]:
     return lambda: tuple(torch.randint(0, vocabulary, (batch, time)) for _ in range(2))  # type: ignore[return-value]
+
+
+class Selecting(nn.Module):
+    """A table of rows, and of each row what operators with an index in their backward pass select."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(rows, width))
+        self.head = nn.Linear(9, 10)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table[tokens]
+        selected = (
+            torch.max(x, dim=-1)[0],
+            torch.median(x, dim=-1)[0],
+            torch.kthvalue(x, 3, dim=-1)[0],
+            torch.sort(x, dim=-1)[0].mean(-1),
+            torch.topk(x, 5, dim=-1)[0].mean(-1),
+            torch.gather(x, -1, tokens[..., None] % x.shape[-1])[..., 0],
+            torch.take(x, tokens).mean() * x[..., 0],
+            torch.masked_select(x, x > 0).mean() * x[..., 1],
+            torch.index_select(x, -1, tokens[0] % x.shape[-1]).mean(-1),
+        )
+        return self.head(torch.stack(selected, dim=-1))  # type: ignore[no-any-return]
+
+
+def selecting() -> dict[str, Any]:
+    """A selection of every kind from rows of a table of 300 x 64."""
+    model = Selecting(300, 64)
+    make = _tokens(300, batch=4, time=128)
+    return _workload(model, torch.optim.SGD(model.parameters(), 0.1), lambda: (make()[0], make()[1] % 10))
