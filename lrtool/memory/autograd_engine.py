@@ -140,6 +140,22 @@ def composite_body(func: Any) -> Twin | None:
     return partial(func._op_dk, torch._C.DispatchKey.CompositeExplicitAutograd)
 
 
+def undecomposed_body(func: Any, device_type: str) -> Twin | None:
+    """What an operator made of others runs where autograd, which takes it apart elsewhere, is left out: in inference mode."""
+    if not _is_made_of_others(func):
+        return None
+    own = f"Autograd{device_type.upper()}"
+    key = own if _has_kernel(func.name(), own) else "CompositeImplicitAutograd"
+    return partial(func._op_dk, getattr(torch._C.DispatchKey, key))
+
+
+@cache
+def _is_made_of_others(func: Any) -> bool:
+    name = func.name()
+    is_composite = func.namespace == "aten" and _has_kernel(name, "CompositeImplicitAutograd")
+    return is_composite and not _has_kernel(name, "CPU")
+
+
 def _has_kernel(name: str, key: str) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
 

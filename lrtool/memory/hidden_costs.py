@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrtool.memory.operand_copies import Operand, copied_bytes
 from lrtool.memory.reduction_scratch import Multiprocessors, scratch_bytes
 
 KIB, MIB = 2**10, 2**20
@@ -44,6 +45,8 @@ _REDUCTIONS = {"sum": 1, "mean": 1, "nansum": 1, "amax": 1, "amin": 1, "linalg_v
 """Operators on gpu_reduce_kernel that keep one number for each output, and where their dimensions stand."""
 _HOPPER_AND_LATER = (9, 10, 12)
 _GEMMS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addmv", "mv"})
+_OPERANDS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
+"""Where the two matrices, or batches of them, stand."""
 _PER_CALL_SINCE = (2, 15)
 _SORTED_ABOVE_INDICES = 3072
 
@@ -95,7 +98,8 @@ class HiddenCosts:
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Bytes of the requests that stay for good, and of those freed when the operator `operator` returns."""
         if operator in _GEMMS:
-            return self._matrix_product((stream, in_backward))
+            kept, passing = self._matrix_product((stream, in_backward))
+            return kept, (*_operand_copies(operator, args), *passing)
         if operator in _REDUCTIONS:
             return (), _reduction(args, _REDUCTIONS[operator], self._platform.multiprocessors)
         formula = _FORMULAS.get(operator)
@@ -115,6 +119,17 @@ class HiddenCosts:
             return (), ()
         self._handles_with_workspace.add(handle)
         return (size,), ()
+
+
+def _operand_copies(operator: str, args: Sequence[Any]) -> tuple[int, ...]:
+    at = _OPERANDS.get(operator)
+    if at is None:
+        return ()
+    first, second = (
+        Operand(sizes=tuple(each.shape), strides=each.stride(), element_bytes=each.element_size())
+        for each in args[at : at + 2]
+    )
+    return copied_bytes(first, second)
 
 
 def _reduction(args: Sequence[Any], dims_at: int, gpu: Multiprocessors) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import (
     is_traceable_wrapper_subclass_type,
 )
 
-from lrtool.memory.autograd_engine import EngineView, composite_body, next_sequence_number
+from lrtool.memory.autograd_engine import EngineView, composite_body, next_sequence_number, undecomposed_body
 from lrtool.memory.fake_cuda_answers import remember_no_overflow, remember_origin
 from lrtool.memory.fake_cuda_api import Listener, without_real_tensors
 from lrtool.memory.hidden_costs import HiddenCosts
@@ -165,6 +165,10 @@ class StorageRecorder(TorchDispatchMode):
         if any(map(is_traceable_wrapper_subclass_type, types)):
             return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
         kwargs = kwargs or {}
+        body = undecomposed_body(func, self.device_type)
+        if body is not None:
+            with self:
+                return body(*args, **kwargs)
         twin = self.engine.in_place_twin(func, args)
         if twin is not None:
             out = twin(*args, **kwargs)
@@ -304,9 +308,9 @@ class StorageRecorder(TorchDispatchMode):
         phase = self._phase() if kept or passing else ""
         births = [
             self.log.alloc(size, stream=stream, note=OpenNote(phase, "workspace", operator=func._opname))
-            for size in (*kept, *passing)
+            for size in (*passing, *kept)  # operands are copied before the first workspace is taken
         ]
-        for birth, size in reversed(list(zip(births[len(kept) :], passing, strict=True))):
+        for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):
             self.log.free(birth, size)
 
 

@@ -373,14 +373,15 @@ def test_a_fake_gpu_answers_for_itself() -> None:
 
 
 def test_cublas_keeps_one_workspace_per_stream_until_torch_2_15() -> None:
+    x = torch.empty(4, 4, device="meta")
     old = HiddenCosts(Platform(capability=(9, 0), torch_version=(2, 14)))
-    assert old.of("mm", ()) == ((32 * 2**20,), ())
-    assert old.of("addmm", ()) == ((), ())
-    assert old.of("mm", (), stream=1) == ((32 * 2**20,), ())
-    assert old.of("mm", (), in_backward=True) == ((32 * 2**20,), ()), "autograd's thread has its own handle"
+    assert old.of("mm", (x, x)) == ((32 * 2**20,), ())
+    assert old.of("addmm", (x, x, x)) == ((), ())
+    assert old.of("mm", (x, x), stream=1) == ((32 * 2**20,), ())
+    assert old.of("mm", (x, x), in_backward=True) == ((32 * 2**20,), ()), "autograd's thread has its own handle"
 
     new = HiddenCosts(Platform(capability=(8, 0), torch_version=(2, 15)))
-    assert new.of("mm", ()) == new.of("mm", ()) == ((), (8_519_680,))
+    assert new.of("mm", (x, x)) == new.of("mm", (x, x)) == ((), (8_519_680,))
 
 
 def test_cublas_follows_its_environment_variable() -> None:
@@ -449,3 +450,27 @@ def test_every_request_names_the_operator_that_made_it() -> None:
 
     assert {("temporary", "addmm"), ("workspace", "addmm"), ("activation", "relu")} <= made
     assert all(operator is not None for _, operator in made)
+
+
+def test_inference_mode_hides_no_temporaries() -> None:
+    """There, operators made of others arrive whole, and what they make on the way would not be seen."""
+
+    def evaluated(mode: Callable[[], Any]) -> list[int]:
+        def build() -> dict[str, Any]:
+            model = nn.MultiheadAttention(64, 4)
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+            def step(model: nn.Module, batch: Any) -> Tensor:
+                x = batch[0]
+                with mode():
+                    scores = torch.einsum("bqhd,bkhd->bhqk", x.unflatten(-1, (4, 16)), x.unflatten(-1, (4, 16)))
+                    out = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), x.unflatten(-1, (4, 16)))
+                    return (model(x, x, x)[0] @ out.flatten(2).mT).std()  # type: ignore[no-any-return]
+
+            data = TensorDataset(torch.randn(8, 32, 64))
+            return {"model": model, "optimizer": optimizer, "train_loader": DataLoader(data, 4), "step": step}
+
+        stream = traced(build).stream
+        return [value for op, value in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC]
+
+    assert evaluated(torch.inference_mode) == evaluated(torch.no_grad)

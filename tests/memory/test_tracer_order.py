@@ -49,7 +49,9 @@ def found_in_order(wanted: list[int], true: list[int]) -> int:
     return sum(1 for each in wanted if each in rest)
 
 
-@pytest.mark.parametrize("build", [models.mlp, models.resnet, models.gpt, models.gpt_checkpointed, models.llama, models.selecting])
+@pytest.mark.parametrize(
+    "build", [models.mlp, models.resnet, models.gpt, models.gpt_checkpointed, models.llama, models.selecting]
+)
 def test_every_request_is_met_in_the_true_order(build: models.Build) -> None:
     true = [each for each in profiled(build) if abs(each) >= SMALLEST_BYTES]
     settings = TraceSettings(num_steps=NUM_STEPS, kind="cpu", until_steady=False)
