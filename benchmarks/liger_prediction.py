@@ -56,7 +56,9 @@ LEFT_OUT = {
 NOTES = """\
 How blind this is: the rebuilds follow Liger's scripts, and were corrected against the scripts of the time after errors had
 been looked at; dropping a first run, as the scripts run others before, was decided then too, for every operation alike.
-That softmax's backward kernel multiplies into an array of its own was noticed here and then taken from SoftMax.cu.
+Noticed here and then taken from torch's own sources: the array that softmax's backward kernel multiplies into, the copy of an
+expanded gradient that norms and matrix products make, what a sort of many long rows takes, and that selections write their
+gradient in place.
 
 Errors above 1 %, as far as they are understood (no number was fitted to them):
 
@@ -64,10 +66,7 @@ Errors above 1 %, as far as they are understood (no number was fitted to them):
 - fused_linear_cpo_loss, _orpo_loss, _simpo_loss: a part that does not depend on the batch is missing (4,088 MB, four
   heads and 80 MB, at 1,024 tokens; 2,324 MB at 4,096); distill_jsd_loss: such a part and one array of fp32 logits. Whether
   the scripts of that release held more than those rebuilt here is not known.
-- megatron_rms_norm: one array of the gradient's size is missing, probably the contiguous copy that the kernel makes of an
-  expanded gradient.
 - multi_token_attention: most likely what cuDNN's convolution takes for itself in bf16, which is not counted.
-- sparsemax: 2 to 10 % too high; the cause was not found.
 """
 
 

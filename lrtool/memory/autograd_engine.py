@@ -142,18 +142,18 @@ def composite_body(func: Any) -> Twin | None:
 
 def undecomposed_body(func: Any, device_type: str) -> Twin | None:
     """What an operator made of others runs where autograd, which takes it apart elsewhere, is left out: in inference mode."""
-    if not _is_made_of_others(func):
+    device = device_type.upper()
+    if not torch.is_inference_mode_enabled() or not _is_made_of_others(func) or _has_kernel(func.name(), device):
         return None
-    own = f"Autograd{device_type.upper()}"
+    own = f"Autograd{device}"
     key = own if _has_kernel(func.name(), own) else "CompositeImplicitAutograd"
     return partial(func._op_dk, getattr(torch._C.DispatchKey, key))
 
 
 @cache
 def _is_made_of_others(func: Any) -> bool:
-    name = func.name()
-    is_composite = func.namespace == "aten" and _has_kernel(name, "CompositeImplicitAutograd")
-    return is_composite and not _has_kernel(name, "CPU")
+    is_composite = func.namespace == "aten" and _has_kernel(func.name(), "CompositeImplicitAutograd")
+    return is_composite and not _has_kernel(func.name(), "CPU")
 
 
 def _has_kernel(name: str, key: str) -> bool:

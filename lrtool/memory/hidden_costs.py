@@ -24,7 +24,7 @@ UNKNOWN = {
     "cuBLASLt": "1 to 32 MiB (pytorch#120925) where TORCH_CUBLASLT_UNIFIED_WORKSPACE keeps it apart from cuBLAS",
     "cuDNN recurrent layers": "reserve and workspace; the meta kernel says 0 bytes",
     "cuDNN attention backward": "workspace up to 256 MB, cudnn-frontend#398",
-    "sort, topk, unique, cumsum": "cub's temporary storage",
+    "topk, unique, cumsum": "cub's temporary storage; that of sort is known for many long segments alone",
     "embedding backward": "cub's temporary storage, on top of what is counted",
 }
 
@@ -49,6 +49,9 @@ _OPERANDS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
 """Where the two matrices, or batches of them, stand."""
 _PER_CALL_SINCE = (2, 15)
 _SORTED_ABOVE_INDICES = 3072
+_SORTED_IN_PLACE = 4096
+_SORTED_ALONE = 1_000_000
+_FEWEST_SEGMENTS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +182,17 @@ def _flash_backward(args: Sequence[Any]) -> list[int]:
     return scratch
 
 
+def _contiguous_gradient(args: Sequence[Any]) -> list[int]:
+    """`dY.contiguous()` in ATen/native/cuda/layer_norm_kernel.cu: of an expanded gradient, say."""
+    return [] if args[0].is_contiguous() else [args[0].numel() * args[0].element_size()]
+
+
 def _layer_norm_backward(args: Sequence[Any]) -> list[int]:
-    """Partial sums of ATen/native/cuda/layer_norm_kernel.cu, for many more rows than columns only."""
+    """The gradient's copy, and partial sums of layer_norm_kernel.cu, for many more rows than columns only."""
+    return [*_contiguous_gradient(args), *_partial_sums(args)]
+
+
+def _partial_sums(args: Sequence[Any]) -> list[int]:
     x, shape = args[1], args[2]
     columns = math.prod(shape)
     rows = x.numel() // columns
@@ -206,6 +218,20 @@ def _reduced_loss(args: Sequence[Any]) -> list[int]:
     return [math.prod(torch.broadcast_shapes(args[0].shape, args[1].shape)) * args[0].element_size()]
 
 
+def _segmented_sort(args: Sequence[Any]) -> list[int]:
+    """Of many long segments: indices to be sorted along, and cub's alternate keys and values, in multiples of 256 bytes.
+
+    `segmented_sort_pairs` of ATen/native/cuda/SortStable.cu, and cub's dispatch_radix_sort.cuh. Up to 4096 elements are
+    sorted in place; few segments, or very long ones, are sorted by other kernels, whose scratch is not counted.
+    """
+    x, dim = args[0], args[1] if len(args) > 1 and isinstance(args[1], int) else -1
+    length = x.shape[dim] if x.dim() else 0
+    if not _SORTED_IN_PLACE < length < _SORTED_ALONE or x.numel() // length < _FEWEST_SEGMENTS:
+        return []
+    count = x.numel()
+    return [8 * count, _up(count * x.element_size(), 256) + _up(8 * count, 256)]
+
+
 def _foreach_norm(args: Sequence[Any]) -> list[int]:
     """One partial result for each chunk of 64 Ki elements: ATen/native/cuda/ForeachReduceOp.cu."""
     tensors = args[0]
@@ -223,11 +249,13 @@ _FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
     "embedding_dense_backward": _embedding_backward,
     "_scaled_dot_product_flash_attention_backward": _flash_backward,
     "native_layer_norm_backward": _layer_norm_backward,
+    "_fused_rms_norm_backward": _contiguous_gradient,
     "native_group_norm_backward": _group_norm_backward,
     "mse_loss": _reduced_loss,
     "smooth_l1_loss": _reduced_loss,
     "huber_loss": _reduced_loss,
     "_foreach_norm": _foreach_norm,
+    "sort": _segmented_sort,
     "_softmax_backward_data": _softmax_backward,
     "index_put": _sorted_index_put,
     "index_put_": _sorted_index_put,

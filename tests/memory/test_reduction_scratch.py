@@ -78,3 +78,23 @@ def test_adding_at_indices_sorts_them() -> None:
 
     assert costs.of("index_put_", (weight, [ids], values, True)) == ((), (12_000, 12_000, 12_000, 12_000, 1))
     assert costs.of("index_put_", (weight, [ids], values)) == ((), ())
+
+
+@pytest.mark.parametrize("operator", ["native_layer_norm_backward", "_fused_rms_norm_backward"])
+def test_backward_of_a_norm_copies_an_expanded_gradient(operator: str) -> None:
+    costs = HiddenCosts(Platform(capability=(9, 0), torch_version=(2, 13)))
+    x, expanded = torch.empty(16, 8, 64, device="meta"), torch.empty(1, device="meta").expand(16, 8, 64)
+
+    assert costs.of(operator, (x, x, [64])) == ((), ())
+    assert costs.of(operator, (expanded, x, [64])) == ((), (16 * 8 * 64 * 4,))
+
+
+def test_many_long_rows_are_sorted_with_indices_and_cubs_alternate_arrays() -> None:
+    costs = HiddenCosts(Platform(capability=(9, 0), torch_version=(2, 13)))
+    rows = torch.empty(128, 8192, device="meta", dtype=torch.bfloat16)
+
+    assert costs.of("sort", (rows, -1, True)) == ((), (rows.numel() * 8, rows.numel() * (8 + 2)))
+    assert costs.of("sort", (rows,)) == costs.of("sort", (rows, 1))
+    assert costs.of("sort", (rows, 0)) == ((), ()), "columns of 128 are sorted in place"
+    assert costs.of("sort", (rows[:127], -1)) == ((), ()), "few segments take another way"
+    assert costs.of("sort", (torch.empty((), device="meta"), -1)) == ((), ())
