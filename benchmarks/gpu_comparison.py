@@ -1,12 +1,11 @@
 """Holds a recorded truth against lrtool's prediction: errors of the peaks, and which requests the trace lacks or invents."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from benchmarks.gpu_recording import NUM_STEPS, Truth
 from benchmarks.gpu_workloads import find_workload
+from benchmarks.request_differences import Difference, Request, by_operator, differences, traced_requests
 from lrtool.memory.allocator_versions import TorchVersion
 from lrtool.memory.cards import CONTEXT_BYTES
 from lrtool.memory.fake_cuda import FakeGpu
@@ -18,19 +17,7 @@ from lrtool.memory.stream_builder import StreamBuilder
 from lrtool.memory.tracer import TraceSettings, trace
 from lrtool.target import from_callable
 
-SMALLEST_BYTES = 512
-"""Smaller requests are counters and scalars inside kernels; they take 512 B each and are not listed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """Requests of one size that only one side makes, in one step; `operator` is the traced one there, or the next after."""
-
-    is_missing: bool
-    operator: str
-    size_bytes: int
-    stack: tuple[str, ...]
-    count: int
+MAX_PLACES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,46 +108,17 @@ def _other_bytes(truth: Truth) -> int | None:
     return end - before - truth.stats[-1]["reserved_bytes.all.current"]
 
 
-def _differences(truth: Truth, stream: AllocationStream) -> Iterator[Difference]:
-    """Of the last step, which is a steady one: what one side allocates and the other does not, most bytes first."""
+def _differences(truth: Truth, stream: AllocationStream) -> list[Difference]:
+    """Of the last step, which is a steady one."""
     begin, end = truth.ends[-2:]
-    true = [(size, stack) for size, stack in truth.events[begin:end] if size >= SMALLEST_BYTES]
-    made = [each for each in _last_step(stream) if each[0] >= SMALLEST_BYTES]
-    found: Counter[tuple[bool, str, int, int]] = Counter()
-    matcher = SequenceMatcher(None, [size for size, _ in true], [size for size, _ in made], autojunk=False)
-    for tag, i, j, k, m in matcher.get_opcodes():
-        if tag == "equal":
-            continue
-        beside = made[min(k, len(made) - 1)][1] if made else "nothing"
-        found.update((True, beside, size, stack) for size, stack in true[i:j])
-        found.update((False, operator, size, 0) for size, operator in made[k:m])
-    for (is_missing, operator, size, stack), count in sorted(found.items(), key=lambda each: -each[0][2] * each[1]):
-        yield Difference(
-            is_missing=is_missing,
-            operator=operator,
-            size_bytes=size,
-            stack=tuple(truth.stacks[stack][:4]),
-            count=count,
-        )
-
-
-def _last_step(stream: AllocationStream) -> list[tuple[int, str]]:
-    """(bytes, operator) of each allocation of the last step."""
-    begin = max(index for index, op in enumerate(stream.ops) if op == Op.STEP)
-    return [
-        (stream.values[index], stream.note(index).operator or "unknown")
-        for index in range(begin, len(stream.ops))
-        if stream.ops[index] == Op.ALLOC
-    ]
+    true = (
+        Request(size_bytes=size, place=tuple(truth.stacks[stack][:MAX_PLACES]))
+        for size, stack in truth.events[begin:end]
+        if size > 0
+    )
+    return differences(true, traced_requests(stream, last_step_only=True))
 
 
 def missing_by_operator(comparisons: Iterable[Comparison]) -> list[tuple[str, str, int, int]]:
     """(operator, "lacks" or "too many", requests, bytes) over all workloads, most bytes first."""
-    requests: Counter[tuple[str, str]] = Counter()
-    num_bytes: Counter[tuple[str, str]] = Counter()
-    for comparison in comparisons:
-        for each in comparison.differences:
-            key = (each.operator, "lacks" if each.is_missing else "too many")
-            requests[key] += each.count
-            num_bytes[key] += each.count * each.size_bytes
-    return [(*key, requests[key], total) for key, total in num_bytes.most_common()]
+    return by_operator(comparison.differences for comparison in comparisons)

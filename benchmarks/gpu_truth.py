@@ -121,7 +121,7 @@ def details(comparison: Comparison) -> str:
     lines = [f"{comparison.truth.name}: measured {comparison.measured}", f"  predicted {comparison.predicted}"]
     for each in comparison.differences:
         way = "lacks" if each.is_missing else "too many"
-        place = " < ".join(each.stack)
+        place = " < ".join(each.place)
         lines.append(f"  {way:8} {each.count:3} x {each.size_bytes:>12,} B  at {each.operator}  {place}")
     return "\n".join(lines)
 
