@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 MAX_INTEGER = 2**63 - 1
 T = TypeVar("T")
+_ADAPTERS: dict[Any, Any] = {}
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -15,22 +16,33 @@ def parse_json(text: str | bytes) -> Any:
 
 def validated_json(text: str | bytes, kind: type[T]) -> T:
     """A document as a dataclass. Raises ValueError naming the first field that is wrong."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_json(text)
+        found: T = _adapter(kind).validate_json(text)
     except ValidationError as error:
         raise _first_of(error) from None
+    return found
 
 
 def validated(value: Any, kind: type[T]) -> T:
     """Plain values as a dataclass. Raises ValueError naming the first field that is wrong."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(value)
+        found: T = _adapter(kind).validate_python(value)
     except ValidationError as error:
         raise _first_of(error) from None
+    return found
+
+
+def _adapter(kind: Any) -> Any:
+    """pydantic's view of a class, made once: that takes longer than all that is done with it."""
+    from pydantic import TypeAdapter
+
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _first_of(error: Any) -> ValueError:
