@@ -253,7 +253,9 @@ def _jobs(setup: CureSetup, folder: Path, trials: Iterable[CureTrial]) -> Iterat
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
         write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-        yield Job(folder=own, environment=environment_of(setup, trial), module=MODULE)
+        yield Job(
+            folder=own, environment=environment_of(setup, trial), module=MODULE, may_be_forked=setup.recorder != "cuda"
+        )
 
 
 def environment_of(setup: CureSetup, trial: CureTrial) -> dict[str, str]:

@@ -28,7 +28,14 @@ def run_diagnosis(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / TRIAL_FILE, asdict(setup))
     (ended,) = executor.run(
-        [Job(folder=folder, module=MODULE, environment=_environment(setup.recorder, setup.settings))]
+        [
+            Job(
+                folder=folder,
+                module=MODULE,
+                environment=_environment(setup.recorder, setup.settings),
+                may_be_forked=setup.recorder != "cuda",
+            )
+        ]
     )
     file = folder / RESULT_FILE
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""How trials are run: each in a fresh process, several at once, or inline in this one for tests."""
+"""How trials are run: each in a process of its own, several at once, or inline in this one for tests."""
 
 import importlib
 import os
@@ -15,21 +15,31 @@ from typing import Protocol
 
 import lrtool
 from lrtool.sweep.plan import Setup
+from lrtool.sweep.template import Forked, template_for
 from lrtool.trial_store import LOG_FILE
 
 LIFELINE = "LRTOOL_LIFELINE"
 """Names, to a trial's process, a pipe that the sweep holds open: when it closes, the sweep is gone."""
 POLL_S = 0.02
+CAN_FORK = sys.platform == "linux"
+"""Elsewhere a process that has loaded such libraries must not be forked."""
 _INSTALLED = ("site-packages", "dist-packages")
+_NOT_THEIRS = ("LRTOOL_", "PYTEST_CURRENT_TEST")
+"""Beginnings of the names of variables that a trial's process is not given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A trial to run: its folder, what is added to its process's environment, and the module whose `run_trial` runs it."""
+    """A trial to run: its folder, what is added to its process's environment, and the module whose `run_trial` runs it.
+
+    `may_be_forked` says that its process may come from a template, which has imported torch already: not where it uses a
+    GPU, whose libraries read their settings as they are loaded.
+    """
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "lrtool.sweep.trial"
+    may_be_forked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +87,7 @@ class InlineExecutor:
 
 
 class SubprocessExecutor:
-    """Runs every trial in a fresh process, as many at once as there are `slots`; a slot adds to the environment."""
+    """Runs every trial in a process of its own, as many at once as there are `slots`; a slot adds to the environment."""
 
     def __init__(
         self,
@@ -120,23 +130,40 @@ class _Child:
 
     def __init__(self, job: Job, slot: Mapping[str, str], lifeline: int, timeout_s: float | None) -> None:
         self.slot = slot
+        self._job, self._lifeline = job, lifeline
         self._folder = job.folder
         self._timed_out = False
         self._timeout_s = timeout_s
         self._begin = time.monotonic()
-        with (job.folder / LOG_FILE).open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", job.module, str(job.folder)],
+        is_forked = CAN_FORK and job.may_be_forked
+        self._process: subprocess.Popen[bytes] | Forked = self._forked() if is_forked else self._spawned()
+
+    def _forked(self) -> Forked:
+        with (self._folder / LOG_FILE).open("wb") as log:
+            return template_for(_environment()).fork(
+                self._job.module,
+                self._folder,
+                {**self._job.environment, **self.slot},
+                log=log.fileno(),
+                lifeline=self._lifeline,
+            )
+
+    def _spawned(self) -> "subprocess.Popen[bytes]":
+        with (self._folder / LOG_FILE).open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", self._job.module, str(self._folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**_environment(), **job.environment, **slot, LIFELINE: str(lifeline)},
-                pass_fds=(lifeline,),
+                env={**_environment(), **self._job.environment, **self.slot, LIFELINE: str(self._lifeline)},
+                pass_fds=(self._lifeline,),
                 start_new_session=True,
             )
 
     def has_ended(self) -> bool:
         """Whether it is over; one that takes longer than it may is ended here."""
+        if isinstance(self._process, Forked) and self._process.never_began():
+            self._process = self._spawned()
         if self._process.poll() is None and self._timeout_s and time.monotonic() - self._begin > self._timeout_s:
             self._timed_out = True
             self.kill()
@@ -159,18 +186,21 @@ class _Child:
 
     def _kill_group(self) -> None:
         """End the process and what it started, such as the workers of a DataLoader, which outlive a killed parent."""
+        if isinstance(self._process, Forked) and not self._process.wait_for_begin():
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
     """This process's environment, with the folder that lrtool was imported from where it is not installed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LRTOOL_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THEIRS)}
     root = Path(lrtool.__file__).resolve().parents[1]
+    given = environment.get("PYTHONPATH")
+    paths = [str(Path(path).absolute()) for path in given.split(os.pathsep)] if given else []
     if root.name not in _INSTALLED:
-        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    return environment
+        paths.insert(0, str(root))
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)} if paths else environment
 
 
 def _signal_name(number: int) -> str:

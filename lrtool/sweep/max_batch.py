@@ -100,6 +100,8 @@ def _run(setup: CureSetup, trial: CureTrial, folder: Path, executor: Executor, *
     own = trial_dir(folder, trial.number)
     own.mkdir(parents=True)
     write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-    job = Job(folder=own, environment=environment_of(setup, trial), module=module)
+    job = Job(
+        folder=own, environment=environment_of(setup, trial), module=module, may_be_forked=setup.recorder != "cuda"
+    )
     with closing(executor.run([job])) as endings:
         return next(endings)

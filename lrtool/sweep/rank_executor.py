@@ -59,6 +59,7 @@ class RankExecutor:
                     "trial": trial,
                     "module": job.module,
                     "environment": {**job.environment},
+                    "may_be_forked": job.may_be_forked,
                 }
                 self._store.set(f"order/{number}", json.dumps(order))
                 ended = run_part(self._launch, self._store, number, job, timeout_s=self._timeout_s)
@@ -91,7 +92,12 @@ def _run_order(launch: Launch, store: Store, number: int, *, timeout_s: float | 
         folder = Path(run_dir) / "trials" / order["name"]
         folder.mkdir(parents=True)
         (folder / TRIAL_FILE).write_text(order["trial"])
-        job = Job(folder=folder, module=order["module"], environment=order["environment"])
+        job = Job(
+            folder=folder,
+            module=order["module"],
+            environment=order["environment"],
+            may_be_forked=order["may_be_forked"],
+        )
         run_part(launch, store, number, job, timeout_s=timeout_s)
 
 

@@ -111,7 +111,7 @@ def _jobs(plan: Plan, run_dir: Path, *, done: set[int]) -> Iterator[Job]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / TRIAL_FILE, asdict(TrialFile(setup=plan.setup, trial=trial)))
-        yield Job(folder=folder, environment=_environment(plan, trial))
+        yield Job(folder=folder, environment=_environment(plan, trial), may_be_forked=plan.setup.recorder != "cuda")
 
 
 def _environment(plan: Plan, trial: PlannedTrial) -> dict[str, str]:

@@ -68,7 +68,7 @@ def _job(folder: Path, number: int, recorder: Recorder) -> Job:
     own = trial_dir(folder, number)
     own.mkdir(parents=True)
     write_json(own / TRIAL_FILE, asdict(TrialFile(setup=_setup(recorder), trial=_trial(number))))
-    return Job(folder=own)
+    return Job(folder=own, may_be_forked=recorder != "cuda")
 
 
 def _judged(folder: Path, number: int, recorder: Recorder, ended: Ended) -> SelfTest:

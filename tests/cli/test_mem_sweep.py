@@ -15,6 +15,7 @@ import pytest
 import lrtool as package
 from tests.cli.test_bad_input import check_told
 from tests.conftest import Lrtool
+from tests.sweep.running import processes_of
 
 WorkloadFile = Callable[[str], Path]
 TRIAL_KEYS = {
@@ -103,19 +104,6 @@ def interruptible(*arguments: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def children_of(run_dir: Path) -> list[int]:
-    """The processes that run a trial of `run_dir`."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if "lrtool.sweep.trial" in words and any(word.startswith(str(run_dir)) for word in words):
-            found.append(int(process.name))
-    return found
-
-
 def until(condition: Callable[[], object], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not condition():
@@ -134,12 +122,12 @@ def test_ctrl_c_ends_the_children_keeps_what_is_finished_and_says_how_to_go_on(
     arguments = ("--step-sizes", "3", "--param", "how=well,hang", "--order", "given", "--out", str(out))
     sweep = interruptible(str(workload_file("ends_badly")), *arguments)
     assert until((run_dir / "trials/002/trial.json").exists)
-    assert until(lambda: children_of(run_dir))
+    assert until(lambda: processes_of(run_dir))
     sweep.send_signal(signal.SIGINT)
     shown, told = sweep.communicate(timeout=60)
 
     assert sweep.returncode == 130
-    assert until(lambda: not children_of(run_dir), seconds=10)
+    assert until(lambda: not processes_of(run_dir), seconds=10)
     assert "interrupted after 1 of 2 trials" in told
     assert f"lrtool mem-sweep --resume {run_dir}" in told
     assert f"Wrote {run_dir}" in shown
@@ -154,12 +142,12 @@ def test_children_die_with_a_sweep_that_is_killed(tmp_path: Path, workload_file:
     run_dir = tmp_path / "runs/0001-mem-sweep"
     arguments = ("--step-sizes", "3", "--param", "how=hang", "--out", str(tmp_path / "runs"))
     sweep = interruptible(str(workload_file("ends_badly")), *arguments)
-    assert until(lambda: children_of(run_dir))
+    assert until(lambda: processes_of(run_dir))
     time.sleep(0.5)
     sweep.kill()
     sweep.communicate()
 
-    assert until(lambda: not children_of(run_dir), seconds=20)
+    assert until(lambda: not processes_of(run_dir), seconds=20)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""Ranks for tests: processes forked from this one, where torch is imported already, on gloo and the CPU."""
+"""Ranks for tests, on gloo and the CPU: processes forked from one where torch is imported, and nothing was trained."""
 
 import json
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,32 +28,31 @@ class RankOutcome:
 
 def on_ranks(world_size: int, *arguments: str | Path, timeout_s: float = 60) -> list[RankOutcome]:
     """Run a command line on every rank of a new launch."""
-    files = [Path(f"rank{rank}") for rank in range(world_size)]
-    port = free_port()
-
-    def run(rank: int) -> None:
-        _redirect(files[rank])
-        torch.set_num_threads(1)
-        os.environ |= environment(rank, world_size, port)
-        os._exit(main([str(argument) for argument in arguments]))
-
-    ended = run_forked(run, world_size, timeout_s=timeout_s)
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "lrtool.cli", "lrtool.lr.measure", "lrtool.memory.traced"])
+    files, port = [Path(f"rank{rank}") for rank in range(world_size)], free_port()
+    command = [str(argument) for argument in arguments]
+    ranks = [
+        context.Process(target=_run, args=(command, {**os.environ, **environment(rank, world_size, port)}, file))
+        for rank, file in enumerate(files)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(timeout_s)
+    codes = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
     return [RankOutcome(code, file.with_suffix(".out").read_text(), file.with_suffix(".err").read_text())
-            for code, file in zip(ended, files, strict=True)]  # fmt: skip
+            for code, file in zip(codes, files, strict=True)]  # fmt: skip
 
 
-def run_forked(function: Callable[[int], None], count: int, *, timeout_s: float) -> list[int | None]:
-    """Exit codes of `count` processes, each of which calls the function with its number; None of one that never ended."""
-    context: Any = multiprocessing.get_context("fork")
-    processes = [context.Process(target=function, args=(number,)) for number in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout_s)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    return codes
+def _run(command: list[str], variables: dict[str, str], file: Path) -> None:
+    _redirect(file)
+    torch.set_num_threads(1)
+    os.environ.clear()
+    os.environ |= variables
+    os._exit(main(command))
 
 
 def environment(rank: int, world_size: int, port: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Small sweeps for tests: planned from a user file and run in this process, or in children."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def run(plan: Plan, run_dir: Path, executor: Executor | None = None) -> list[Tri
     begin_run(run_dir, plan)
     finished = run_trials(plan, run_dir, executor or InlineExecutor(), on_trial=lambda *progress: None)
     return [report.trial for report in finished.reports]
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes whose output goes into a file below `folder`: its trials, and what they started."""
+    found = []
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):  # it ended meanwhile
+            if output.readlink().is_relative_to(folder):
+                found.append(int(output.parts[2]))
+    return found
 
 
 def is_gone(pid: int, *, within_s: float) -> bool:

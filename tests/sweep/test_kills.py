@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
 from lrtool.trial_store import PLAN_FILE
 from tests.conftest import Lrtool
 from tests.sweep.kill_moments import STEP_SIZES
-from tests.sweep.running import WORKLOADS, is_gone, plan_of
+from tests.sweep.running import WORKLOADS, is_gone, plan_of, processes_of
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = 20
@@ -58,24 +57,16 @@ def test_a_sweep_killed_at_any_moment_is_completed_to_the_same_result(tmp_path: 
         assert completed(run_dir, plan) == expected, f"killed at moment {moment}: {command}"
 
 
-@pytest.mark.parametrize("victim", ["parent", "child"])
+@pytest.mark.parametrize("victim", ["sweep", "template", "trial"])
 def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp_path: Path, lrtool: Lrtool) -> None:
-    command = [
-        "mem-sweep",
-        str(WORKLOADS / "good.py"),
-        "--step-sizes",
-        "5,6",
-        "--recorder",
-        "predicted",
-        "--out",
-        "runs",
-    ]
+    command = ["mem-sweep", str(WORKLOADS / "waits_for_go.py"), "--step-sizes", "5,6", "--recorder", "predicted"]
     with subprocess.Popen([sys.executable, "-m", "lrtool", *command], cwd=tmp_path, stderr=subprocess.DEVNULL) as sweep:
-        trial = _child_of(sweep.pid)
+        trial = _first_trial(tmp_path)
         time.sleep(random.uniform(0, 1))
-        os.kill(sweep.pid if victim == "parent" else trial, signal.SIGKILL)
-    if victim == "parent":
+        os.kill({"sweep": sweep.pid, "template": _parent_of(trial), "trial": trial}[victim], signal.SIGKILL)
         assert is_gone(trial, within_s=60), "it could write into the run that is resumed"
+        Path("go").touch()
+    if victim == "sweep":
         assert lrtool("report", "last").code in (0, 2)
     else:
         assert "killed" in lrtool("report", "last").out
@@ -83,20 +74,21 @@ def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp
 
     assert outcome.code == 0
     statuses = sorted(found["status"] for found in outcome.json["trials"])
-    assert statuses == (["ok", "ok"] if victim == "parent" else ["killed", "ok"])
+    assert statuses == (["ok", "ok"] if victim == "sweep" else ["killed", "ok"])
     assert lrtool("report", "last").code == 0
 
 
-def _child_of(pid: int) -> int:
-    """The first process that `pid` starts."""
+def _first_trial(folder: Path) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it ended meanwhile
-                if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                    return int(stat.parent.name)
+        for pid in processes_of(folder):
+            return pid
         time.sleep(0.02)
     raise AssertionError("no trial began")
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_two_sweeps_at_once_in_one_folder_do_not_mix(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lrtool.errors import UsageError
 from lrtool.results import Trial
 from lrtool.sweep.executors import Ended, Executor, InlineExecutor, Job, SubprocessExecutor
 from lrtool.sweep.runner import conclude, resume_run, run_trials
-from tests.sweep.running import plan_of, run
+from tests.sweep.running import plan_of, processes_of, run
 
 
 def without_times(trials: Iterable[Trial]) -> list[Trial]:
@@ -89,15 +89,7 @@ def test_what_user_code_leaves_running_ends_with_its_trial(how: str, tmp_path: P
 
     assert trial.status == "ok"
     assert [(ended.exit_code, ended.timed_out) for ended in executor.endings] == [(0, False)]
-    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _bytes_of(p)]
-    assert left == []
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it ended meanwhile
-        return b""
+    assert processes_of(tmp_path) == []
 
 
 def test_a_trial_that_hangs_is_ended_after_its_time(tmp_path: Path) -> None:
