@@ -10,12 +10,13 @@ import pytest
 import lrtool
 
 ROOT = Path(lrtool.__file__).parent
-FOUNDATION = {"errors", "units", "checked_json", "limits", "config", "examples"}
+FOUNDATION = {"errors", "units", "checked_json", "quick_exit", "limits", "config", "examples"}
 MEASURING = {"results", "workload", "target", "training", "batches", "devices", "user_code"}
 ALLOWED = {
     "errors": set(),
     "units": {"errors"},
     "checked_json": set(),
+    "quick_exit": set(),
     "limits": {"errors", "units"},
     "config": {"errors", "units", "limits"},
     "examples": {"examples"},
@@ -69,6 +70,7 @@ PURE = [
     "limits.py",
     "units.py",
     "checked_json.py",
+    "quick_exit.py",
     "config.py",
     "errors.py",
     "memory/torch_traps.py",

@@ -1,6 +1,5 @@
 """The command line: the Typer app, and `main`, where every error becomes two lines on stderr and an exit code."""
 
-import gc
 import os
 import sys
 import traceback
@@ -24,6 +23,7 @@ from lrtool.cli import (
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
+from lrtool.quick_exit import skip_last_collection
 
 app = typer.Typer(
     name="lrtool",
@@ -110,7 +110,7 @@ def run() -> None:
         os.dup2(2, 1)
     except (OSError, ValueError):
         code = code or EXIT_DONE
-    gc.freeze()  # or Python would go through all of torch's objects a last time, for half a second
+    skip_last_collection()
     sys.exit(code)
 
 

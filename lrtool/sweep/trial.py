@@ -1,6 +1,5 @@
 """One trial, and the entry point of the process it runs in: `python -m lrtool.sweep.trial DIR`."""
 
-import gc
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
 from lrtool.memory.recorders import record
 from lrtool.memory.recording import Recording, RecordSettings
+from lrtool.quick_exit import skip_last_collection
 from lrtool.results import StepSeries, Trial, TrialStatus
 from lrtool.series import write_series
 from lrtool.sweep.executors import LIFELINE
@@ -154,7 +154,7 @@ def main(run: Callable[[Path], None] = run_trial) -> None:
     run(Path(sys.argv[1]))
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         _leave()  # Python would wait for the threads that the user's code left running
-    gc.freeze()  # or it would go through all of torch's objects a last time, for half a second
+    skip_last_collection()
 
 
 def _leave() -> NoReturn:
