@@ -24,8 +24,8 @@ POLL_S = 0.02
 CAN_FORK = sys.platform == "linux"
 """Elsewhere a process that has loaded such libraries must not be forked."""
 _INSTALLED = ("site-packages", "dist-packages")
-_NOT_THEIRS = ("LRTOOL_", "PYTEST_CURRENT_TEST")
-"""Beginnings of the names of variables that a trial's process is not given."""
+_OF_THE_MOMENT = "PYTEST_CURRENT_TEST"
+"""A variable that changes from test to test, and of which nothing depends that is imported: no reason for a new template."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,11 +139,13 @@ class _Child:
         self._process: subprocess.Popen[bytes] | Forked = self._forked() if is_forked else self._spawned()
 
     def _forked(self) -> Forked:
+        environment = _environment()
+        own = {name: environment.pop(name) for name in (_OF_THE_MOMENT,) if name in environment}
         with (self._folder / LOG_FILE).open("wb") as log:
-            return template_for(_environment()).fork(
+            return template_for(environment).fork(
                 self._job.module,
                 self._folder,
-                {**self._job.environment, **self.slot},
+                {**own, **self._job.environment, **self.slot},
                 log=log.fileno(),
                 lifeline=self._lifeline,
             )
@@ -186,7 +188,8 @@ class _Child:
 
     def _kill_group(self) -> None:
         """End the process and what it started, such as the workers of a DataLoader, which outlive a killed parent."""
-        if isinstance(self._process, Forked) and not self._process.wait_for_begin():
+        if isinstance(self._process, Forked):
+            self._process.kill_group()
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -194,7 +197,7 @@ class _Child:
 
 def _environment() -> dict[str, str]:
     """This process's environment, with the folder that lrtool was imported from where it is not installed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THEIRS)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LRTOOL_")}
     root = Path(lrtool.__file__).resolve().parents[1]
     given = environment.get("PYTHONPATH")
     paths = [str(Path(path).absolute()) for path in given.split(os.pathsep)] if given else []

@@ -1,5 +1,6 @@
 """Processes forked from a template, which has imported torch already: each as clean as a new one, and there at once."""
 
+import atexit
 import json
 import os
 import select
@@ -12,38 +13,47 @@ from contextlib import suppress
 from pathlib import Path
 
 MODULE = "lrtool.sweep.template_process"
+MAX_REQUEST_BYTES = 2**16
 
 
 class Forked:
     """A process that a template was asked for, told of on a pipe; as far as it goes, it is like `subprocess.Popen`."""
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, template: "Template", told: int) -> None:
         self.pid = 0
         """0 until it has begun."""
         self.returncode = 0
         """How it ended, once it has."""
+        self._template = template
+        self._is_revoked = False
         self._pipe = os.fdopen(told, "rb", buffering=0)
+        self._poll = select.poll()  # unlike select, it takes descriptors of a thousand and more
+        self._poll.register(self._pipe, select.POLLIN)
 
     def poll(self) -> int | None:
         """How it ended; None while it has not, or never began."""
-        while not self._pipe.closed and select.select([self._pipe], [], [], 0)[0]:
+        while not self._pipe.closed and self._poll.poll(0):
             self._read()
-        return self.returncode if self._pipe.closed and self.pid else None
+        return self.returncode if self._pipe.closed and (self.pid or self._is_revoked) else None
 
     def never_began(self) -> bool:
         """Whether the template ended before it came to this process."""
         self.poll()
-        return self._pipe.closed and not self.pid
-
-    def wait_for_begin(self) -> bool:
-        """Wait until it is known whether it begins: it does not where the template has ended."""
-        while not self._pipe.closed and not self.pid:
-            self._read()
-        return bool(self.pid)
+        return self._pipe.closed and not self.pid and not self._is_revoked
 
     def wait(self) -> None:
         while not self._pipe.closed:
             self._read()
+
+    def kill_group(self) -> None:
+        """End it and what it started; where it has not begun, its template must not begin it any more, and ends."""
+        self.poll()
+        if self.pid:
+            _kill_group(self.pid)
+        elif not self._pipe.closed:
+            self._is_revoked, self.returncode = True, -signal.SIGKILL
+            self._template.end()
+            self.wait()
 
     def _read(self) -> None:
         """The next line, its id or how it ended; or there is none, as the template has ended, and with it this process."""
@@ -58,8 +68,7 @@ class Forked:
             self.returncode = int(line)
         elif self.pid:
             self.returncode = -signal.SIGKILL
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            _kill_group(self.pid)
 
 
 class Template:
@@ -68,32 +77,43 @@ class Template:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is a request
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.environment,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=self.environment,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
 
     def fork(self, module: str, folder: Path, environment: Mapping[str, str], *, log: int, lifeline: int) -> Forked:
-        """Ask for a process that runs a trial, where this one stands, and with more in its environment."""
+        """Ask for a process that runs a trial, where this one stands, and with more in its environment.
+
+        It never begins where the template has ended, or cannot be told.
+        """
         told, tells = os.pipe()
-        request = {"module": module, "folder": str(folder), "environment": {**environment}, "cwd": str(Path.cwd())}
-        with suppress(OSError):  # where it has ended: the pipe tells
-            socket.send_fds(self._requests, [json.dumps(request).encode()], [log, lifeline, tells])
+        order = {"module": module, "folder": str(folder), "environment": {**environment}, "cwd": str(Path.cwd())}
+        request = json.dumps(order).encode()
+        if len(request) <= MAX_REQUEST_BYTES:
+            with suppress(OSError):  # where it has ended: the pipe tells
+                socket.send_fds(self._requests, [request], [log, lifeline, tells])
         os.close(tells)
-        return Forked(told)
+        return Forked(self, told)
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def close(self) -> None:
-        self._requests.close()
+    def end(self) -> None:
+        """End it at once, whatever it does; it holds nothing that is worth keeping."""
+        self.leave_alone()
+        self._process.kill()
         self._process.wait()
+
+    def leave_alone(self) -> None:
+        """Let go of it."""
+        self._requests.close()
 
 
 _TEMPLATES: list[Template] = []
@@ -102,7 +122,28 @@ _TEMPLATES: list[Template] = []
 def template_for(environment: Mapping[str, str]) -> Template:
     """The template of this process, a new one where its environment has changed or the last one has ended."""
     if _TEMPLATES and (_TEMPLATES[0].environment != environment or _TEMPLATES[0].has_ended()):
-        _TEMPLATES.pop().close()
+        _TEMPLATES.pop().end()
     if not _TEMPLATES:
         _TEMPLATES.append(Template(environment))
     return _TEMPLATES[0]
+
+
+@atexit.register
+def _end_all() -> None:
+    while _TEMPLATES:
+        _TEMPLATES.pop().end()
+
+
+def _leave_all_alone() -> None:
+    """A fork of this process, such as a DataLoader's worker, has no template, and keeps none alive that is not its own."""
+    while _TEMPLATES:
+        _TEMPLATES.pop().leave_alone()
+
+
+def _kill_group(leader: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_leave_all_alone)

@@ -2,7 +2,9 @@
 
 It imports what every trial needs, which takes seconds, and forks a process for each trial that it is asked for, which
 takes none. It runs nothing of the user's, trains nothing and touches no GPU itself: a fork of it is as clean as a process
-that has just started. It ends with the process that holds the other end of the socket.
+that has just started, and draws its own random numbers where nobody seeds it. Of what an interpreter draws when it starts,
+forks share only the seed of hashes, and so an order of sets. It ends with the process that holds the other end of the
+socket.
 """
 
 import importlib
@@ -11,10 +13,11 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter  # noqa: F401  a trial's file is read with it
 
 import lrtool.memory.traced
@@ -22,9 +25,9 @@ import lrtool.sweep.cure_trial
 import lrtool.sweep.diagnosis_trial  # noqa: F401
 from lrtool.sweep import trial
 from lrtool.sweep.executors import LIFELINE
+from lrtool.sweep.template import MAX_REQUEST_BYTES
 
 POLL_S = 0.01
-MAX_REQUEST_BYTES = 2**16
 NUM_DESCRIPTORS = 3
 
 
@@ -43,17 +46,29 @@ def main() -> None:
             continue
         request, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, NUM_DESCRIPTORS)
         if not request:
-            return
-        pid = os.fork()
+            os._exit(0)  # there is nothing to clean up
+        pid = _fork()
         if pid == 0:
             requests.close()
-            for pipe in running.values():
-                os.close(pipe)
+            _close(running.values())
             _run_trial(json.loads(request), *descriptors)
             return
-        log, lifeline, running[pid] = descriptors
-        os.close(log)
-        os.close(lifeline)
+        if pid is not None:
+            running[pid] = descriptors.pop()
+        _close(descriptors)
+
+
+def _fork() -> int | None:
+    """None where the system refuses: the trial never begins then."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _tell_of_ended(running: dict[int, int]) -> None:
@@ -76,10 +91,19 @@ def _run_trial(order: Mapping[str, Any], log: int, lifeline: int, pipe: int) -> 
     os.close(log)
     os.chdir(order["cwd"])
     os.environ |= {**order["environment"], LIFELINE: str(lifeline)}
+    _seed_anew()
     importlib.invalidate_caches()  # the user's files may be newer than this process
     module = importlib.import_module(order["module"])
+    sys.modules["__main__"] = module  # what processes that are spawned by this one import as theirs
     sys.argv = [str(module.__file__), order["folder"]]
     trial.main(module.run_trial)
+
+
+def _seed_anew() -> None:
+    """The generators that are not seeded anew in a fork, as Python's own is."""
+    torch.default_generator.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
 
 
 if __name__ == "__main__":

@@ -62,9 +62,11 @@ def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp
     command = ["mem-sweep", str(WORKLOADS / "waits_for_go.py"), "--step-sizes", "5,6", "--recorder", "predicted"]
     with subprocess.Popen([sys.executable, "-m", "lrtool", *command], cwd=tmp_path, stderr=subprocess.DEVNULL) as sweep:
         trial = _first_trial(tmp_path)
+        template = _parent_of(trial)
         time.sleep(random.uniform(0, 1))
-        os.kill({"sweep": sweep.pid, "template": _parent_of(trial), "trial": trial}[victim], signal.SIGKILL)
+        os.kill({"sweep": sweep.pid, "template": template, "trial": trial}[victim], signal.SIGKILL)
         assert is_gone(trial, within_s=60), "it could write into the run that is resumed"
+        assert victim != "sweep" or is_gone(template, within_s=60)
         Path("go").touch()
     if victim == "sweep":
         assert lrtool("report", "last").code in (0, 2)

@@ -60,6 +60,14 @@ def start_thread():
     threading.Thread(target=hang).start()
 
 
+def spoil_process():
+    os.chdir("/")
+    os.environ["SPOILT"] = "1"
+    sys.path.insert(0, "/spoilt")
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+
+
 ENDINGS = {
     "well": lambda: None,
     "crash": crash,
@@ -75,5 +83,6 @@ ENDINGS = {
     "print-much": print_much,
     "seed": lambda: torch.manual_seed(torch.randint(9, ()).item()),
     "start-thread": start_thread,
+    "spoil-process": spoil_process,
     "sys-exit": lambda: exec("raise SystemExit('enough')"),
 }
