@@ -1,5 +1,6 @@
 """`lrtool report`: the same table and plots from the run directory alone."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,20 @@ from tests.sweep.made_sweeps import story
 WorkloadFile = Callable[[str], Path]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def shown(lrtool: Lrtool, workload_file: WorkloadFile) -> str:
-    return lrtool("range-test", workload_file("good"), "--repeats", "2").out
+def shown(lrtool: Lrtool, workload_file: WorkloadFile, kept: Path) -> str:
+    """What a measurement printed; its run is in `runs`, a copy of that which was measured for the first test."""
+    if not (kept / "shown").exists():
+        text = lrtool("range-test", workload_file("good"), "--repeats", "2").out
+        Path("runs").rename(kept / "runs")
+        (kept / "shown").write_text(text)
+    shutil.copytree(kept / "runs", "runs")
+    return (kept / "shown").read_text()
 
 
 def test_it_prints_and_draws_the_same_again(lrtool: Lrtool, shown: str) -> None:

@@ -30,9 +30,10 @@ def page_text(command: str, result: Result, series: dict[int, StepSeries], folde
     return render_html(run_of(command, result), run_dir=folder)
 
 
-@pytest.fixture(params=list(MADE))
-def text(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    run_dir, run = open_run(str(stored(request.param, tmp_path)), parent=tmp_path)
+@pytest.fixture(params=list(MADE), scope="module")
+def text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    run_dir, run = open_run(str(stored(request.param, folder)), parent=folder)
     return write_html(run_dir, run).read_text()
 
 
