@@ -9,7 +9,7 @@ demo: .venv/demo
 	$(BIN)/lrtool mem-sweep --step-sizes 2500,3000,3500
 
 test: .venv/test
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .

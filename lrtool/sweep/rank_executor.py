@@ -1,4 +1,4 @@
-"""Trials under a launcher: every rank runs its part of a trial in a process of its own, and the first one brings them together.
+"""Trials under a launcher: every rank runs its part of one in a process of its own, and the first brings them together.
 
 The ranks themselves belong to no process group; the processes of a trial make one of their own. So a trial that takes
 its ranks down, or hangs in a collective, ends with its processes.
