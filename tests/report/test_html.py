@@ -1,7 +1,9 @@
 """The report page: one file that says everything, in the one order, whatever the run."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,11 +32,22 @@ def page_text(command: str, result: Result, series: dict[int, StepSeries], folde
     return render_html(run_of(command, result), run_dir=folder)
 
 
-@pytest.fixture(params=list(MADE), scope="module")
-def text(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("page")
-    run_dir, run = open_run(str(stored(request.param, folder)), parent=folder)
-    return write_html(run_dir, run).read_text()
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The page of a command's run, written once."""
+
+    @cache
+    def written(command: str) -> str:
+        folder = tmp_path_factory.mktemp("page")
+        run_dir, run = open_run(str(stored(command, folder)), parent=folder)
+        return write_html(run_dir, run).read_text()
+
+    return written
+
+
+@pytest.fixture(params=list(MADE))
+def text(request: pytest.FixtureRequest, page_of: Callable[[str], str]) -> str:
+    return page_of(request.param)
 
 
 def test_every_command_has_a_page_of_its_own() -> None:
@@ -56,23 +69,25 @@ def test_sections_stand_in_the_one_order(text: str) -> None:
 
 
 @pytest.mark.parametrize("command", MADE)
-def test_everything_that_the_terminal_says_is_on_the_page(command: str, tmp_path: Path) -> None:
-    result, series = MADE[command]()
+def test_everything_that_the_terminal_says_is_on_the_page(
+    command: str, tmp_path: Path, page_of: Callable[[str], str]
+) -> None:
+    result, _ = MADE[command]()
     console = Console(width=10_000, record=True, quiet=False, file=(tmp_path / "out").open("w"))
     for part in result_parts(result):
         console.print(part, markup=False)
     said = {word for word in console.export_text().split() if re.search(r"\w", word)}
     said -= {"parameter", "group", "all"}  # a table of one group is the numbers on top
 
-    shown = Page(page_text(command, result, series, tmp_path)).text
+    shown = Page(page_of(command)).text
     assert {word for word in said if word not in shown} == set()
 
 
 @pytest.mark.parametrize("command", MADE)
 def test_a_result_that_nobody_wrote_a_page_for_is_shown_as_in_the_terminal(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: Callable[[str], str]
 ) -> None:
-    own = page_text(command, *MADE[command](), tmp_path / "own")
+    own = page_of(command)
     monkeypatch.setattr("lrtool.report.pages.PAGES", {})
     text = page_text(command, *MADE[command](), tmp_path / "plain")
 
