@@ -15,7 +15,7 @@ import pytest
 
 from lrtool.results import Recorder, Trial
 from lrtool.sweep import executors, template
-from lrtool.sweep.executors import InlineExecutor, SubprocessExecutor
+from lrtool.sweep.executors import SubprocessExecutor
 from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, run_trials
 from lrtool.sweep.template import Forked
@@ -100,12 +100,14 @@ def test_a_forked_trial_takes_the_memory_of_one_that_is_started_afresh(forked: T
     assert all(of_forked[name] <= 1.1 * of_afresh[name] for name in of_forked)
 
 
-def test_a_forked_trial_is_predicted_to_take_what_one_in_this_process_does(tmp_path: Path) -> None:
+def test_a_forked_trial_is_predicted_to_take_what_one_that_is_started_afresh_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_that_tells(tmp_path / "notes", numbers="1")
     in_fork = run(plan, tmp_path / "forked", SubprocessExecutor())
-    in_this = run(plan, tmp_path / "inline", InlineExecutor())
+    monkeypatch.setattr(executors, "CAN_FORK", False)
 
-    assert without_times(in_fork) == without_times(in_this)
+    assert without_times(in_fork) == without_times(run(plan, tmp_path / "afresh", SubprocessExecutor()))
 
 
 def test_what_nobody_seeds_differs_from_trial_to_trial(forked: Two) -> None:
