@@ -37,10 +37,11 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "cuda-snapshots"
 SECTION = "## Whole programs against public CUDA memory snapshots"
 NOTES = """\
 How blind this is: no number was fitted to these snapshots. Each program is restated from its public script and from the
-stacks in its snapshot; which variables stay alive, and for how long, was corrected where frees came in another order. Three
+stacks in its snapshot; which variables stay alive, and for how long, was corrected where frees came in another order. Four
 faults of the tracer were found here and then mended from torch's sources: selections (max, sort) wrote their gradient out of
-place, what is done in place had no workspaces, and the copy that a matrix product makes of an expanded gradient was not
-counted. `x[:, -1, :]` is written out as the torch of its snapshot took it. The GPUs were not recorded; reductions are
+place, what is done in place had no workspaces, the copy that a matrix product makes of an expanded gradient was not counted,
+and inference mode hid temporaries. `x[:, -1, :]` is written out as the torch of its snapshot took it. The GPUs were not
+recorded; reductions are
 predicted for an A100. All snapshots are of transformers written out in elementary operators: convolutions, recurrent
 layers, fused attention and other optimizers are not covered by them.
 """

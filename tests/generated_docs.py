@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from lrtool.cli import app
 from lrtool.errors import EXIT_CODES
+from lrtool.memory.hidden_costs import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
 from lrtool.results import RESULTS, SCHEMA, Check, Doctor, Run, RunSummary
 
@@ -33,6 +34,44 @@ def metrics() -> str:
         lines += ["", f"## {group.heading}", ""]
         lines += ["| figure | in JSON and CSV | formula | what it says |", "|---|---|---|---|"]
         lines += [_metric(name, term) for name, term in group.terms.items()]
+    return "\n".join(lines) + "\n"
+
+
+def prediction() -> str:
+    """docs/prediction.md: what a prediction counts, what it does not, and how close it is."""
+    lines = [
+        "# What a prediction knows, and how close it is",
+        "",
+        "Without a GPU the training step runs on fake CUDA tensors: shapes and types without data. Every allocation and every",
+        "free is recorded in order, what CUDA kernels are known to allocate for themselves is added, and the requests are",
+        "played on a model of PyTorch's caching allocator, which reproduces recordings of the real one request by request.",
+        "",
+        "Counted besides a step's tensors, each by the formula of its source: cuBLAS workspaces, copies of operands that",
+        "cuBLAS cannot take, staging buffers of reductions, and scratch of indexing, sorting, norms, softmax, losses and",
+        "flash attention. None of it was fitted to a measurement.",
+        "",
+        "## How close",
+        "",
+        "Held against what others have published of real GPUs; nothing below was measured by lrtool itself, and there is no",
+        "such comparison yet for convolutional networks. Tables: [RESULTS.md](../benchmarks/RESULTS.md).",
+        "",
+        "- **Whole programs**: the memory snapshots of real runs, transformers with and without training, fp32 and bf16,",
+        "  0.4 to 65 GiB (`python benchmarks/snapshot_prediction.py`): peaks allocated and reserved, and every request.",
+        "- **Fine-tuning**: reserved memory of PEFT's comparison of methods (`python benchmarks/peft_prediction.py`).",
+        "- **Single operations**: peaks that Liger-Kernel's benchmark measured (`python benchmarks/liger_prediction.py`).",
+        "",
+        "Reserved memory depends on the addresses that the driver hands out and on the order in which autocast frees what it",
+        "kept, which no two runs share: where allocated memory is right to the byte, reserved memory can still be a few",
+        "percent off. The trace runs on the torch that is installed: another release may take other operators for a line.",
+        "",
+        "## Not counted",
+        "",
+        "| what | why |",
+        "|---|---|",
+        *(f"| {what} | {_cell(why)} |" for what, why in UNKNOWN.items()),
+        "| CUDA context | outside of what the allocator reserves |",
+        "| NCCL | its buffers are not torch's: [distributed.md](distributed.md) |",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -160,6 +199,7 @@ def generated() -> dict[str, str]:
     return {
         "metrics.md": metrics(),
         "command-line.md": command_line(),
+        "prediction.md": prediction(),
         "lrtool.schema.json": json.dumps(schema(), indent=1) + "\n",
     }
 

@@ -260,8 +260,8 @@ GROUPS = (
             "predicted": Term(
                 field='recorder: "predicted"',
                 formula="allocations of the training step on fake CUDA tensors, played on a model of the caching allocator",
-                meaning="without a GPU; the tensors of a step and cuBLAS workspaces are in it, cuDNN's workspaces and the "
-                "CUDA context are not",
+                meaning="without a GPU; the tensors of a step and scratch of most kernels are in it, cuDNN's workspaces and "
+                "the CUDA context are not",
             ),
             "from CPU": Term(
                 field='recorder: "cpu"',
