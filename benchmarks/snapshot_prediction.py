@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.liger_prediction import RESULTS, quantile, write_section
 from benchmarks.request_differences import Difference, by_operator, differences, traced_requests
-from benchmarks.snapshot_runs import CAPABILITY, RUNS, SnapshotRun
+from benchmarks.snapshot_runs import RUNS, SnapshotRun
 from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, write_reduced
 from lrtool.memory.fake_cuda import FakeGpu
 from lrtool.memory.hidden_costs import HiddenCosts, Platform
@@ -40,10 +40,13 @@ How blind this is: no number was fitted to these snapshots. Each program is rest
 stacks in its snapshot; which variables stay alive, and for how long, was corrected where frees came in another order. Four
 faults of the tracer were found here and then mended from torch's sources: selections (max, sort) wrote their gradient out of
 place, what is done in place had no workspaces, the copy that a matrix product makes of an expanded gradient was not counted,
-and inference mode hid temporaries. `x[:, -1, :]` is written out as the torch of its snapshot took it. The GPUs were not
-recorded; reductions are
-predicted for an A100. All snapshots are of transformers written out in elementary operators: convolutions, recurrent
-layers, fused attention and other optimizers are not covered by them.
+and inference mode hid temporaries. That Blackwell has small cuBLAS workspaces in torch 2.11 was seen here too.
+`x[:, -1, :]` is written out as the torch of its snapshot took it. Where no log tells the GPU, an A100 is taken. All snapshots
+are of transformers written out in elementary operators: convolutions, recurrent layers, fused attention and other optimizers
+are not covered by them.
+
+Requests that the trace lacks are one array of `index_put_`, freed again at once. Where requests and allocated memory agree and
+reserved memory does not, addresses differ: the driver's are not known, and best fit goes by address among equals.
 """
 
 
@@ -74,9 +77,9 @@ class Outcome:
 
 def predicted_stream(run: SnapshotRun) -> AllocationStream:
     """The program's requests from the first on, a step mark before each of its steps."""
-    platform = Platform(capability=CAPABILITY, torch_version=(run.version.major, run.version.minor))
+    platform = Platform(capability=run.capability, torch_version=(run.version.major, run.version.minor))
     num_parts = 0
-    with recording("predicted", gpu=FakeGpu(capability=CAPABILITY), costs=HiddenCosts(platform)) as recorder:
+    with recording("predicted", gpu=FakeGpu(capability=run.capability), costs=HiddenCosts(platform)) as recorder:
         for _ in run.program():
             recorder.end_step()
             recorder.phase = None

@@ -16,8 +16,11 @@ from benchmarks.snapshot_models import (
 )
 from lrtool.memory.allocator_versions import TorchVersion
 
-CAPABILITY = (8, 0)
-"""Not recorded; every snapshot shows cuBLAS workspaces of 8,519,680 bytes, which GPUs before Hopper have."""
+NOT_RECORDED = (8, 0)
+"""Nothing tells the GPU; cuBLAS workspaces of 8,519,680 bytes say that it is none of Hopper."""
+RTX_4090 = (8, 9)
+RTX_PRO_6000 = (12, 0)
+"""By the published logs: 94.97 GiB in the checkout under Python 3.12, 23.52 GiB and its name in that under 3.13."""
 _XL = Size(width=2560, hidden=10_240, layers=32, heads=32)
 _NARROW = Size(width=768, hidden=3072, layers=12, heads=12)
 _MEDIUM = Size(width=1024, hidden=4096, layers=24, heads=16)
@@ -39,6 +42,7 @@ class SnapshotRun:
     program: Callable[[], Steps]
     version: TorchVersion
     is_whole: bool
+    capability: tuple[int, int] = NOT_RECORDED
 
 
 def _torch_adamw(length: int, mode: Mode, precision: str) -> SnapshotRun:
@@ -53,6 +57,7 @@ def _torch_adamw(length: int, mode: Mode, precision: str) -> SnapshotRun:
         program=program,
         version=TorchVersion(2, 11),
         is_whole=False,
+        capability=RTX_4090 if (length, mode) == (128, "forward") else RTX_PRO_6000,
     )
 
 

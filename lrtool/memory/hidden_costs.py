@@ -43,7 +43,8 @@ table of technical specifications; counts: NVIDIA's architecture white papers. S
 
 _REDUCTIONS = {"sum": 1, "mean": 1, "nansum": 1, "amax": 1, "amin": 1, "linalg_vector_norm": 2}
 """Operators on gpu_reduce_kernel that keep one number for each output, and where their dimensions stand."""
-_HOPPER_AND_LATER = (9, 10, 12)
+_LARGE_WORKSPACE_SINCE = {9: (0, 0), 10: (2, 12), 11: (2, 14), 12: (2, 12)}
+"""Torch releases by major compute capability: pytorch#89027, #175344 and #189312."""
 _GEMMS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addmv", "mv"})
 _OPERANDS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
 """Where the two matrices, or batches of them, stand."""
@@ -66,12 +67,14 @@ class Platform:
     def cublas_workspace_bytes(self) -> int:
         """One cuBLAS workspace: CUDABlas' `parseChosenWorkspaceSize` in ATen/cuda/CublasHandlePool.cpp.
 
-        32 MiB since Hopper, `:4096:2:16:8` (8,519,680 B) before: pytorch#83461, #95668. cuBLASLt shares it by default.
+        32 MiB on Hopper, and on Blackwell since torch 2.12; `:4096:2:16:8` (8,519,680 B) elsewhere: pytorch#83461, #95668. A
+        public snapshot of torch 2.11 on an RTX PRO 6000 shows the small one. cuBLASLt shares it by default.
         """
         sizes = re.findall(r":(\d+):(\d+)", self.cublas_config or "")
         if sizes:
             return sum(int(kib) * KIB * int(count) for kib, count in sizes)
-        return 32 * MIB if self.capability[0] in _HOPPER_AND_LATER else 8_519_680
+        since = _LARGE_WORKSPACE_SINCE.get(self.capability[0])
+        return 32 * MIB if since and self.torch_version >= since else 8_519_680
 
     @property
     def multiprocessors(self) -> Multiprocessors:

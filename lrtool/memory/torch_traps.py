@@ -93,7 +93,7 @@ TRAPS = (
     ),
     VersionedTrap(
         before=(2, 15),
-        title="cuBLAS keeps a workspace per handle and stream (8.1 MiB, 32 MiB since Hopper); it looks like a leak",
+        title="cuBLAS keeps a workspace per handle and stream (8.1 or 32 MiB); it looks like a leak",
         advice="none needed: it is taken once; CUBLAS_WORKSPACE_CONFIG=:16:8 makes it small",
         source="pytorch#95668, #83461",
     ),

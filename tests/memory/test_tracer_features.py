@@ -384,6 +384,26 @@ def test_cublas_keeps_one_workspace_per_stream_until_torch_2_15() -> None:
     assert new.of("mm", (x, x)) == new.of("mm", (x, x)) == ((), (8_519_680,))
 
 
+@pytest.mark.parametrize(
+    ("capability", "version", "mebibytes"),
+    [
+        ((8, 9), (2, 13), 8.125),
+        ((9, 0), (2, 6), 32),
+        ((10, 0), (2, 11), 8.125),
+        ((10, 0), (2, 12), 32),
+        ((11, 0), (2, 13), 8.125),
+        ((11, 0), (2, 14), 32),
+        ((12, 0), (2, 11), 8.125),
+        ((12, 0), (2, 12), 32),
+    ],
+)
+def test_cublas_takes_more_on_hopper_and_later_on_blackwell(
+    capability: tuple[int, int], version: tuple[int, int], mebibytes: float
+) -> None:
+    platform = Platform(capability=capability, torch_version=version)
+    assert platform.cublas_workspace_bytes == mebibytes * 2**20
+
+
 def test_cublas_follows_its_environment_variable() -> None:
     platform = Platform(capability=(9, 0), torch_version=(2, 13), cublas_config=":4096:2:16:8")
     assert platform.cublas_workspace_bytes == 8_519_680
