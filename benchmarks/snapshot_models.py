@@ -233,6 +233,22 @@ def course_with_torch_adamw(
     yield
 
 
+def course_first_step(size: Size, length: int) -> Steps:
+    """The model made on the GPU, and its first step on a batch of 4 with torch's AdamW, one parameter at a time."""
+    with torch.device("cuda"):
+        model = CourseModel(size, length)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1, foreach=False)
+    tokens, targets = _tokens(4, length), _tokens(4, length)
+    yield
+    optimizer.zero_grad(set_to_none=True)
+    logits = model(tokens)
+    loss = F.cross_entropy(logits.reshape(-1, VOCABULARY), targets.reshape(-1))
+    loss.backward()
+    del logits, loss
+    optimizer.step()
+    yield
+
+
 def course_with_own_adamw(size: Size, length: int, *, mode: Mode) -> Steps:
     """Batches of 4, the course's AdamW and cross-entropy; five steps, then the recorded one, whose results stay alive."""
     model = CourseModel(size, length).to("cuda")

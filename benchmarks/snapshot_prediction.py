@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from benchmarks.liger_prediction import RESULTS, quantile, write_section
+from benchmarks.liger_prediction import MIB, RESULTS, quantile, write_section
 from benchmarks.request_differences import Difference, by_operator, differences, traced_requests
-from benchmarks.snapshot_runs import RUNS, SnapshotRun
+from benchmarks.snapshot_runs import PUBLISHED, RUNS, PublishedPeaks, SnapshotRun
 from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, write_reduced
 from lrtool.memory.fake_cuda import FakeGpu
 from lrtool.memory.hidden_costs import HiddenCosts, Platform
@@ -135,7 +135,22 @@ def report(outcomes: Sequence[Outcome]) -> str:
         lines += ["| operator | the trace | requests | bytes |", "| --- | --- | --: | --: |"]
         lines += [f"| {name} | {way} | {count} | {format_bytes(size)} |" for name, way, count, size in apart]
         lines.append("")
+    lines += [
+        "Predicted before anything was compared, and not corrected afterwards:", "",
+        "| program | allocated, measured | allocated | reserved, measured | reserved | published |",
+        "| --- | --: | --: | --: | --: | --- |", *map(_published_row, PUBLISHED), "",
+    ]  # fmt: skip
     return "\n".join(lines) + f"\n{NOTES}"
+
+
+def _published_row(each: PublishedPeaks) -> str:
+    predicted = replay(predicted_stream(each.run), Scenario(version=each.run.version)).peaks
+    allocated = predicted.allocated_bytes / MIB / each.allocated_mib - 1
+    reserved = predicted.reserved_bytes / MIB / each.reserved_mib - 1
+    return (
+        f"| {each.run.label} | {each.allocated_mib:,.1f} MiB | {allocated:+.3%} | {each.reserved_mib:,.1f} MiB "
+        f"| {reserved:+.3%} | {each.source} |"
+    )
 
 
 def _row(each: Outcome) -> str:
