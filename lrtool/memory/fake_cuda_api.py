@@ -244,7 +244,18 @@ def _tensor_methods(listener: Listener) -> list[tuple[Any, str, Any]]:
         "numpy": _numpy, "__array__": _numpy, "tolist": _tolist, "__format__": _format, "__deepcopy__": _deepcopy,
         "pin_memory": lambda self, *_: self, "record_stream": record_stream,
     }  # fmt: skip
-    return [(FakeTensor, name, method) for name, method in methods.items()]
+    data = property(torch._C.TensorBase.data.__get__, _set_data)  # type: ignore[attr-defined]
+    return [(torch.Tensor, "data", data), *((FakeTensor, name, method) for name, method in methods.items())]
+
+
+def _set_data(self: Tensor, value: Tensor) -> None:
+    """`tensor.data = value`: a small tensor on the CPU is real, and must become a fake one to take on a fake one's data."""
+    if not isinstance(value, FakeTensor) or isinstance(self, FakeTensor):
+        torch._C.TensorBase.data.__set__(self, value)  # type: ignore[attr-defined]
+        return
+    taken = value.detach()
+    is_parameter = isinstance(self, nn.Parameter)
+    torch.utils.swap_tensors(self, nn.Parameter(taken, self.requires_grad) if is_parameter else taken)
 
 
 def _numpy(self: Any, *_: Any, **__: Any) -> Any:

@@ -495,3 +495,24 @@ def test_inference_mode_hides_no_temporaries() -> None:
         return [value for op, value in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC]
 
     assert evaluated(torch.inference_mode) == evaluated(torch.no_grad)
+
+
+def test_data_of_a_small_parameter_can_be_replaced_by_a_tensor_on_the_gpu() -> None:
+    def step_of() -> Step:
+        layer = nn.Linear(8, 8, bias=False)
+        optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+        layer.weight.data = torch.ones(8, 8, device="cuda")
+        assert isinstance(layer.weight, nn.Parameter)
+        assert layer.weight.device.type == "cuda"
+        assert layer.weight.requires_grad
+
+        def step() -> None:
+            optimizer.zero_grad()
+            layer(torch.randn(4, 8, device="cuda")).sum().backward()
+            assert layer.weight.grad is not None
+            optimizer.step()
+
+        return step
+
+    with three_steps(step_of) as recorder:
+        assert recorder.log.steps[2].digest == recorder.log.steps[3].digest
