@@ -62,9 +62,9 @@ WHY_NOT = {
 
 NOTES = """\
 How blind this is: that a short batch goes before, for which 100 tokens were assumed, and that the longest meets an empty
-cache, was read off the script before anything was compared; the length was then fitted on the one row. peft 0.21.2 was tried first; 0.20.0 was taken
-because it is what most rows were measured with, but for a development version (osf--rank128: -22 % with 0.21.2, which keeps
-less). After looking at errors nothing was changed in the predictions.
+cache, was read off the script before anything was compared; the length was then fitted on the one row. peft 0.21.2 was
+tried first, and 0.20.0 taken when osf--rank128 was 22 % too low: 0.21.2 keeps less there, and the results that PEFT
+published name 0.19.2.dev0. Nothing else was changed after looking at errors.
 
 What else decides the figure: the length of the batch before, through what it leaves in the cache's segments. Between 60 and
 160 tokens it moves lora--rank32 from -0.14 % to +0.76 %, prompt_tuning--default from +0.93 % to +2.64 %, and
@@ -77,7 +77,7 @@ Errors above 0.5 %, as far as they are understood (no number was fitted to them)
   (20,187,185,152 B, 0.1 % less than predicted). The newer row needs what lora_A's gradients take: with lora_A trainable the
   prediction is +0.07 %. Most likely the script trains them unawares; leaving `disable_adapter()` unfreezes (peft#3447).
 - prefixtuning with 200 tokens: most likely an evaluation, not a training step: the 99th percentile of the training steps is
-  far below the maximum (87 % of it, against 90 to 92 % of other methods), and in generation peft makes the prefix of all
+  far below the maximum (87 % of it, against 89 to 96 % of other methods), and in generation peft makes the prefix of all
   50 sequences at once, 2.3 GB in float32.
 - prompt_tuning, prefixtuning--tokens50, waveft: what lies unused within segments; the predicted peak allocated is below the
   measured figure in each.
@@ -177,7 +177,8 @@ def report(outcomes: Sequence[Outcome], rows: Sequence[Row], num_images: int) ->
         SECTION, "",
         f"`python benchmarks/peft_prediction.py --write`, {when}; predicted with torch {torch.__version__}, transformers "
         f"{version('transformers')}, peft {version('peft')}, no GPU used; measured by PEFT on an L40S, torch "
-        f"2.13.0+cu130. Llama-3.2-3B in bfloat16, batches of 4; the most bytes reserved. {len(outcomes)} of {len(rows)} rows rebuilt. "
+        "2.13.0+cu130.",
+        f"Llama-3.2-3B in bfloat16, batches of 4; the most bytes reserved. {len(outcomes)} of {len(rows)} rows rebuilt. "
         "Errors are (predicted - measured) / measured.", "",
         f"Fitted: the tokens of the longest batch, {LONGEST_TOKENS}, on {FIT_ROW}. Nothing else was, and nothing on the rows "
         "marked table.", "",
