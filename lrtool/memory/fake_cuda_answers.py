@@ -13,6 +13,8 @@ from torch import Tensor
 from torch._subclasses import fake_impls
 from torch._subclasses.fake_tensor import FakeTensor
 
+from lrtool.memory.known_values import values_of
+
 aten = torch.ops.aten
 HiddenBirth = Callable[[Tensor], None]
 _MASKS = (torch.bool, torch.uint8)
@@ -51,9 +53,9 @@ def number_of(tensor: Tensor) -> float | int | bool:
     known = getattr(tensor, "_lrtool_answer", None)
     if known is not None:
         return known  # type: ignore[no-any-return]
-    constant = getattr(tensor, "constant", None)
-    if constant is not None:
-        return constant.item()  # type: ignore[no-any-return]
+    values = values_of(tensor)
+    if values is not None:
+        return values.item()
     if tensor.dtype is torch.bool:
         return getattr(tensor, "_lrtool_origin", None) in _TRUE_WHEN_WELL
     return 1.0 if tensor.is_floating_point() else 1

@@ -16,6 +16,7 @@ from torch.utils import _foreach_utils, _pytree
 from torch.utils._mode_utils import no_dispatch
 
 from lrtool.memory.fake_cuda_answers import number_of
+from lrtool.memory.known_values import values_of
 
 _GONE = object()
 _MAX_KNOWN_ELEMENTS = 1024
@@ -260,8 +261,9 @@ def _set_data(self: Tensor, value: Tensor) -> None:
 
 def _numpy(self: Any, *_: Any, **__: Any) -> Any:
     with no_dispatch():
-        if self.constant is not None:
-            return self.constant.numpy()
+        values = values_of(self)
+        if values is not None:
+            return values.numpy()
         plain = torch.empty((), dtype=torch.float32 if self.dtype is torch.bfloat16 else self.dtype)
         return np.zeros(tuple(self.shape), dtype=plain.numpy().dtype)
 

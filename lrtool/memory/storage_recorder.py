@@ -25,6 +25,7 @@ from lrtool.memory.autograd_engine import EngineView, composite_body, next_seque
 from lrtool.memory.fake_cuda_answers import remember_no_overflow, remember_origin
 from lrtool.memory.fake_cuda_api import Listener, without_real_tensors
 from lrtool.memory.hidden_costs import HiddenCosts
+from lrtool.memory.known_values import follow
 from lrtool.memory.operations import num_operations
 from lrtool.memory.trace_log import Birth, OpenNote, TraceLog
 from lrtool.user_code import is_library_file, is_users_file
@@ -72,6 +73,7 @@ class StorageRecorder(TorchDispatchMode):
         self.phase: str | None = "build"
         self.num_operations = 0
         self.is_training: Callable[[], bool] = lambda: True
+        self.on_step_end: Callable[[], None] = lambda: None
         self.device_type = device_type
         self._listener = listener or Listener()
         self._keeps_small_real = keeps_small_real
@@ -102,7 +104,8 @@ class StorageRecorder(TorchDispatchMode):
         self._is_recording = False
 
     def end_step(self) -> None:
-        """Close the current step of the log."""
+        """Close the current step of the log, or the build."""
+        self.on_step_end()
         self.log.end_step()
         self._forward_births.clear()
         self._forward_sources.clear()
@@ -175,6 +178,8 @@ class StorageRecorder(TorchDispatchMode):
             self._emit_workspaces(twin, args)
             return out
         out = self._run(func, args, kwargs)
+        if self._keeps_small_real:
+            follow(func, args, kwargs, out)
         self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
             return out

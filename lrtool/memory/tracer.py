@@ -28,6 +28,7 @@ from lrtool.memory.stream import AllocationStream
 from lrtool.memory.survivors import Survivor, SurvivorWatch
 from lrtool.memory.trace_log import TraceLog
 from lrtool.memory.traced_stream import stream_of
+from lrtool.memory.unnoticed_fakes import unnoticed_fakes
 from lrtool.target import Factory
 from lrtool.training import Step, make_step, with_scheduler
 from lrtool.user_code import user_code
@@ -119,6 +120,7 @@ def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = No
     with ExitStack() as stack:
         if fake:
             stack.enter_context(fake_cuda(gpu, listener=listener))
+            recorder.on_step_end = stack.enter_context(unnoticed_fakes())
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(_watched_optimizers(recorder))
         stack.enter_context(_watched_resizing(recorder))

@@ -422,6 +422,44 @@ def test_workspaces_enter_the_stream() -> None:
     assert ("forward", "workspace") in notes(found)
 
 
+def test_values_that_follow_from_the_batch_are_known_on_the_fake_gpu() -> None:
+    lengths, ids = torch.tensor([3, 5]), torch.arange(10).reshape(2, 5)
+    with recording("predicted"):
+        mask = torch.arange(5, device="cuda") < lengths.cuda()[:, None]
+        assert int(mask.sum()) == 8
+        assert not mask.all()
+        assert bool((ids.cuda()[1] >= 5).all())
+        assert ids.cuda().max().item() == 9
+        assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+        moved = ids.cuda()
+        moved += 1
+        assert moved.max().item() == 1, "what was written to is not known any more"
+        assert torch.randint(5, 9, (1,), device="cuda").item() == 1, "what was drawn is not known"
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_mask_that_masks_nothing_costs_no_attention_mask(padded: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+
+    def operators(mask: Tensor | None) -> list[str]:
+        def build() -> dict[str, Any]:
+            sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, vocab_size=500))
+            tokens = torch.randint(0, 500, (2, 32))
+            batch = {"input_ids": tokens, "labels": tokens} | ({} if mask is None else {"attention_mask": mask})
+            return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1), "train_loader": [batch]}
+
+        stream = traced(build, num_steps=2).stream
+        made = (index for index, op in enumerate(stream.ops) if op == Op.ALLOC)
+        return [stream.note(index).operator or "" for index in made if stream.values[index] >= 2 * 32 * 32]
+
+    mask = torch.ones(2, 32, dtype=torch.int64)
+    mask[0, 20:] = 0 if padded else 1
+
+    assert (operators(mask) == operators(None)) is not padded
+
+
 @pytest.mark.parametrize("name", ["gpt2", "bert", "llama"])
 def test_hugging_face_models_from_config(name: str) -> None:
     transformers = pytest.importorskip("transformers")
