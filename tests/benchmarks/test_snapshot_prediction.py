@@ -16,9 +16,7 @@ QUICK = (
     "attention alone, 4096 tokens, full step, fp32",
     "small, 100 tokens, forward, fp32",
     "small, 150 tokens, full step, fp32",
-    "narrow, 128 tokens, forward, fp32",
     "narrow, 128 tokens, forward, bf16",
-    "medium, 128 tokens, forward, fp32",
 )
 """Those that are traced in seconds; `python benchmarks/snapshot_prediction.py tests/data/snapshot_truth.json.gz` does all."""
 LARGEST_ERROR = {"fp32": 0.001, "bf16": 0.005}
