@@ -2,7 +2,7 @@
 
     python benchmarks/snapshot_prediction.py [FOLDER | TRUTH.json.gz] [--only TEXT] [--rows] [--write] [--reduce FILE]
 
-FOLDER holds the snapshots, gzip'd. Each program (`snapshot_models.py`) is traced on fake CUDA tensors from its first
+FOLDER holds the snapshots, gzip'd. Each program (`snapshot_programs/`) is traced on fake CUDA tensors from its first
 allocation on, warm-up steps included, and replayed through the allocator of the torch it ran on; what the recorded part
 took is compared: peaks, and every single request in order. Errors are (predicted - measured) / measured.
 `--reduce` writes what is compared into a file that can take FOLDER's place. `--write` puts the table into RESULTS.md.

@@ -4,17 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.snapshot_models import (
-    Mode,
-    Size,
-    Steps,
-    attention_alone,
-    course_first_step,
-    course_with_own_adamw,
-    course_with_torch_adamw,
-    late_model,
-    plain_model,
-)
+from benchmarks.snapshot_programs.course import course_first_step, course_with_own_adamw, course_with_torch_adamw
+from benchmarks.snapshot_programs.late import attention_alone, late_model
+from benchmarks.snapshot_programs.parts import Mode, Size, Steps
+from benchmarks.snapshot_programs.plain import plain_model
 from lrtool.memory.allocator_versions import TorchVersion
 
 NOT_RECORDED = (8, 0)

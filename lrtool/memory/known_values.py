@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-MAX_ELEMENTS = 65_536
+MAX_ELEMENTS = 2**20
 _MADE_FROM_NOTHING = ("arange", "full", "zeros", "ones", "scalar_tensor", "eye", "tril_indices", "triu_indices")
 
 
