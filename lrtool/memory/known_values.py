@@ -31,7 +31,9 @@ def follow(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
     """Keep the values of `out`, which `func` made, where those of its arguments are known."""
     if not isinstance(out, FakeTensor) or out.is_floating_point() or out.is_complex() or out.numel() > MAX_ELEMENTS:
         return
-    if func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags or _version(out) is None:
+    if func.namespace != "aten" or func._schema.is_mutable or _version(out) is None:
+        return
+    if torch.Tag.nondeterministic_seeded in func.tags:
         return
     tensors = [each for each in _flat((args, kwargs)) if isinstance(each, Tensor)]
     if any(each.numel() > MAX_ELEMENTS for each in tensors) or not (tensors or func._opname in _MADE_FROM_NOTHING):
@@ -41,7 +43,8 @@ def follow(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
         return
     with unset_fake_temporarily(), suppress(Exception):  # what the CPU cannot do stays unknown
         values = func(*_with(known, args), **_with(known, kwargs))
-        out._lrtool_values = (values, _version(out))  # type: ignore[attr-defined]
+        if values.shape == out.shape:  # else the fake one has room for the largest selection there can be
+            out._lrtool_values = (values, _version(out))  # type: ignore[attr-defined]
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -431,6 +431,8 @@ def test_values_that_follow_from_the_batch_are_known_on_the_fake_gpu() -> None:
         assert bool((ids.cuda()[1] >= 5).all())
         assert ids.cuda().max().item() == 9
         assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+        assert mask.nonzero().shape == (10, 2), "of a selection the largest size is taken all the same"
+        assert mask.nonzero().max().item() == 1, "and its values are not known"
 
         moved = ids.cuda()
         moved += 1
