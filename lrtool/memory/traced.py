@@ -8,6 +8,7 @@ from lrtool.errors import LrtoolError
 from lrtool.memory.cards import find_card
 from lrtool.memory.categories import most_by_category
 from lrtool.memory.fake_cuda import H100, FakeGpu
+from lrtool.memory.installation import torch_version
 from lrtool.memory.peak_shares import LiveShare, shares_at_peak
 from lrtool.memory.recorded_figures import series_of
 from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
@@ -46,9 +47,10 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
                 keeps_failed=True,
             ),
         )
-        played = replay(
-            traced.stream, Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes)
+        scenario = Scenario(
+            settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version()
         )  # fmt: skip
+        played = replay(traced.stream, scenario)
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(

@@ -2,12 +2,17 @@
 
 import pytest
 
+from lrtool.memory import traced
+from lrtool.memory.allocator_versions import TorchVersion
 from lrtool.memory.cards import CARDS
 from lrtool.memory.fake_cuda import H100
+from lrtool.memory.recording import RecordSettings
 from lrtool.memory.stream import Op
 from lrtool.memory.stream_builder import StreamBuilder
 from lrtool.memory.stream_steps import step_of
-from lrtool.memory.traced import CAPABILITIES, fake_gpu
+from lrtool.memory.traced import CAPABILITIES, fake_gpu, record_traced
+from lrtool.target import from_callable
+from tests.memory import traced_models as models
 
 
 def test_a_request_stands_in_its_step_also_where_steps_are_stored_once() -> None:
@@ -36,3 +41,15 @@ def test_every_card_can_be_pretended() -> None:
 @pytest.mark.parametrize("name", ["none", ""])
 def test_an_unknown_card_is_an_h100(name: str) -> None:
     assert fake_gpu(name) == H100
+
+
+@pytest.mark.parametrize(("version", "works"), [(TorchVersion(2, 9), False), (TorchVersion(2, 10), True)])
+def test_the_allocator_is_that_of_the_torch_that_runs(
+    version: TorchVersion, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traced, "torch_version", lambda: version)
+    settings = RecordSettings(recorder="predicted", num_steps=2, seed=0, settings="max_split_size_mb:20")
+
+    recording = record_traced(from_callable(models.mlp, params={}), settings)
+
+    assert (recording.error is None) is works, "2.10 allows 20 MiB, earlier releases more than that only"
