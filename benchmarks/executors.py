@@ -4,7 +4,8 @@
     python -m benchmarks.executors --trials 8
 
 A trial's overhead is the wall time of a sweep with one worker over its trials, less the time that each trial sleeps.
-It holds the start of a Python process and the import of torch, which every fresh process pays, on any executor.
+It holds the start of Python and the import of torch: once a sweep where trials are forked from a process that has imported
+it, once a trial elsewhere, as with Ray.
 """
 
 import argparse
