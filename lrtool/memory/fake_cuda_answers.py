@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses import fake_impls
-from torch._subclasses.fake_tensor import FakeTensor
 
 from lrtool.memory.known_values import values_of
 
@@ -152,8 +151,8 @@ def _positions(indices: Any, on_hidden_birth: HiddenBirth) -> list[Tensor | None
 
 def _pack(_mode: Any, _func: Any, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
     batch, time = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-    constant = lengths if not isinstance(lengths, FakeTensor) else lengths.constant
-    each = [time] * batch if constant is None else [int(length) for length in constant.tolist()]
+    known = values_of(lengths)
+    each = [time] * batch if known is None else [int(length) for length in known.tolist()]
     sizes = torch.tensor([sum(length > t for length in each) for t in range(max(each))])
     return x.new_empty((sum(each), *x.shape[2:])), sizes
 

@@ -4,7 +4,7 @@ A restatement of `prepare_matrix_for_cublas` and `prepare_batch_matrix_for_cubla
 gradient, as the backward of a sum hands on, is the usual case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -44,12 +44,7 @@ def _fits(matrix: Operand) -> bool:
 
 def _is_dense(matrix: Operand) -> bool:
     """Non-overlapping and dense: some order of the dimensions walks through memory without a gap."""
-    expected = 1
-    for size, stride in sorted(zip(matrix.sizes, matrix.strides, strict=True), key=lambda axis: (axis[1], axis[0])):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
+    return _has_no_gap(sorted(zip(matrix.sizes, matrix.strides, strict=True), key=lambda axis: (axis[1], axis[0])))
 
 
 def _fits_batch(batch: Operand, fast: int, leading_size: int, fast_size: int) -> bool:
@@ -58,12 +53,14 @@ def _fits_batch(batch: Operand, fast: int, leading_size: int, fast_size: int) ->
     along, across = batch.strides[fast], batch.strides[leading]
     if (along == 1 and across >= max(1, leading_size)) or (across == 1 and along >= max(1, fast_size)):
         return True
-    return along != 0 and across != 0 and _is_contiguous(batch)
+    is_contiguous = _has_no_gap(zip(reversed(batch.sizes), reversed(batch.strides), strict=True))
+    return along != 0 and across != 0 and is_contiguous
 
 
-def _is_contiguous(batch: Operand) -> bool:
+def _has_no_gap(axes: Iterable[tuple[int, int]]) -> bool:
+    """Whether axes of (size, stride), the innermost first, walk through memory one element at a time."""
     expected = 1
-    for size, stride in zip(reversed(batch.sizes), reversed(batch.strides), strict=True):
+    for size, stride in axes:
         if size != 1 and stride != expected:
             return False
         expected *= size

@@ -47,9 +47,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
                 keeps_failed=True,
             ),
         )
-        scenario = Scenario(
-            settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version()
-        )  # fmt: skip
+        scenario = Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version())
         played = replay(traced.stream, scenario)
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)

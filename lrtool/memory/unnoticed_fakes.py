@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+
+from lrtool.memory.fake_cuda_api import replaced
 
 _TESTS = (("transformers.utils.import_utils", "is_fake_tensor"),)
 """transformers 5 always makes a causal mask while something traces: with one, attention takes more memory."""
@@ -16,19 +17,13 @@ def _is_none(_tensor: object) -> bool:
 @contextmanager
 def unnoticed_fakes() -> Iterator[Callable[[], None]]:
     """Answer such tests within the body; call what it yields once libraries may have been imported."""
-    before: list[tuple[Any, str, Any]] = []
+    with ExitStack() as stack:
 
-    def look() -> None:
-        for name, test in _TESTS:
-            module = sys.modules.get(name)
-            original = getattr(module, test, None)
-            if original is not None and original is not _is_none:
-                before.append((module, test, original))
-                setattr(module, test, _is_none)
+        def look() -> None:
+            for name, test in _TESTS:
+                module = sys.modules.get(name)
+                if getattr(module, test, _is_none) is not _is_none:
+                    stack.enter_context(replaced((module, test, _is_none)))
 
-    look()
-    try:
+        look()
         yield look
-    finally:
-        for module, test, original in before:
-            setattr(module, test, original)

@@ -21,7 +21,7 @@ from lrtool.sweep.cure_effects import (
     in_order,
 )
 from lrtool.sweep.cure_reports import CureReport, CureSetup, CureTrial, CureTrialFile, SettingsPeaks, report_of
-from lrtool.sweep.executors import Executor, Job
+from lrtool.sweep.executors import Executor, Job, job_of
 from lrtool.trial_store import TRIAL_FILE, write_json
 
 MODULE = "lrtool.sweep.cure_trial"
@@ -253,13 +253,4 @@ def _jobs(setup: CureSetup, folder: Path, trials: Iterable[CureTrial]) -> Iterat
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True)
         write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-        yield Job(
-            folder=own, environment=environment_of(setup, trial), module=MODULE, may_be_forked=setup.recorder != "cuda"
-        )
-
-
-def environment_of(setup: CureSetup, trial: CureTrial) -> dict[str, str]:
-    """The allocator of a real GPU reads its settings when its process starts."""
-    if setup.recorder != "cuda" or not trial.settings:
-        return {}
-    return {"PYTORCH_CUDA_ALLOC_CONF": trial.settings, "PYTORCH_ALLOC_CONF": trial.settings}
+        yield job_of(own, recorder=setup.recorder, settings=trial.settings, module=MODULE)

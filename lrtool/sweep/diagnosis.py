@@ -13,7 +13,7 @@ from lrtool.memory.run_figures import RunFigures
 from lrtool.results import Budget, Diagnosis, Finding, MemSweep, Trial
 from lrtool.series import read_series
 from lrtool.sweep.diagnosis_reports import DiagnosisReport, DiagnosisSetup
-from lrtool.sweep.executors import Ended, Executor, Job
+from lrtool.sweep.executors import Ended, Executor, job_of
 from lrtool.trial_store import LOG_FILE, RESULT_FILE, TRIAL_FILE, last_words, read_json, write_json
 from lrtool.units import format_bytes, format_duration
 
@@ -27,16 +27,7 @@ def run_diagnosis(
     """Run a DiagnosisSetup in a process of its own, its files in `folder`. Raises what the user's code does, as it does."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / TRIAL_FILE, asdict(setup))
-    (ended,) = executor.run(
-        [
-            Job(
-                folder=folder,
-                module=MODULE,
-                environment=_environment(setup.recorder, setup.settings),
-                may_be_forked=setup.recorder != "cuda",
-            )
-        ]
-    )
+    (ended,) = executor.run([job_of(folder, recorder=setup.recorder, settings=setup.settings, module=MODULE)])
     file = folder / RESULT_FILE
     if not file.is_file():
         raise _failure(ended)
@@ -127,11 +118,6 @@ def _with_others(budget: Budget | None, figures: RunFigures) -> Budget | None:
         return budget
     used = budget.reserved_bytes + budget.context_bytes + figures.other_processes_bytes
     return replace(budget, other_processes_bytes=figures.other_processes_bytes, device_used_bytes=used)
-
-
-def _environment(recorder: str, conf: str) -> dict[str, str]:
-    """The allocator of a real GPU reads its settings when its process starts."""
-    return {"PYTORCH_CUDA_ALLOC_CONF": conf, "PYTORCH_ALLOC_CONF": conf} if recorder == "cuda" and conf else {}
 
 
 def _failure(ended: Ended) -> LrtoolError:

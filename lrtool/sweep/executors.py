@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Protocol
 
 import lrtool
+from lrtool.memory.settings_in_force import NEW_NAME, OLD_NAME
+from lrtool.results import Recorder
 from lrtool.sweep.plan import Setup
 from lrtool.sweep.template import Forked, template_for
 from lrtool.trial_store import LOG_FILE
 
 LIFELINE = "LRTOOL_LIFELINE"
 """Names, to a trial's process, a pipe that the sweep holds open: when it closes, the sweep is gone."""
+TRIAL_MODULE = "lrtool.sweep.trial"
 POLL_S = 0.02
 CAN_FORK = sys.platform == "linux"
 """Elsewhere a process that has loaded such libraries must not be forked."""
@@ -32,14 +35,24 @@ _OF_THE_MOMENT = "PYTEST_CURRENT_TEST"
 class Job:
     """A trial to run: its folder, what is added to its process's environment, and the module whose `run_trial` runs it.
 
-    `may_be_forked` says that its process may come from a template, which has imported torch already: not where it uses a
-    GPU, whose libraries read their settings as they are loaded.
+    `may_be_forked` says that its process may come from a template, which has imported torch already.
     """
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    module: str = "lrtool.sweep.trial"
+    module: str = TRIAL_MODULE
     may_be_forked: bool = False
+
+
+def job_of(folder: Path, *, recorder: Recorder, settings: str = "", module: str = TRIAL_MODULE) -> Job:
+    """A trial under the allocator's `settings`, in the process that its recorder needs.
+
+    A GPU's libraries and its allocator read their settings as they are loaded: a process that uses one is never forked.
+    """
+    if recorder != "cuda":
+        return Job(folder=folder, module=module, may_be_forked=True)
+    environment = {OLD_NAME: settings, NEW_NAME: settings} if settings else {}
+    return Job(folder=folder, module=module, environment=environment)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,7 @@ from lrtool.series import trial_dir
 from lrtool.sweep.batch_search import Attempt, search_largest
 from lrtool.sweep.cure_reports import CureReport, CureSetup, CureTrial, CureTrialFile, report_of
 from lrtool.sweep.cure_trials import MODULE as RUN_MODULE
-from lrtool.sweep.cure_trials import environment_of
-from lrtool.sweep.executors import Ended, Executor, Job
+from lrtool.sweep.executors import Ended, Executor, job_of
 from lrtool.sweep.max_batch_trial import MaxBatchReport
 from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
 
@@ -100,8 +99,6 @@ def _run(setup: CureSetup, trial: CureTrial, folder: Path, executor: Executor, *
     own = trial_dir(folder, trial.number)
     own.mkdir(parents=True)
     write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-    job = Job(
-        folder=own, environment=environment_of(setup, trial), module=module, may_be_forked=setup.recorder != "cuda"
-    )
+    job = job_of(own, recorder=setup.recorder, settings=trial.settings, module=module)
     with closing(executor.run([job])) as endings:
         return next(endings)

@@ -10,7 +10,7 @@ from lrtool.errors import UsageError
 from lrtool.results import MemSweep, StepSeries, Trial
 from lrtool.series import read_series, trial_dir
 from lrtool.store import make_folder, write_file
-from lrtool.sweep.executors import Ended, Executor, Job
+from lrtool.sweep.executors import Ended, Executor, Job, job_of
 from lrtool.sweep.plan import Plan, PlannedTrial
 from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending, write_report
 from lrtool.sweep.verdict import conclude_sweep
@@ -111,15 +111,7 @@ def _jobs(plan: Plan, run_dir: Path, *, done: set[int]) -> Iterator[Job]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / TRIAL_FILE, asdict(TrialFile(setup=plan.setup, trial=trial)))
-        yield Job(folder=folder, environment=_environment(plan, trial), may_be_forked=plan.setup.recorder != "cuda")
-
-
-def _environment(plan: Plan, trial: PlannedTrial) -> dict[str, str]:
-    """The allocator of a real GPU reads its settings when its process starts."""
-    conf = trial.condition.settings
-    if plan.setup.recorder != "cuda" or not conf:
-        return {}
-    return {"PYTORCH_CUDA_ALLOC_CONF": conf, "PYTORCH_ALLOC_CONF": conf}
+        yield job_of(folder, recorder=plan.setup.recorder, settings=trial.condition.settings)
 
 
 def _collect(plan: Plan, trial: PlannedTrial, ended: Ended) -> TrialReport:

@@ -9,7 +9,7 @@ from lrtool.memory.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.memory.hidden_costs import this_platform
 from lrtool.results import Condition, Recorder, SelfTest, StepSeries
 from lrtool.series import read_series, trial_dir
-from lrtool.sweep.executors import Ended, Executor, Job
+from lrtool.sweep.executors import Ended, Executor, Job, job_of
 from lrtool.sweep.plan import PlannedTrial, Setup
 from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending
 from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, last_words, write_json
@@ -68,7 +68,7 @@ def _job(folder: Path, number: int, recorder: Recorder) -> Job:
     own = trial_dir(folder, number)
     own.mkdir(parents=True)
     write_json(own / TRIAL_FILE, asdict(TrialFile(setup=_setup(recorder), trial=_trial(number))))
-    return Job(folder=own, may_be_forked=recorder != "cuda")
+    return job_of(own, recorder=recorder)
 
 
 def _judged(folder: Path, number: int, recorder: Recorder, ended: Ended) -> SelfTest:
