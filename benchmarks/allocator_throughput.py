@@ -13,9 +13,9 @@ import random
 import resource
 import time
 
-from lrtool.memory.replay import replay
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.builder import StreamBuilder
 
 _LAYERS = 48
 

@@ -18,7 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lrtool.config import MemSweepSettings
-from lrtool.sweep.executors import Executor, SubprocessExecutor
+from lrtool.sweep.executors.executor import Executor
+from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from lrtool.sweep.plan import Plan, Setup, plan_trials
 from lrtool.sweep.runner import begin_run, run_trials
 
@@ -85,7 +86,7 @@ def timed(executor: Executor, *, workers: int, num_trials: int) -> Timing:
 
 
 def _ray_with(workers: int) -> Executor:
-    from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+    from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
 
     return RayExecutor(address="local", request=TaskRequest(num_cpus=1 if workers == 2 else 2))
 

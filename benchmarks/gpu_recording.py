@@ -17,10 +17,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_workloads import GpuWorkload
-from lrtool.batches import Batches
-from lrtool.devices import place
-from lrtool.target import from_callable
-from lrtool.training import Step, make_step
+from lrtool.workload.batches import Batches
+from lrtool.workload.devices import place
+from lrtool.workload.step import Step, make_step
+from lrtool.workload.target import from_callable
 
 NUM_STEPS = 5
 MAX_EVENTS = 2_000_000

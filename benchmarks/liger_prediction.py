@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.liger_operations import OPERATIONS
-from lrtool.memory.fake_cuda import FakeGpu
-from lrtool.memory.hidden_costs import HiddenCosts, this_platform
-from lrtool.memory.replay import replay
-from lrtool.memory.traced_stream import stream_of
-from lrtool.memory.tracer import recording
+from lrtool.memory.fake_cuda.gpu import FakeGpu
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.tracer import recording
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import this_platform
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground-truth" / "liger_memory.csv"
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -30,12 +30,13 @@ import torch
 from benchmarks.liger_prediction import RESULTS, quantile, write_section
 from benchmarks.peft_methods import METHODS
 from benchmarks.peft_training import Training, adapted, base_model, batch_of, num_parameters
-from lrtool.memory.fake_cuda import FakeGpu
-from lrtool.memory.hidden_costs import HiddenCosts, this_platform
-from lrtool.memory.replay import Scenario, replay
-from lrtool.memory.stream import AllocationStream
-from lrtool.memory.traced_stream import stream_of
-from lrtool.memory.tracer import recording
+from lrtool.memory.fake_cuda.gpu import FakeGpu
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.tracer import recording
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import this_platform
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground-truth" / "peft_method_comparison_memory.csv"
 SECTION = "## Fine-tuning against PEFT's published peaks"

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from lrtool.adapters import as_workload
-from lrtool.batches import move
 from lrtool.config import RangeTestSettings
 from lrtool.examples import char_transformer, digits
-from lrtool.lr.measure import Source, measure
-from lrtool.target import Factory
-from lrtool.workload import Workload
+from lrtool.lr.measure import measure
+from lrtool.lr.source import Source
+from lrtool.workload.adapters import as_workload
+from lrtool.workload.batches import move
+from lrtool.workload.target import Factory
+from lrtool.workload.workload import Workload
 
 BOUNDS = {"digits MLP": 1.05, "char transformer": 1.01}
 

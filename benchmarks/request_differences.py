@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
 
 SMALLEST_BYTES = 512
 """Smaller requests are counters and scalars inside kernels; they take 512 B each and are not listed."""

@@ -24,13 +24,14 @@ from benchmarks.liger_prediction import MIB, RESULTS, quantile, write_section
 from benchmarks.request_differences import Difference, by_operator, differences, traced_requests
 from benchmarks.snapshot_runs import PUBLISHED, RUNS, PublishedPeaks, SnapshotRun
 from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, write_reduced
-from lrtool.memory.fake_cuda import FakeGpu
-from lrtool.memory.hidden_costs import HiddenCosts, Platform
+from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.metrics import Peaks, fragmentation_ratio
-from lrtool.memory.replay import Scenario, replay
-from lrtool.memory.stream import AllocationStream
-from lrtool.memory.traced_stream import stream_of
-from lrtool.memory.tracer import recording
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.tracer import recording
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import Platform
 from lrtool.units import format_bytes
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "cuda-snapshots"

@@ -8,7 +8,7 @@ from benchmarks.snapshot_programs.course import course_first_step, course_with_o
 from benchmarks.snapshot_programs.late import attention_alone, late_model
 from benchmarks.snapshot_programs.parts import Mode, Size, Steps
 from benchmarks.snapshot_programs.plain import plain_model
-from lrtool.memory.allocator_versions import TorchVersion
+from lrtool.memory.allocator.versions import TorchVersion
 
 NOT_RECORDED = (8, 0)
 """Nothing tells the GPU; cuBLAS workspaces of 8,519,680 bytes say that it is none of Hopper."""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmarks.request_differences import Request
 from lrtool.memory.metrics import Peaks
-from lrtool.memory.replay import Scenario, replay
-from lrtool.memory.snapshot import snapshot_stream
-from lrtool.memory.snapshot_pickle import load_snapshot
-from lrtool.memory.snapshot_trace import Snapshot, checked_snapshot
-from lrtool.memory.stream import AllocationStream, Op
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.snapshot.contents import Snapshot, checked_snapshot
+from lrtool.memory.snapshot.convert import snapshot_stream
+from lrtool.memory.snapshot.unpickle import load_snapshot
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

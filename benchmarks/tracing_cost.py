@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from lrtool.memory.tracer import TraceSettings, trace
-from lrtool.target import from_callable
+from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 BOUNDS = {"gpt2": (0.5, None), "llama": (2.0, 300)}

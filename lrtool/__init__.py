@@ -13,13 +13,13 @@ from lrtool.errors import LrtoolError, UnavailableError, UsageError, WorkloadErr
 if TYPE_CHECKING:
     from lrtool.lr.range_test import range_test
     from lrtool.results import RangeTest
-    from lrtool.workload import Workload
+    from lrtool.workload.workload import Workload
 
 __all__ = ["LrtoolError", "RangeTest", "UnavailableError", "UsageError", "Workload", "WorkloadError", "range_test"]
 
 _LAZY = {
     "RangeTest": "lrtool.results",
-    "Workload": "lrtool.workload",
+    "Workload": "lrtool.workload.workload",
     "range_test": "lrtool.lr.range_test",
 }
 

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, MinLen
 
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.limits import Kind, Limit, limit_of
+from lrtool.gate.limits import Kind, Limit, limit_of
 
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 _STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-
-
 Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from lrtool.cli import app
 from lrtool.errors import EXIT_CODES
-from lrtool.memory.hidden_costs import UNKNOWN
+from lrtool.memory.workspaces.operators import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
 from lrtool.results import RESULTS, SCHEMA, Check, Doctor, Run, RunSummary
 

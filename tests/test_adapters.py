@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import lrtool
-from lrtool.batches import Batches
-from lrtool.devices import place
 from lrtool.errors import WorkloadError
-from lrtool.target import load
-from lrtool.training import make_step
-from lrtool.workload import Workload
+from lrtool.workload.batches import Batches
+from lrtool.workload.devices import place
+from lrtool.workload.step import make_step
+from lrtool.workload.target import load
+from lrtool.workload.workload import Workload
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrtool.batches import Batches
-from lrtool.target import load
-from lrtool.training import Step, make_step
+from lrtool.workload.batches import Batches
+from lrtool.workload.step import Step, make_step
+from lrtool.workload.target import load
 from tests.sweep.made_trials import GIB, MIB
 
 CPU = torch.device("cpu")

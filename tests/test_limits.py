@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtool.errors import UsageError
-from lrtool.limits import METRICS, Kind, Limit, format_limit, format_value, limit_of, parse_limit
+from lrtool.gate.limits import METRICS, Kind, Limit, format_limit, format_value, limit_of, parse_limit
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lrtool
 from lrtool.errors import WorkloadError
-from lrtool.live_objects import restored
-from lrtool.workload import Workload
+from lrtool.workload.restore import restored
+from lrtool.workload.workload import Workload
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]

@@ -10,7 +10,7 @@ import pytest
 
 from lrtool import pytest_plugin
 from lrtool.config import RecorderChoice
-from lrtool.step_peak import StepLimits, check_steps
+from lrtool.pytest_plugin.step_peak import StepLimits, check_steps
 from tests.conftest import WORKLOADS
 
 HEAD = f"import sys\nsys.path.insert(0, {str(WORKLOADS)!r})\nimport pytest\nfrom functools import partial\n"

@@ -13,8 +13,8 @@ from torch import nn
 
 from lrtool.errors import LrtoolError, UsageError, WorkloadError
 from lrtool.examples import BUNDLED
-from lrtool.target import Factory, from_callable, load
-from lrtool.workload import Workload
+from lrtool.workload.target import Factory, from_callable, load
+from lrtool.workload.workload import Workload
 
 CPU = torch.device("cpu")
 Written = Callable[..., Path]

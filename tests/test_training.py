@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import lrtool
-from lrtool.batches import Batches, LoaderEnded, move
-from lrtool.devices import pick_device, place
 from lrtool.errors import UnavailableError, UsageError, WorkloadError
-from lrtool.lr.looks import MIN_STEPS_BETWEEN_LOOKS
+from lrtool.lr.loss_reader import MIN_STEPS_BETWEEN_LOOKS
 from lrtool.lr.measure import run_ramp
-from lrtool.training import Step, make_step, with_scheduler
-from lrtool.workload import Workload
+from lrtool.workload.batches import Batches, LoaderEnded, move
+from lrtool.workload.devices import pick_device, place
+from lrtool.workload.step import Step, make_step, with_scheduler
+from lrtool.workload.workload import Workload
 
 CPU = torch.device("cpu")
 META = torch.device("meta")  # a device that every machine has, and that is not the CPU

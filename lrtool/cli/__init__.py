@@ -7,23 +7,12 @@ from typing import Annotated, get_args
 
 import typer
 
-from lrtool.cli import (
-    baseline,
-    check,
-    compare,
-    diagnose,
-    doctor,
-    init,
-    mem_sweep,
-    options,
-    range_test,
-    replay,
-    report,
-)
+from lrtool.cli import options
+from lrtool.cli.commands import baseline, check, compare, diagnose, doctor, init, mem_sweep, range_test, replay, report
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import Confirm, check_environment
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
-from lrtool.quick_exit import skip_last_collection
+from lrtool.sweep.executors.process import skip_last_collection
 
 app = typer.Typer(
     name="lrtool",

@@ -12,9 +12,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from lrtool.distributed.launch import speaks
 from lrtool.errors import LrtoolError
 from lrtool.units import format_duration, format_lr, printable
+from lrtool.workload.distributed.launch import speaks
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80

@@ -10,9 +10,9 @@ from lrtool.errors import Interrupted, LrtoolError
 from lrtool.units import format_bytes
 
 if TYPE_CHECKING:
+    from lrtool.diagnosis.cure_trials.reports import CureSetup
+    from lrtool.diagnosis.reports import DiagnosisSetup
     from lrtool.results import BatchTry, Cures, Diagnosis, MaxBatch
-    from lrtool.sweep.cure_reports import CureSetup
-    from lrtool.sweep.diagnosis_reports import DiagnosisSetup
 
 CURES_FOLDER, BATCHES_FOLDER = "cures", "max-batch"
 """Within a run directory, where the files of these trials are kept."""
@@ -20,7 +20,7 @@ CURES_FOLDER, BATCHES_FOLDER = "cures", "max-batch"
 
 def check_cures(own: DiagnoseSettings) -> None:
     """Raise UsageError for a cure that there is not."""
-    from lrtool.memory.cures import find_cures
+    from lrtool.diagnosis.cures.registry import find_cures
 
     find_cures(own.only)
 
@@ -55,7 +55,7 @@ def try_line(each: "BatchTry") -> str:
 
 
 def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_bytes: int | None) -> "CureSetup":
-    from lrtool.sweep.cure_reports import CureSetup
+    from lrtool.diagnosis.cure_trials.reports import CureSetup
 
     return CureSetup(
         target=setup.target,
@@ -72,26 +72,26 @@ def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_byte
 
 
 def _tried(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "Cures":
-    from lrtool.memory.cures import CURES, find_cures
-    from lrtool.sweep import executors
-    from lrtool.sweep.cure_trials import num_at_once, try_cures
+    from lrtool.diagnosis.cure_trials.session import num_at_once, try_cures
+    from lrtool.diagnosis.cures.registry import CURES, find_cures
+    from lrtool.sweep.executors.subprocess import SubprocessExecutor
 
     def tell(name: str, num_done: int, num_planned: int) -> None:
         terminal.note(f"cures: {num_done} of {num_planned} done, {name}")
 
     terminal.note(f"trying cures, each in a process of its own, {setup.num_steps} steps each")
     with stdout_to_stderr():
-        executor = executors.SubprocessExecutor(slots=[{}] * num_at_once(setup), timeout_s=own.timeout)
+        executor = SubprocessExecutor(slots=[{}] * num_at_once(setup), timeout_s=own.timeout)
         cures = find_cures(own.only) if own.only else CURES
         return try_cures(setup, run_dir / CURES_FOLDER, executor, cures=cures, on_trial=tell)
 
 
 def _searched(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "MaxBatch":
-    from lrtool.sweep import executors
-    from lrtool.sweep.max_batch import find_max_batch
+    from lrtool.diagnosis.cure_trials.max_batch import find_max_batch
+    from lrtool.sweep.executors.subprocess import SubprocessExecutor
 
     terminal.note("searching the largest batch")
     with stdout_to_stderr():
-        executor = executors.SubprocessExecutor(timeout_s=own.timeout)
+        executor = SubprocessExecutor(timeout_s=own.timeout)
         folder = run_dir / BATCHES_FOLDER
         return find_max_batch(setup, folder, executor, on_try=lambda each: terminal.note(try_line(each)))

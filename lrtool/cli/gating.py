@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrtool.config import BudgetSettings
 from lrtool.errors import GateFailed, LrtoolError, UnavailableError, UsageError, WorkloadError
-from lrtool.limits import Kind, Limit, parse_limit
+from lrtool.gate.limits import Kind, Limit, parse_limit
 from lrtool.results import Check, Result, Run
 
 if TYPE_CHECKING:

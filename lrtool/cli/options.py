@@ -16,8 +16,6 @@ from lrtool.examples import DEFAULT_TARGET
 
 TARGET = "Target"
 OUTPUT = "Output"
-
-
 VARIABLES = {"LRTOOL_TARGET"}
 """Every environment variable that sets an option, filled as options are declared."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from lrtool.cli.console import Terminal
 from lrtool.errors import UnavailableError
 from lrtool.results import Check, Result, Run, document
-from lrtool.store import create_run_dir, environment, write_run
+from lrtool.results.run_dir import create_run_dir, environment, write_run
 
 
 def store(
@@ -48,7 +48,7 @@ def show(
     terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, page: Path | None = None
 ) -> None:
     """The result on stdout: as tables, or as one JSON document; `page` is its report page where one was written."""
-    from lrtool.report.tables import render
+    from lrtool.report.terminal import render
 
     if as_json:
         _print_json(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
@@ -60,8 +60,8 @@ def show_checked(
     terminal: Terminal, run: Run[Result], run_dir: Path | None, *, as_json: bool, check: Check | None
 ) -> None:
     """The result on stdout, and what a check of it found where there was one."""
-    from lrtool.report.gate_tables import check_lines
-    from lrtool.report.tables import render
+    from lrtool.report.gate.tables import check_lines
+    from lrtool.report.terminal import render
 
     if check is None:
         show(terminal, run, run_dir, as_json=as_json)

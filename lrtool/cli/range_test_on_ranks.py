@@ -8,15 +8,16 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, progress_of_ramp, stdout_to_stderr
 from lrtool.cli.output import show, store
 from lrtool.config import Settings
-from lrtool.distributed.failures import RankFailure
-from lrtool.distributed.launch import Launch
-from lrtool.distributed.team import Team, joined
 from lrtool.errors import LrtoolError, UnavailableError, UsageError
-from lrtool.lr.measure import Measurement, Source, find_source, measure
+from lrtool.lr.curve.rules import compared
+from lrtool.lr.measure import Measurement, measure
 from lrtool.lr.range_test import conclude, suggestion_of
-from lrtool.lr.rules import compared
+from lrtool.lr.source import Source, find_source
 from lrtool.results import RangeTest, compare_ranks
-from lrtool.store import create_run_dir
+from lrtool.results.run_dir import create_run_dir
+from lrtool.workload.distributed.failures import RankFailure
+from lrtool.workload.distributed.launch import Launch
+from lrtool.workload.distributed.team import Team, joined
 
 
 def range_test_on_ranks(terminal: Terminal, settings: Settings, *, launch: Launch, as_json: bool) -> None:

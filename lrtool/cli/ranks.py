@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from lrtool.distributed.launch import launch_of
+from lrtool.workload.distributed.launch import launch_of
 
 if TYPE_CHECKING:
-    from lrtool.sweep.executors import Executor
-    from lrtool.sweep.rank_executor import Together
+    from lrtool.sweep.executors.executor import Executor
+    from lrtool.sweep.executors.rank_executor import Together
 
 
 def took_part(*, timeout_s: float | None) -> bool:
@@ -14,8 +14,8 @@ def took_part(*, timeout_s: float | None) -> bool:
     launch = launch_of()
     if launch is None or launch.is_first:
         return False
-    from lrtool.distributed.team import connect
-    from lrtool.sweep.rank_executor import follow
+    from lrtool.sweep.executors.rank_executor import follow
+    from lrtool.workload.distributed.team import connect
 
     follow(launch, connect(launch), timeout_s=timeout_s)
     return True
@@ -26,7 +26,7 @@ def executor_on_ranks(together: "Together", *, timeout_s: float | None) -> "Exec
     launch = launch_of()
     if launch is None:
         return None
-    from lrtool.distributed.team import connect
-    from lrtool.sweep.rank_executor import RankExecutor
+    from lrtool.sweep.executors.rank_executor import RankExecutor
+    from lrtool.workload.distributed.team import connect
 
     return RankExecutor(launch, connect(launch), together=together, timeout_s=timeout_s)

@@ -13,14 +13,14 @@ from lrtool.cli.output import show_checked, store
 from lrtool.cli.ranks import executor_on_ranks, took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
-from lrtool.memory.cards import known_card, parse_capacity
+from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial
-from lrtool.store import create_run_dir, find_run
+from lrtool.results.run_dir import create_run_dir, find_run
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration, parse_bytes
 
 if TYPE_CHECKING:
-    from lrtool.sweep.executors import Executor
+    from lrtool.sweep.executors.executor import Executor
     from lrtool.sweep.plan import Plan
     from lrtool.sweep.runner import Finished
 
@@ -69,15 +69,15 @@ def _budget(settings: Settings, *, check: bool) -> Budget | None:
 
 def make_plan(settings: Settings) -> "Plan":
     """Everything decided, and the target's arguments checked. Raises UsageError, WorkloadError, UnavailableError."""
-    from lrtool.memory.recorders import choose_recorder
-    from lrtool.memory.replay import Scenario, parse_scenario
+    from lrtool.memory.recorders.choose import choose_recorder
+    from lrtool.memory.replay.replay import Scenario, parse_scenario
     from lrtool.sweep.learning_rates import find_learning_rates
     from lrtool.sweep.plan import Plan, Setup, plan_trials
-    from lrtool.target import load
+    from lrtool.workload.target import load
 
     own, target = settings.mem_sweep, options.target_of(settings)
     if own.executor == "ray":
-        from lrtool.sweep.ray_executor import import_ray
+        from lrtool.sweep.executors.ray_executor import import_ray
 
         import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
@@ -149,7 +149,7 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
 def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
     """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
     if own.executor == "ray":
-        from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+        from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
 
         request = TaskRequest(
             num_cpus=own.trial_cpus,
@@ -162,7 +162,8 @@ def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
     on_ranks = executor_on_ranks(trial_of_ranks, timeout_s=own.timeout)
     if on_ranks is not None:
         return on_ranks
-    from lrtool.sweep.executors import SubprocessExecutor, slots_of
+    from lrtool.sweep.executors.subprocess import SubprocessExecutor
+    from lrtool.sweep.runner import slots_of
 
     return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
 

@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
-from lrtool.store import RUN_FILE, open_run, write_file
+from lrtool.results.checked_json import parse_json, validated_json
+from lrtool.results.run_dir import RUN_FILE, open_run, write_file
 
 MAX_BASELINE_BYTES = 2**25
 _HINT = "write it anew with `lrtool baseline RUN`"

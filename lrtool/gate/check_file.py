@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UnavailableError
 from lrtool.results import Check
-from lrtool.store import write_file
+from lrtool.results.checked_json import parse_json, validated_json
+from lrtool.results.run_dir import write_file
 
 CHECK_FILE = "check.json"
 

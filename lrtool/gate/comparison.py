@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lrtool.gate.alignment import align, difference_text, key_of, label_of, varying_axes
-from lrtool.limits import format_value
+from lrtool.gate.limits import format_value
 from lrtool.results import Case, ComparedCurve, ComparedFigure, ComparedRun, Comparison, Result, RunSummary
 
 SHOWN = {

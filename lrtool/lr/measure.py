@@ -1,28 +1,20 @@
 """Measure a range test: one ramp of training steps for each repeat, on a fresh workload or on live objects put back."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrtool.batches import Batches, LoaderEnded
 from lrtool.config import RangeTestSettings
-from lrtool.devices import model_device, pick_device, place
-from lrtool.distributed.team import Team
 from lrtool.errors import LrtoolError, WorkloadError
-from lrtool.live_objects import restored
-from lrtool.lr.adapt import higher_end, lower_start
-from lrtool.lr.held_for import batch_size, optimizer_settings
-from lrtool.lr.looks import Looks, LooksByTime
-from lrtool.lr.ramp import DivergenceWatch, Stop, ramp_lrs
-from lrtool.target import Factory, from_callable, load, seed_everything
-from lrtool.training import Step, make_step
-from lrtool.user_code import failure_of, user_code
-from lrtool.workload import Workload, from_mapping, loader_length
+from lrtool.lr.loss_reader import Looks, LooksByTime
+from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
+from lrtool.lr.source import Ready, Setup, Source, _refuse_one_batch, ready
+from lrtool.workload.batches import LoaderEnded
+from lrtool.workload.step import Step
+from lrtool.workload.user_code import failure_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,20 +39,6 @@ class Ramp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """What there is to say of a workload once it has been dropped."""
-
-    device: str
-    optimizer: str
-    optimizer_settings: dict[str, tuple[float, ...]]
-    batch_size: int | None
-    group_sizes: tuple[int, ...]
-    group_ratios: tuple[float, ...]
-    steps_per_epoch: int | None
-    cycles_momentum: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """The ramps of a range test; `error` is what the user's code raised, or the KeyboardInterrupt, that cut it short.
 
@@ -74,37 +52,7 @@ class Measurement:
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
-
-    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
-    With a `team` they are spread over its ranks.
-    """
-
-    name: str
-    factory: Factory | None = None
-    live: Workload | None = None
-    group_ratios: tuple[float, ...] | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    team: Team | None = None
-
-
 OnProgress = Callable[[Progress], None]
-
-
-def find_source(
-    target: str | Callable[..., Any] | Workload | Mapping[str, Any], *, params: Mapping[str, Any], device: str
-) -> Source:
-    """What `target` names. Raises UsageError, WorkloadError, UnavailableError."""
-    if isinstance(target, Workload | Mapping):
-        live = target if isinstance(target, Workload) else from_mapping(target, name="the workload")
-        return Source(name="live objects", live=live, device=model_device(live.model))
-    picked = pick_device(device)
-    if isinstance(target, str):
-        return Source(name=target, factory=load(target, params=params), device=picked)
-    factory = from_callable(target, params=params)
-    return Source(name=factory.name, factory=factory, device=picked)
 
 
 def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Measurement:
@@ -141,14 +89,6 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
     return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
 
 
-def describe(source: Source, *, seed: int) -> Setup:
-    """What there is to say of the source's workload, built once for it where it is a factory. Raises LrtoolError."""
-    if source.live is not None:
-        return _describe(source.live, source)
-    assert source.factory is not None
-    return _describe(source.factory.build(seed=seed, device=source.device), source)
-
-
 def part_of(on_progress: OnProgress, *, index: int, count: int) -> OnProgress:
     """Progress of measurement `index` as progress of `count` equal ones."""
 
@@ -171,46 +111,6 @@ def as_error(error: BaseException) -> BaseException:
     failure = failure_of(error, doing="the training step")
     failure.__cause__ = error
     return failure
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ready:
-    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
-
-    workload: Workload
-    setup: Setup
-    batches: Batches
-    step: Step
-    looks: Callable[[], Looks]
-
-
-@contextmanager
-def ready(source: Source, *, seed: int) -> Iterator[Ready]:
-    """The source's workload at its start: built from `seed`, or the live objects, which are put back afterwards."""
-    if source.live is not None:
-        with restored(source.live):
-            seed_everything(seed)
-            yield _prepared(source, source.live)
-    else:
-        assert source.factory is not None
-        yield _prepared(source, source.factory.build(seed=seed, device=source.device))
-
-
-def _prepared(source: Source, workload: Workload) -> Ready:
-    device, team = source.device, source.team
-    _refuse_one_batch(loader_length(workload.train_loader))
-    with user_code("moving the model to its device"):
-        place(workload, device)
-    workload = workload if team is None else team.distribute(workload)
-    batches = Batches(workload.train_loader)
-    step = make_step(workload, device, batches)
-    return Ready(
-        workload=workload,
-        setup=_describe(workload, source),
-        batches=batches,
-        step=step if team is None else team.watched(step),
-        looks=LooksByTime if team is None else team.looks,
-    )
 
 
 def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
@@ -283,18 +183,6 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float])
             group["lr"] = lr * ratio
 
 
-def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
-    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-    largest = max(lrs)
-    return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
-
-
-def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a schedule can cycle momentum without switching it on where the user has none."""
-    return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
-
-
 def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:
     done = len(watch.losses)
     if done:
@@ -327,26 +215,3 @@ def _stop_by(error: BaseException | None, count: int) -> Stop:
         reason = f"train_loader ended after {count} steps and, being an iterator, cannot start again"
         return Stop(kind="loader-ended", reason=reason, num_points=count)
     return Stop(kind="failed", reason=f"{type(error).__name__} after {count} steps", num_points=count)
-
-
-def _refuse_one_batch(num_batches: int | None) -> None:
-    if num_batches == 1:
-        raise WorkloadError(
-            "train_loader has a single batch: the ramp would see the same samples at every step",
-            hint="lower batch_size; for full-batch training, which means to, give itertools.repeat(batch)",
-        )
-
-
-def _describe(workload: Workload, source: Source) -> Setup:
-    optimizer = workload.optimizer
-    length = loader_length(workload.train_loader)
-    return Setup(
-        device=str(source.device),
-        optimizer=type(optimizer).__name__,
-        optimizer_settings=optimizer_settings(optimizer),
-        batch_size=batch_size(workload),
-        group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
-        group_ratios=source.group_ratios or group_ratios(optimizer),
-        steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
-        cycles_momentum=cycles_momentum(optimizer),
-    )

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lrtool.config import RangeTestSettings
-from lrtool.lr.measure import OnProgress, Source, as_error, measure
-from lrtool.lr.suggest import suggest
+from lrtool.lr.curve.suggest import suggest
+from lrtool.lr.measure import OnProgress, as_error, measure
+from lrtool.lr.source import Source
 from lrtool.results import GroupTest
 
 

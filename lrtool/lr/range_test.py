@@ -14,25 +14,15 @@ from lrtool.lr.batch_sizes import (
     sizes_and_seeds,
     with_batch_size,
 )
-from lrtool.lr.confirm import Confirmed, confirm
-from lrtool.lr.confirmed import confirmed
-from lrtool.lr.measure import (
-    Measurement,
-    OnProgress,
-    Ramp,
-    Source,
-    as_error,
-    describe,
-    find_source,
-    measure,
-    parts_of,
-)
+from lrtool.lr.confirm import Confirmed, confirm, confirmed
+from lrtool.lr.curve.rules import compared
+from lrtool.lr.curve.smoothing import smoothed_curve
+from lrtool.lr.curve.suggest import Suggestion, suggest
+from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
-from lrtool.lr.rules import compared
-from lrtool.lr.smoothing import smoothed_curve
-from lrtool.lr.suggest import Suggestion, suggest
+from lrtool.lr.source import Source, describe, find_source
 from lrtool.results import Band, Curve, RangeTest
-from lrtool.workload import Workload
+from lrtool.workload.workload import Workload
 
 DEFAULT = RangeTestSettings()
 

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lrtool.report.compare_plots import draw_comparison
-from lrtool.report.cure_plots import cure_figures
-from lrtool.report.cure_tables import cure_csvs
-from lrtool.report.diagnosis_plots import budget_csv, draw_budget
-from lrtool.report.plots import figure_bytes
-from lrtool.report.range_test_files import range_test_figures, range_test_tables
-from lrtool.report.replay_plots import draw_segments, draw_timeline
-from lrtool.report.sweep_plots import draw_peaks, draw_steps
+from lrtool.report.diagnosis.cure_plots import cure_figures
+from lrtool.report.diagnosis.cure_tables import cure_csvs
+from lrtool.report.diagnosis.plots import budget_csv, draw_budget
+from lrtool.report.figures import figure_bytes
+from lrtool.report.gate.compare_plots import draw_comparison
+from lrtool.report.range_test.files import range_test_figures, range_test_tables
+from lrtool.report.replay.plots import draw_segments, draw_timeline
+from lrtool.report.sweep.plots import draw_peaks, draw_steps
 from lrtool.results import Comparison, Diagnosis, Doctor, RangeTest, Replay, Result, Run
-from lrtool.series import read_series
-from lrtool.store import write_file
-from lrtool.trial_store import trials_csv
+from lrtool.results.run_dir import write_file
+from lrtool.results.trial_dir import read_series, trials_csv
 
 MAIN_PLOT = {
     "range-test": "curve.png",

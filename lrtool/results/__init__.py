@@ -1,6 +1,5 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
-from lrtool.results.compare import ComparedCurve, ComparedFigure, ComparedRun, Comparison
 from lrtool.results.cures import (
     BatchTry,
     CureEffect,
@@ -23,6 +22,10 @@ from lrtool.results.doctor import (
 from lrtool.results.gate import (
     Case,
     Check,
+    ComparedCurve,
+    ComparedFigure,
+    ComparedRun,
+    Comparison,
     FactDifference,
     Figure,
     GateLine,

@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from lrtool.checked_json import parse_json, validated_json
 from lrtool.errors import UsageError
-from lrtool.results.compare import Comparison
+from lrtool.results.checked_json import parse_json, validated_json
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
+from lrtool.results.gate import Comparison
 from lrtool.results.mem_sweep import MemSweep
 from lrtool.results.range_test import RangeTest
 from lrtool.results.replay import Replay

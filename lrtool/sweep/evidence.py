@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
-from lrtool.sweep.course import Course, death_step
+from lrtool.sweep.trend import Course, death_step
 from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lrtool.results import Trial, TrialStatus
-from lrtool.sweep.executors import Ended
+from lrtool.results.trial_dir import checked, read_json, write_json
+from lrtool.sweep.executors.executor import Ended
 from lrtool.sweep.plan import PlannedTrial, Setup
-from lrtool.trial_store import checked, read_json, write_json
 from lrtool.units import format_duration
 
 

@@ -1,29 +1,31 @@
 """Runs a plan's trials, stores each as it ends, and brings them together; what is stored already is not run again."""
 
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.results import MemSweep, StepSeries, Trial
-from lrtool.series import read_series, trial_dir
-from lrtool.store import make_folder, write_file
-from lrtool.sweep.executors import Ended, Executor, Job, job_of
-from lrtool.sweep.plan import Plan, PlannedTrial
-from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending, write_report
-from lrtool.sweep.verdict import conclude_sweep
-from lrtool.trial_store import (
+from lrtool.results.run_dir import make_folder, write_file
+from lrtool.results.trial_dir import (
     PLAN_FILE,
     RESULT_FILE,
     TABLE_FILE,
     TRIAL_FILE,
     last_words,
     read_json,
+    read_series,
+    trial_dir,
     trials_csv,
     write_json,
 )
+from lrtool.sweep.executors.executor import Ended, Executor, Job, job_of
+from lrtool.sweep.plan import Plan, PlannedTrial, Setup
+from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending, write_report
+from lrtool.sweep.verdict import conclude_sweep
 
 OnTrial = Callable[[Trial, int, int], None]
 
@@ -130,3 +132,16 @@ def _forget_unfinished(plan: Plan, run_dir: Path) -> None:
         folder = trial_dir(run_dir, trial.number)
         if not (folder / RESULT_FILE).is_file():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def slots_of(setup: Setup, *, jobs: int) -> list[Mapping[str, str]]:
+    """How many trials may run at once, and on what: as many as asked for, but on CUDA one on each GPU."""
+    if setup.recorder != "cuda":
+        return [{}] * jobs
+    if setup.device != "auto":
+        return [{}]
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if visible != [""] else [str(index) for index in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:jobs]]

@@ -8,13 +8,14 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
-from lrtool.adapters import as_workload
-from lrtool.lr.measure import cycles_momentum, group_ratios, set_lr
+from lrtool.lr.measure import set_lr
+from lrtool.lr.source import cycles_momentum, group_ratios
 from lrtool.results import Condition
-from lrtool.sweep.ranked import spread
-from lrtool.target import Factory
-from lrtool.user_code import parameters_of
-from lrtool.workload import Workload
+from lrtool.sweep.executors.ranks import spread
+from lrtool.workload.adapters import as_workload
+from lrtool.workload.target import Factory
+from lrtool.workload.user_code import parameters_of
+from lrtool.workload.workload import Workload
 
 BASE_LR_FRACTION = 0.1
 """Of an optimizer's own LR, taken as max_lr, where nobody gave a range."""

@@ -5,17 +5,16 @@ import socket
 from dataclasses import asdict
 from pathlib import Path
 
-from lrtool.memory.canary import BATCH_BYTES, STEADY_BYTES
-from lrtool.memory.hidden_costs import this_platform
+from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
+from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Condition, Recorder, SelfTest, StepSeries
-from lrtool.series import read_series, trial_dir
-from lrtool.sweep.executors import Ended, Executor, Job, job_of
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, last_words, read_series, trial_dir, write_json
+from lrtool.sweep.executors.executor import Ended, Executor, Job, job_of
 from lrtool.sweep.plan import PlannedTrial, Setup
 from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending
-from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, last_words, write_json
 
 NUM_STEPS = 5
-TARGET = "lrtool.memory.canary:build"
+TARGET = "lrtool.memory.tracer.canary:build"
 RECORDERS: tuple[Recorder, ...] = ("cuda", "predicted", "cpu")
 _GPU = "h100"
 _CAPABILITY = (9, 0)

@@ -1,31 +1,23 @@
 """One trial, and the entry point of the process it runs in: `python -m lrtool.sweep.trial DIR`."""
 
-import os
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
-from lrtool.memory.recorders import record
-from lrtool.memory.recording import Recording, RecordSettings
-from lrtool.quick_exit import skip_last_collection
+from lrtool.memory.recorders.choose import record
+from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
-from lrtool.series import write_series
-from lrtool.sweep.executors import LIFELINE
-from lrtool.sweep.ranked import among_ranks, rank_device
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_series
+from lrtool.sweep.executors.process import main
+from lrtool.sweep.executors.ranks import among_ranks, rank_device
 from lrtool.sweep.reports import TrialFile, TrialReport, write_report
 from lrtool.sweep.schedule import ScheduledBuild
-from lrtool.target import load
-from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json
-from lrtool.user_code import is_out_of_memory
+from lrtool.workload.target import load
+from lrtool.workload.user_code import is_out_of_memory
 
 
 def run_trial(folder: Path) -> None:
@@ -146,29 +138,5 @@ def _tell(error: BaseException | None) -> None:
         sys.stderr.write("".join(traceback.format_exception(error)))
 
 
-def main(run: Callable[[Path], None] = run_trial) -> None:
-    """Run one trial in this process, which ends with the one that started it."""
-    lifeline = os.environ.pop(LIFELINE, "")
-    if lifeline:
-        threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
-    run(Path(sys.argv[1]))
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        _leave()  # Python would wait for the threads that the user's code left running
-    skip_last_collection()
-
-
-def _leave() -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(0)
-
-
-def _follow(lifeline: int) -> None:
-    """Wait until the parent is gone; then end this process and all it started."""
-    os.read(lifeline, 1)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    main()
+    main(run_trial)

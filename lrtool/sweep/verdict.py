@@ -13,10 +13,9 @@ from lrtool.sweep.comparison import (
     groups,
     largest,
 )
-from lrtool.sweep.course import Course, course_of, death_step
 from lrtool.sweep.evidence import Findings, evidence_lines
-from lrtool.sweep.scaling import scaling_clause
-from lrtool.sweep.wording import bytes_per_step, count, joined, shown_value, source_text
+from lrtool.sweep.trend import Course, course_of, death_step
+from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value, source_text
 from lrtool.units import format_bytes
 
 EQUIVALENCE_SHARE = 0.01

@@ -10,7 +10,7 @@ from benchmarks import gpu_truth
 from benchmarks.gpu_comparison import compare, missing_by_operator, true_stream
 from benchmarks.gpu_recording import NUM_STEPS, CudaHistory, Machine, Truth, read_truth, record, write_truth
 from benchmarks.gpu_workloads import REHEARSAL, WORKLOADS, find_workload
-from lrtool.memory.replay import replay
+from lrtool.memory.replay.replay import replay
 
 CPU = torch.device("cpu")
 MIB = 2**20

@@ -8,7 +8,7 @@ from benchmarks.request_differences import Request, differences
 from benchmarks.snapshot_prediction import compare
 from benchmarks.snapshot_runs import RUNS, SnapshotRun
 from benchmarks.snapshot_truth import read_reduced, truth_of, write_reduced
-from lrtool.memory.replay import Scenario
+from lrtool.memory.replay.replay import Scenario
 
 DATA = Path(__file__).parents[1] / "data"
 TRUTHS = DATA / "snapshot_truth.json.gz"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lrtool.report.compare_plots import draw_comparison
+from lrtool.report.gate.compare_plots import draw_comparison
 from lrtool.results import Comparison
-from lrtool.store import open_run
+from lrtool.results.run_dir import open_run
 from tests.cli.conftest import Stored
 from tests.cli.test_bad_input import check_told
 from tests.cli.test_check import higher

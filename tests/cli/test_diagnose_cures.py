@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from lrtool.sweep import cure_trials, executors, max_batch
+from lrtool.diagnosis.cure_trials import max_batch
+from lrtool.diagnosis.cure_trials import session as cure_trials
+from lrtool.sweep.executors import subprocess as executors
+from lrtool.sweep.executors.executor import InlineExecutor
 from tests.conftest import Lrtool
 from tests.memory.cured_models import ACTIVATION
 
@@ -20,7 +23,7 @@ FEW = (
 
 @pytest.fixture(autouse=True)
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: executors.InlineExecutor())
+    monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: InlineExecutor())
 
 
 def test_what_saves_memory_how_much_and_how(lrtool: Lrtool) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrtool.cli import doctor
-from lrtool.report.doctor_tables import doctor_lines, pasted_lines
+from lrtool.cli.commands import doctor
+from lrtool.report.doctor import doctor_lines, pasted_lines
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, KnownTrap, SelfTest
-from lrtool.sweep import executors
+from lrtool.sweep.executors import subprocess as executors
+from lrtool.sweep.executors.executor import InlineExecutor
 from tests.conftest import Lrtool
 
 HERE = Environment(
@@ -40,7 +41,7 @@ MADE = Doctor(
 
 @pytest.fixture(autouse=True)
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: executors.InlineExecutor())
+    monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: InlineExecutor())
 
 
 def test_the_answer_first_a_block_to_paste_and_nothing_written(lrtool: Lrtool, tmp_path: Path) -> None:

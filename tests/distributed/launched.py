@@ -29,7 +29,9 @@ class RankOutcome:
 def on_ranks(world_size: int, *arguments: str | Path, timeout_s: float = 60) -> list[RankOutcome]:
     """Run a command line on every rank of a new launch."""
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "lrtool.cli", "lrtool.lr.measure", "lrtool.memory.traced"])
+    context.set_forkserver_preload(
+        ["torch._dynamo", "lrtool.cli", "lrtool.lr.measure", "lrtool.memory.recorders.predicted"]
+    )
     files, port = [Path(f"rank{rank}") for rank in range(world_size)], free_port()
     command = [str(argument) for argument in arguments]
     ranks = [

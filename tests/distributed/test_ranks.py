@@ -5,11 +5,11 @@ import time
 import pytest
 from torch._C._distributed_c10d import HashStore
 
-from lrtool.distributed.failures import Position, hang_of, is_broken_collective
-from lrtool.distributed.launch import Launch, launch_of, speaks
-from lrtool.distributed.watch import RankWatch
 from lrtool.errors import Interrupted, UsageError, WorkloadError
 from lrtool.results import RankMemory, compare_ranks
+from lrtool.workload.distributed.failures import Position, hang_of, is_broken_collective
+from lrtool.workload.distributed.launch import Launch, launch_of, speaks
+from lrtool.workload.distributed.watch import RankWatch
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
 WAITS, WORKS = Position(step=5, place=None, waits=True), Position(step=5, place="model.py:3 f()", waits=False)

@@ -7,7 +7,7 @@ import pytest
 
 from lrtool.errors import UsageError
 from lrtool.gate.judge import Baseline, check
-from lrtool.limits import Kind, parse_limit
+from lrtool.gate.limits import Kind, parse_limit
 from lrtool.results import Case, Check, Figure, GrowthSource, PeakShare, RunSummary
 
 MIB = 2**20

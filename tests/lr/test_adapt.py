@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lrtool.config import RangeTestSettings
-from lrtool.lr.adapt import higher_end, lower_start
-from lrtool.lr.ramp import ramp_lrs
+from lrtool.lr.ramp import higher_end, lower_start, ramp_lrs
 from tests.lr.test_suggest import curve
 
 AUTO = RangeTestSettings()

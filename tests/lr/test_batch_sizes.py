@@ -11,8 +11,8 @@ from torch import nn
 import lrtool as package
 from lrtool.config import RangeTestSettings
 from lrtool.lr.batch_sizes import sizes_and_seeds
-from lrtool.lr.held_for import batch_size, optimizer_settings
-from lrtool.workload import from_mapping
+from lrtool.lr.source import batch_size, optimizer_settings
+from lrtool.workload.workload import from_mapping
 from tests.conftest import Lrtool
 
 WorkloadFile = Callable[[str], Path]
@@ -104,8 +104,8 @@ def test_an_interruption_keeps_the_sizes_measured(lrtool: Lrtool, workload_file:
         setup: dict[str, object] = good.build(batch_size=batch_size, seed=seed)
         return setup
 
-    from lrtool.lr.measure import find_source
     from lrtool.lr.range_test import run
+    from lrtool.lr.source import find_source
 
     settings = RangeTestSettings(batch_size=(16, 32), num_steps=30)
     source = find_source(build, params={}, device="cpu")

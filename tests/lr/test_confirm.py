@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import lrtool
-from lrtool.lr.confirmed import confirmed
+from lrtool.lr.confirm import confirmed
+from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.halving import candidates
-from lrtool.lr.suggest import suggest
 from lrtool.results import Confirmation, ConfirmingRun, RangeTest
 from tests.lr.test_suggest import curve
 from tests.workloads.good import build as good

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from lrtool.lr.confidence import decades
-from lrtool.lr.intervals import Intervals
-from lrtool.lr.suggest import suggest
+from lrtool.lr.curve.confidence import Intervals, decades
+from lrtool.lr.curve.suggest import suggest
 from lrtool.results import Interval
 from tests.lr.test_suggest import curve
 

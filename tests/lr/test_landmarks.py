@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lrtool.lr.landmarks import find_places, landmarks, resting_place, second_descent
-from lrtool.lr.smoothing import Losses
+from lrtool.lr.curve.landmarks import find_places, landmarks, resting_place, second_descent
+from lrtool.lr.curve.smoothing import Losses
 from lrtool.results import Curve
 
 FLAT = [10.0] * 20

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import lrtool
-from lrtool.lr.measure import Progress, group_ratios, run_ramp, set_lr
+from lrtool.lr.measure import Progress, run_ramp, set_lr
+from lrtool.lr.source import group_ratios
 
 WorkloadFile = Callable[[str], Path]
 

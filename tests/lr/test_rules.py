@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lrtool.lr.rules import RULES, NoSuggestion, RawCurve, Rule, torch_lr_finder_steepest
+from lrtool.lr.curve.rules import RULES, NoSuggestion, RawCurve, Rule, torch_lr_finder_steepest
 from tests.conftest import Lrtool
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_picks.json").read_text())

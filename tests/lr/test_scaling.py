@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.lr.scaling import fit_power_law, student_975
+from lrtool.lr.batch_sizes import fit_power_law, student_975
 
 SIZES = [16, 32, 64] * 3
 WOBBLE = [0.9, 1.1, 1.0, 1.05, 0.95, 1.0, 1.1, 0.9, 1.02]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.smoothing import local_quadratic, median_curve, smoothed, smoothed_curve
+from lrtool.lr.curve.smoothing import local_quadratic, median_curve, smoothed, smoothed_curve
 
 
 def valley(count: int = 200) -> list[float]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.landmarks import landmarks
-from lrtool.lr.smoothing import local_quadratic, smoothed_curve
-from lrtool.lr.suggest import suggest
+from lrtool.lr.curve.landmarks import landmarks
+from lrtool.lr.curve.smoothing import local_quadratic, smoothed_curve
+from lrtool.lr.curve.suggest import suggest
 
 Points = tuple[list[float], list[float]]
 

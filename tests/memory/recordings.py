@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.replay import Scenario, build_allocator
-from lrtool.memory.replay_rows import per_op_rows, stored_order
-from lrtool.memory.snapshot_pickle import load_snapshot
-from lrtool.memory.snapshot_trace import Event, checked_snapshot
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.stream_jsonl import parse_jsonl
-from lrtool.memory.stream_player import Player
-from lrtool.memory.stream_reader import read_stream
+from lrtool.memory.allocator.versions import TorchVersion
+from lrtool.memory.replay.player import Player
+from lrtool.memory.replay.replay import Scenario, build_allocator
+from lrtool.memory.replay.timeline import per_op_rows, stored_order
+from lrtool.memory.snapshot.contents import Event, checked_snapshot
+from lrtool.memory.snapshot.reader import read_stream
+from lrtool.memory.snapshot.unpickle import load_snapshot
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.jsonl import parse_jsonl
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "data"

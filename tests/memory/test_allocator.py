@@ -2,12 +2,16 @@
 
 import pytest
 
-from lrtool.memory.allocator import Allocator, OutOfMemoryError
-from lrtool.memory.allocator_blocks import Block
-from lrtool.memory.allocator_heap import AllocatorAssertError
-from lrtool.memory.allocator_settings import parse_settings
-from lrtool.memory.allocator_uncached import DeviceAllocationError, UncachedAllocator
-from lrtool.memory.allocator_versions import LATEST, TorchVersion
+from lrtool.memory.allocator.blocks import Block
+from lrtool.memory.allocator.caching_allocator import (
+    Allocator,
+    DeviceAllocationError,
+    OutOfMemoryError,
+    UncachedAllocator,
+)
+from lrtool.memory.allocator.config import parse_settings
+from lrtool.memory.allocator.heap import AllocatorAssertError
+from lrtool.memory.allocator.versions import LATEST, TorchVersion
 from tests.memory.traces import MIB
 
 

@@ -3,13 +3,13 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrtool.memory.allocator import Allocator
+from lrtool.memory.allocator.caching_allocator import Allocator
 from lrtool.memory.metrics import releasable_bytes
-from lrtool.memory.replay import Scenario, build_allocator, replay
-from lrtool.memory.replay_picture import BlockState, segment_views
-from lrtool.memory.replay_rows import per_op_rows, stored_order
-from lrtool.memory.stream import Op
-from lrtool.memory.stream_player import Player
+from lrtool.memory.replay.player import Player
+from lrtool.memory.replay.replay import Scenario, build_allocator, replay
+from lrtool.memory.replay.segments import BlockState, segment_views
+from lrtool.memory.replay.timeline import per_op_rows, stored_order
+from lrtool.memory.trace.allocation_trace import Op
 from tests.memory.traces import Call, calls, repeated, scenarios, steps, stream_of
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

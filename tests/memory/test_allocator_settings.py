@@ -3,9 +3,8 @@
 import pytest
 
 from lrtool.errors import UsageError
-from lrtool.memory.allocator_settings import parse_settings
-from lrtool.memory.allocator_sizes import UNLIMITED_BYTES
-from lrtool.memory.allocator_versions import TorchVersion, parse_torch_version
+from lrtool.memory.allocator.config import UNLIMITED_BYTES, parse_settings
+from lrtool.memory.allocator.versions import TorchVersion, parse_torch_version
 from tests.memory.traces import MIB
 
 

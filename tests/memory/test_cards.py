@@ -3,7 +3,7 @@
 import pytest
 
 from lrtool.errors import UsageError
-from lrtool.memory.cards import CARDS, CONTEXT_BYTES, parse_capacity
+from lrtool.memory.gpus import CARDS, CONTEXT_BYTES, parse_capacity
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lrtool.errors import WorkloadError
-from lrtool.memory.cards import CONTEXT_BYTES
-from lrtool.memory.cuda import GpuRecorder, record_on_gpu, run_recorded
-from lrtool.memory.recorders import choose_recorder
-from lrtool.memory.recording import RecordSettings
-from lrtool.target import load
+from lrtool.memory.gpus import CONTEXT_BYTES
+from lrtool.memory.recorders.choose import choose_recorder
+from lrtool.memory.recorders.cuda import GpuRecorder, record_on_gpu, run_recorded
+from lrtool.memory.recorders.recording import RecordSettings
+from lrtool.workload.target import load
 
 GIB = 2**30
 WORKLOADS = Path(__file__).parents[1] / "workloads"
@@ -173,7 +173,7 @@ def test_the_figures_are_those_of_torch() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_prediction_is_what_the_gpu_takes() -> None:
-    from lrtool.memory.traced import record_traced
+    from lrtool.memory.recorders.predicted import record_traced
 
     factory = load(str(WORKLOADS / "good.py"), params={"width": 512})
     measured = record_on_gpu(factory, RecordSettings(recorder="cuda", num_steps=5, seed=0))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lrtool.memory.allocator_versions import LATEST, TorchVersion
-from lrtool.memory.cure_settings import SettingsCure, settings_cures, split_values
-from lrtool.memory.replay import Scenario, replay
-from lrtool.memory.stream import AllocationStream
+from lrtool.diagnosis.cures.allocator_settings import SettingsCure, settings_cures, split_values
+from lrtool.memory.allocator.versions import LATEST, TorchVersion
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.trace.allocation_trace import AllocationStream
 from tests.memory.traces import Call, stream_of
 
 MIB = 2**20

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from lrtool.diagnosis.cure_trials.trial import CuredBuild
+from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
+from lrtool.diagnosis.cures.checkpointing import named_blocks, repeated_blocks
+from lrtool.diagnosis.cures.registry import CURES, find_cures
 from lrtool.errors import UsageError
-from lrtool.memory.checkpointing import named_blocks, repeated_blocks
-from lrtool.memory.cures import CURES, find_cures
-from lrtool.memory.replay import replay
-from lrtool.memory.tracer import Trace, TraceSettings, trace
-from lrtool.memory.treatment import CannotHelp, CureOptions, OnlyAdvice
-from lrtool.sweep.cured_build import CuredBuild
-from lrtool.target import from_callable
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.tracer.tracer import Trace, TraceSettings, trace
+from lrtool.workload.target import from_callable
 from tests.memory import cured_models
 from tests.memory.cured_models import ACTIVATION, WEIGHT, evaluates, keeps_gradients, tower, varying, weights
 
@@ -181,7 +181,7 @@ def test_a_cure_that_has_nothing_to_do_says_why(name: str, build: Callable[[], d
 
 
 def test_8_bit_states_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrtool.memory.cure_optimizers.find_spec", lambda name: None)
+    monkeypatch.setattr("lrtool.diagnosis.cures.optimizers.find_spec", lambda name: None)
 
     with pytest.raises(CannotHelp, match="neither bitsandbytes nor torchao is installed"):
         traced(weights, "8-bit")
@@ -235,8 +235,8 @@ def test_an_unknown_cure_is_met_with_its_nearest_spelling() -> None:
 
 
 def trained(*names: str, build: Callable[[], dict[str, Any]]) -> torch.Tensor:
-    from lrtool.batches import Batches
-    from lrtool.training import make_step
+    from lrtool.workload.batches import Batches
+    from lrtool.workload.step import make_step
 
     cpu = torch.device("cpu")
     workload = CuredBuild(from_callable(build, params={}), find_cures(names)).factory().build(seed=0, device=cpu)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from lrtool.memory.diagnose import diagnose
+from lrtool.diagnosis.rules import diagnose
+from lrtool.diagnosis.run_figures import DeathFigures, RunFigures
 from lrtool.memory.growth import step_growth
-from lrtool.memory.run_figures import DeathFigures, RunFigures
 from lrtool.results import StepSeries
 
 MIB, GIB = 2**20, 2**30

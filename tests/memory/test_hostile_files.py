@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtool.errors import LrtoolError
-from lrtool.memory.replay import replay
-from lrtool.memory.stream import StreamError
-from lrtool.memory.stream_reader import read_stream
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.snapshot.reader import read_stream
+from lrtool.memory.trace.allocation_trace import StreamError
 from tests.memory.recordings import SNAPSHOTS
 
 

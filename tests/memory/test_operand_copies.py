@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrtool.memory.hidden_costs import HiddenCosts, Platform
-from lrtool.memory.operand_copies import Operand, copied_bytes
+from lrtool.memory.workspaces.matrix_products import Operand, copied_bytes
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import Platform
 
 
 def operand(x: Tensor) -> Operand:

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.memory.peak_shares import LiveShare, shares_at_peak
-from lrtool.memory.stream import NO_SLOT, AllocationStream, Note, Op
-from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.attribution.peak import LiveShare, shares_at_peak
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Note, Op
+from lrtool.memory.trace.builder import StreamBuilder
 
 WEIGHTS, ACTIVATION, KEPT = (
     Note(category=category, source=source)

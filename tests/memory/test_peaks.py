@@ -2,9 +2,9 @@
 
 import pytest
 
-from lrtool.memory.replay import replay
-from lrtool.memory.stream import Op
-from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.trace.allocation_trace import Op
+from lrtool.memory.trace.builder import StreamBuilder
 
 MIB = 2**20
 

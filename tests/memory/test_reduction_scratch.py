@@ -5,8 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.memory.hidden_costs import MULTIPROCESSORS, HiddenCosts, Platform
-from lrtool.memory.reduction_scratch import Axis, coalesced, scratch_bytes
+from lrtool.memory.gpus import MULTIPROCESSORS
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import Platform
+from lrtool.memory.workspaces.reductions import Axis, coalesced, scratch_bytes
 
 H100 = MULTIPROCESSORS[9, 0]
 

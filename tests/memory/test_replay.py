@@ -4,13 +4,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lrtool.errors import UsageError
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.replay import Scenario, best, replay, surviving_settings
-from lrtool.memory.replay_capacity import min_capacity
-from lrtool.memory.replay_picture import BlockState, segments_after
-from lrtool.memory.replay_rows import course, per_op_rows
-from lrtool.memory.stream import AllocationStream, Note, Op, StreamError
-from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.allocator.versions import TorchVersion
+from lrtool.memory.replay.min_capacity import min_capacity
+from lrtool.memory.replay.replay import Scenario, best, replay, surviving_settings
+from lrtool.memory.replay.segments import BlockState, segments_after
+from lrtool.memory.replay.timeline import course, per_op_rows
+from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StreamError
+from lrtool.memory.trace.builder import StreamBuilder
 from tests.memory.traces import MIB, Call, calls, repeated, stream_of
 
 

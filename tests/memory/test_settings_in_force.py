@@ -2,8 +2,8 @@
 
 import pytest
 
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.settings_in_force import allocator_variables, conf_asked_for, not_in_force, problems_of
+from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force, problems_of
+from lrtool.memory.allocator.versions import TorchVersion
 
 NEW = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 OLD = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.replay import Scenario, build_allocator, replay
-from lrtool.memory.replay_picture import BlockState, segment_views
-from lrtool.memory.snapshot import snapshot_stream
-from lrtool.memory.snapshot_trace import checked_snapshot
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.stream_player import Player
+from lrtool.memory.allocator.versions import TorchVersion
+from lrtool.memory.replay.player import Player
+from lrtool.memory.replay.replay import Scenario, build_allocator, replay
+from lrtool.memory.replay.segments import BlockState, segment_views
+from lrtool.memory.snapshot.contents import checked_snapshot
+from lrtool.memory.snapshot.convert import snapshot_stream
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
 from tests.memory.traces import MIB, Call, calls, stream_of
 
 ADDRESS_TIES = TorchVersion(2, 9)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from lrtool.memory.stream import AllocationStream, Note, Op, StreamError
-from lrtool.memory.stream_jsonl import format_jsonl, parse_jsonl
-from lrtool.memory.stream_reader import read_stream
+from lrtool.memory.snapshot.reader import read_stream
+from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StreamError
+from lrtool.memory.trace.jsonl import format_jsonl, parse_jsonl
 from tests.memory.traces import Call, calls, stream_of
 
 EVERY_OP = """

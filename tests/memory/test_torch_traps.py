@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrtool.memory.torch_traps import TRAPS, traps_of
+from lrtool.memory.environment.known_issues import TRAPS, traps_of
 
 
 def titles(*version: int) -> str:

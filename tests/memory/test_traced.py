@@ -2,16 +2,16 @@
 
 import pytest
 
-from lrtool.memory import traced
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.cards import CARDS
-from lrtool.memory.fake_cuda import H100
-from lrtool.memory.recording import RecordSettings
-from lrtool.memory.stream import Op
-from lrtool.memory.stream_builder import StreamBuilder
-from lrtool.memory.stream_steps import step_of
-from lrtool.memory.traced import CAPABILITIES, fake_gpu, record_traced
-from lrtool.target import from_callable
+from lrtool.memory.allocator.versions import TorchVersion
+from lrtool.memory.fake_cuda.gpu import H100
+from lrtool.memory.gpus import CAPABILITIES, CARDS
+from lrtool.memory.recorders import predicted as traced
+from lrtool.memory.recorders.predicted import fake_gpu, record_traced
+from lrtool.memory.recorders.recording import RecordSettings
+from lrtool.memory.trace.allocation_trace import Op
+from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.steps import step_of
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrtool.errors import WorkloadError
-from lrtool.memory import canary
-from lrtool.memory.fake_cuda import FakeGpu, fake_cuda
-from lrtool.memory.hidden_costs import HiddenCosts, Platform
-from lrtool.memory.storage_recorder import StorageRecorder
-from lrtool.memory.stream import Op
-from lrtool.memory.tracer import Trace, TraceSettings, recording, trace
-from lrtool.target import from_callable
+from lrtool.memory.fake_cuda.gpu import FakeGpu, fake_cuda
+from lrtool.memory.trace.allocation_trace import Op
+from lrtool.memory.tracer import canary
+from lrtool.memory.tracer.storage_recorder import StorageRecorder
+from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.workspaces.platform import Platform
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 Step = Callable[[], object]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lrtool.memory.replay import replay
-from lrtool.memory.tracer import Kind, Trace, TraceSettings, trace
-from lrtool.target import load
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.tracer.tracer import Kind, Trace, TraceSettings, trace
+from lrtool.workload.target import load
 
 ACTIVATIONS = 64 * 512 * 4 + 64 * 10 * 4 + 4 + 4  # ReLU's output, log-softmax, its total weight, the loss
 INPUTS = 64 * 256 * 4 + 64 * 8

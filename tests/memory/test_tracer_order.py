@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lrtool.batches import Batches
-from lrtool.devices import place
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.tracer import TraceSettings, trace
-from lrtool.target import from_callable
-from lrtool.training import make_step
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.workload.batches import Batches
+from lrtool.workload.devices import place
+from lrtool.workload.step import make_step
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 NUM_STEPS = 3

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from lrtool.batches import Batches
-from lrtool.devices import place
-from lrtool.memory.autograd_engine import EngineView, watched_engine
-from lrtool.memory.fake_cuda import fake_cuda
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.tracer import TraceSettings, trace
-from lrtool.target import from_callable
-from lrtool.training import make_step
+from lrtool.memory.fake_cuda.autograd import EngineView, watched_engine
+from lrtool.memory.fake_cuda.gpu import fake_cuda
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.workload.batches import Batches
+from lrtool.workload.devices import place
+from lrtool.workload.step import make_step
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 GPU = torch.device("cuda", 0)

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lrtool.memory.loading import has_even_batches
-from lrtool.memory.replay import replay
-from lrtool.memory.steady import Period, find_period
-from lrtool.memory.tracer import TraceSettings, trace
-from lrtool.target import from_callable, load
+from lrtool.memory.replay.replay import replay
+from lrtool.memory.tracer.hooks import has_even_batches
+from lrtool.memory.tracer.steady_state import Period, find_period
+from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.workload.target import from_callable, load
 from tests.memory import traced_models as models
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lrtool.memory.allocator_versions import TorchVersion
-from lrtool.memory.replay import Scenario
-from lrtool.memory.stream import AllocationStream, Op
-from lrtool.memory.stream_builder import StreamBuilder
+from lrtool.memory.allocator.versions import TorchVersion
+from lrtool.memory.replay.replay import Scenario
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.builder import StreamBuilder
 
 MIB = 2**20
 Call = tuple[Any, ...]

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lrtool.diagnosis.diagnose import diagnose_file
 from lrtool.gate.comparison import Subject, compare
+from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.cyclic import schedule_line
-from lrtool.lr.suggest import suggest
-from lrtool.memory.replay import Scenario
-from lrtool.memory.stream_reader import read_stream
-from lrtool.memory.what_if import Place, ask
+from lrtool.memory.replay.replay import Scenario
+from lrtool.memory.replay.what_if import Place, ask
+from lrtool.memory.snapshot.reader import read_stream
 from lrtool.results import (
     Band,
     BudgetLine,
@@ -33,9 +34,8 @@ from lrtool.results import (
     StepSeries,
 )
 from lrtool.results.ranks import compare_ranks
-from lrtool.series import trial_dir, write_series
-from lrtool.store import write_run
-from lrtool.sweep.diagnosis import diagnose_file
+from lrtool.results.run_dir import write_run
+from lrtool.results.trial_dir import trial_dir, write_series
 from tests.gate.test_judge import case, run
 from tests.lr.test_suggest import curve
 from tests.report.test_batch_scaling import scaling

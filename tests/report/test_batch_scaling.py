@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrtool.lr.batch_sizes import conclude_scaling
-from lrtool.report.batch_scaling import draw_scaling, scaling_sentence
+from lrtool.report.range_test.batch_scaling import draw_scaling, scaling_sentence
 from lrtool.results import BatchScaling, BatchSizeTest
 
 WOBBLE = (0.98, 1.0, 1.02)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from lrtool.report.cure_plots import draw_cures, front_of, points_of, spread
-from lrtool.report.plots import figure_bytes
+from lrtool.report.diagnosis.cure_plots import draw_cures, front_of, points_of, spread
+from lrtool.report.figures import figure_bytes
 from tests.sweep.made_cures import cures, effect, figures
 
 

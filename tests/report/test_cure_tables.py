@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
-from lrtool.report.cure_tables import cure_answer, cure_lines, max_batch_answer, max_batch_lines
+from lrtool.report.diagnosis.cure_tables import cure_answer, cure_lines, max_batch_answer, max_batch_lines
 from lrtool.results import CureFigures, Cures
 from tests.sweep.made_cures import cures, effect, figures, max_batch
 

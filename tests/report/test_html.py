@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrtool.report.colors import ON_DARK
+from lrtool.report.figures import ON_DARK
 from lrtool.report.glossary import GLOSSARY
-from lrtool.report.html import render_html, write_html
+from lrtool.report.html.html import PAGES, render_html, write_html
 from lrtool.report.page import ORDER
-from lrtool.report.pages import PAGES
-from lrtool.report.tables import result_parts
+from lrtool.report.terminal import result_parts
 from lrtool.results import RESULTS, BlockPicture, Curve, MemSweep, RangeTest, Replay, Result, SegmentPicture, StepSeries
-from lrtool.series import trial_dir, write_series
-from lrtool.store import open_run
+from lrtool.results.run_dir import open_run
+from lrtool.results.trial_dir import trial_dir, write_series
 from tests.report.made_runs import MADE, range_test, replay, run_of, stored
 from tests.report.test_formats import Page
 from tests.sweep.made_sweeps import flat, noisy_axes, nothing, story
@@ -88,7 +87,7 @@ def test_a_result_that_nobody_wrote_a_page_for_is_shown_as_in_the_terminal(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: Callable[[str], str]
 ) -> None:
     own = page_of(command)
-    monkeypatch.setattr("lrtool.report.pages.PAGES", {})
+    monkeypatch.setattr("lrtool.report.html.html.PAGES", {})
     text = page_text(command, *MADE[command](), tmp_path / "plain")
 
     assert re.findall(r"<h1>.*?</h1>", text) == re.findall(r"<h1>.*?</h1>", own)

@@ -5,7 +5,8 @@ from itertools import combinations
 
 from matplotlib.axes import Axes
 
-from lrtool.report.plots import draw_curve, figure_bytes
+from lrtool.report.figures import figure_bytes
+from lrtool.report.range_test.plots import draw_curve
 from lrtool.results import RangeTest, RulePick
 from tests.report.made_runs import range_test
 

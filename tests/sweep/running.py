@@ -7,7 +7,7 @@ from typing import Any
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import Recorder, Trial
-from lrtool.sweep.executors import Executor, InlineExecutor
+from lrtool.sweep.executors.executor import Executor, InlineExecutor
 from lrtool.sweep.plan import Plan, Setup, plan_trials
 from lrtool.sweep.runner import begin_run, run_trials
 

@@ -2,7 +2,7 @@
 
 import numpy.random  # noqa: F401
 
-from lrtool.sweep.template_process import main
+from lrtool.sweep.executors.template_process import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.sweep.batch_search import Attempt, Found, search_largest
+from lrtool.diagnosis.cure_trials.batch_search import Attempt, Found, search_largest
 
 
 def search(per_sample: int, fixed: int, capacity: int, *, start: int = 32, granule: int = 1, **options: float) -> Found:

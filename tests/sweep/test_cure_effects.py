@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from lrtool.diagnosis.cure_trials.effects import Described, effect_of, effect_of_settings, going_together, in_order
+from lrtool.diagnosis.cure_trials.reports import CureReport, CureTrial, SettingsPeaks, TrialEnding
 from lrtool.results import CureEffect, CureFigures, Recorder
-from lrtool.sweep.cure_effects import Described, effect_of, effect_of_settings, going_together, in_order
-from lrtool.sweep.cure_reports import CureReport, CureTrial, SettingsPeaks, TrialEnding
 from tests.sweep.made_cures import MIB, effect, figures
 
 CURE = Described(name="checkpointing", title="activation checkpointing", time_by_operations=True)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from lrtool.diagnosis.cure_trials import trial as cure_trial
+from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrial, CureTrialFile
+from lrtool.diagnosis.cure_trials.session import MODULE, try_cures
+from lrtool.diagnosis.cures.registry import find_cures
 from lrtool.errors import WorkloadError
-from lrtool.memory.cures import find_cures
-from lrtool.memory.recording import RecordedPeaks, Recording, RecordSettings
-from lrtool.memory.step_columns import StepColumns
+from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
 from lrtool.results import CureEffect, Cures, TrialDeath
-from lrtool.sweep import cure_trial
-from lrtool.sweep.cure_reports import CureReport, CureSetup, CureTrial, CureTrialFile
-from lrtool.sweep.cure_trials import MODULE, try_cures
-from lrtool.sweep.executors import Ended, Executor, InlineExecutor, Job, SubprocessExecutor
-from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job
+from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from tests.conftest import WORKLOADS
 from tests.memory.cured_models import ACTIVATION, WEIGHT
 

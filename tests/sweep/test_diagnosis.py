@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
+from lrtool.diagnosis.diagnose import run_diagnosis
+from lrtool.diagnosis.reports import DiagnosisSetup
 from lrtool.errors import WorkloadError
-from lrtool.memory.budget import REST, budget_at_peak
-from lrtool.memory.replay import Scenario, replay
-from lrtool.memory.tracer import TraceSettings, trace
+from lrtool.memory.attribution.budget import REST, budget_at_peak
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.results import Diagnosis
-from lrtool.sweep.diagnosis import run_diagnosis
-from lrtool.sweep.diagnosis_reports import DiagnosisSetup
-from lrtool.sweep.executors import InlineExecutor
-from lrtool.target import from_callable
+from lrtool.sweep.executors.executor import InlineExecutor
+from lrtool.workload.target import from_callable
 from tests.memory import traced_models as models
 
 MIB = 2**20

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lrtool.results import MemSweep
-from lrtool.sweep.executors import InlineExecutor
+from lrtool.results.trial_dir import PLAN_FILE
+from lrtool.sweep.executors.executor import InlineExecutor
 from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
-from lrtool.trial_store import PLAN_FILE
 from tests.conftest import Lrtool
 from tests.sweep.kill_moments import STEP_SIZES
 from tests.sweep.running import WORKLOADS, is_gone, plan_of, processes_of

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from lrtool.diagnosis.cure_trials.max_batch import find_max_batch
+from lrtool.diagnosis.cure_trials.max_batch_trial import MaxBatchReport
+from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrialFile, SettingsPeaks
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import BatchTry, MaxBatch, Recorder
-from lrtool.sweep.cure_reports import CureReport, CureSetup, CureTrialFile, SettingsPeaks
-from lrtool.sweep.executors import Ended, InlineExecutor, Job
-from lrtool.sweep.max_batch import find_max_batch
-from lrtool.sweep.max_batch_trial import MaxBatchReport
-from lrtool.trial_store import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.sweep.executors.executor import Ended, InlineExecutor, Job
 from tests.memory.cured_models import WIDTH
 
 MIB = 2**20

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lrtool.errors import UnavailableError
-from lrtool.sweep import ray_task
-from lrtool.sweep.executors import InlineExecutor
-from lrtool.sweep.ray_executor import RayExecutor, TaskRequest
+from lrtool.sweep.executors import ray_task
+from lrtool.sweep.executors.executor import InlineExecutor
+from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
 from lrtool.sweep.runner import begin_run, run_trials
 from tests.conftest import Lrtool
 from tests.sweep.running import is_gone, plan_of, run
@@ -163,7 +163,7 @@ def test_no_cluster_at_an_address_is_told_at_once(lrtool: Lrtool) -> None:
 def order_for(tmp_path: Path, target: str, **changes: Any) -> ray_task.Order:
     import torch
 
-    from lrtool.trial_store import TRIAL_FILE
+    from lrtool.results.trial_dir import TRIAL_FILE
 
     plan = plan_of(target)
     run(plan, tmp_path / "planned", InlineExecutor())

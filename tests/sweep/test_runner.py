@@ -10,7 +10,8 @@ import pytest
 
 from lrtool.errors import UsageError
 from lrtool.results import Trial
-from lrtool.sweep.executors import Ended, Executor, InlineExecutor, Job, SubprocessExecutor
+from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job
+from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from lrtool.sweep.runner import conclude, resume_run, run_trials
 from lrtool.units import format_duration
 from tests.sweep.running import is_gone, plan_of, processes_of, run

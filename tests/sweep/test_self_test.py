@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lrtool.memory.canary import BATCH_BYTES, STEADY_BYTES
+from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.results import Recorder, SelfTest, StepSeries, TrialStatus
-from lrtool.sweep.executors import InlineExecutor
+from lrtool.sweep.executors.executor import InlineExecutor
 from lrtool.sweep.reports import TrialReport
 from lrtool.sweep.self_test import NUM_STEPS, expected_bytes, judge, run_self_tests, without_names
 from tests.sweep.made_trials import condition, trial

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from lrtool.results import Recorder, Trial
-from lrtool.sweep import executors, template
-from lrtool.sweep.executors import SubprocessExecutor
+from lrtool.sweep.executors import subprocess as executors
+from lrtool.sweep.executors import template
+from lrtool.sweep.executors.subprocess import SubprocessExecutor
+from lrtool.sweep.executors.template import Forked
 from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, run_trials
-from lrtool.sweep.template import Forked
 from tests.sweep.running import is_gone, plan_of, run
 from tests.sweep.test_runner import without_times
 
@@ -267,7 +268,7 @@ def test_a_fork_of_this_process_lets_go_of_the_template(own_templates: list[temp
 def test_a_template_ends_with_its_process(tmp_path: Path) -> None:
     """Whether that ends in peace or is killed; and although it is still importing."""
     code = (
-        "import os, sys; from lrtool.sweep.template import template_for\n"
+        "import os, sys; from lrtool.sweep.executors.template import template_for\n"
         "print(template_for(os.environ)._process.pid, flush=True)\n"
         "if sys.argv[1] == 'killed': os.kill(os.getpid(), 9)"
     )

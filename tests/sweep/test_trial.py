@@ -9,9 +9,9 @@ from torch.optim.lr_scheduler import CyclicLR
 
 from lrtool.config import Schedule
 from lrtool.results import Recorder
-from lrtool.series import read_series
+from lrtool.results.trial_dir import read_series
 from lrtool.sweep.schedule import ScheduledBuild
-from lrtool.target import from_callable
+from lrtool.workload.target import from_callable
 from tests.sweep.running import plan_of, run
 
 

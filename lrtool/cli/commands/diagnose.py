@@ -1,0 +1,269 @@
+"""`lrtool diagnose`: why memory ran out, from a workload, a snapshot, or a finished run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrtool.cli import options
+from lrtool.cli.console import open_terminal
+from lrtool.cli.options import axis, option
+from lrtool.config import DiagnoseSettings, find_settings_file, read_settings_file, resolve, search_start
+from lrtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from lrtool.cli.console import Terminal
+    from lrtool.config import Settings, SettingsFile
+    from lrtool.memory.gpus import Card
+    from lrtool.results import Diagnosis
+
+COMMAND = "diagnose"
+PANEL, CURES = "Diagnosis", "Cures"
+DEFAULT = DiagnoseSettings()
+
+
+def command(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="A workload as in mem-sweep, or a finished run: its directory, number, or last. Without it: the one in the "
+            "settings file, else digits.",
+            show_default=False,
+        ),
+    ] = None,
+    param: options.Param = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    config: options.ConfigFile = None,
+    snapshot: Annotated[
+        Path | None,
+        typer.Option(
+            "--snapshot",
+            help="A torch.cuda.memory._dump_snapshot pickle (or JSON lines) to read, instead of a workload.",
+            rich_help_panel=PANEL,
+            metavar="FILE",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, option("--steps", help="Steps of the run that is judged.", panel=PANEL, default=DEFAULT.steps)
+    ] = None,
+    settings: Annotated[
+        str | None,
+        option("--settings", help="PYTORCH_CUDA_ALLOC_CONF, as it is written. Default: torch's own.", panel=PANEL),
+    ] = None,
+    recorder: Annotated[
+        str | None, option("--recorder", help="auto, cuda, predicted or cpu.", panel=PANEL, default=DEFAULT.recorder)
+    ] = None,
+    gpu: Annotated[
+        str | None, option("--gpu", help="The card to judge for: h100, rtx4090 ...", panel=PANEL, default=DEFAULT.gpu)
+    ] = None,
+    capacity: Annotated[
+        str | None, option("--capacity", help="Memory there is: 24GiB, or a card. Default: --gpu's.", panel=PANEL)
+    ] = None,
+    timeout: Annotated[
+        float | None, option("--timeout", help="Seconds after which it is given up. Default: none.", panel=PANEL)
+    ] = None,
+    cures: Annotated[
+        bool, option("--cures", help="Try what may save memory: bytes, time, loss, and how to apply it.", panel=CURES)
+    ] = False,
+    max_batch: Annotated[
+        bool, option("--max-batch", help="Search the largest batch that fits the capacity.", panel=CURES)
+    ] = False,
+    only: Annotated[
+        str | None,
+        option("--only", help="The cures to try: bf16,checkpointing,... (docs/cures.md). Default: all.", panel=CURES),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        option(
+            "--checkpoint",
+            help="Modules to checkpoint, by name or pattern (encoder.layers.*). Default: repeated blocks, found.",
+            panel=CURES,
+        ),
+    ] = None,
+    cure_steps: Annotated[
+        int | None,
+        option("--cure-steps", help="Steps of each cure's trial.", panel=CURES, default=DEFAULT.cure_steps),
+    ] = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.ColorChoice = "auto",
+) -> None:
+    """Find out why memory ran out, or would: the cause with its evidence, what cures it, and where the bytes are.
+
+    Examples: lrtool diagnose model.py --capacity 24GiB --cures | lrtool diagnose --snapshot oom.pickle | lrtool diagnose last
+    """
+    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
+    if snapshot is not None and target is not None:
+        raise UsageError("--snapshot and a target do not go together", hint="give one of them")
+    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
+    resolved = resolve(
+        file,
+        command="diagnose",
+        options={
+            "target": target,
+            "params": options.parse_params(param) or None,
+            "device": device,
+            "seed": seed,
+            "steps": steps,
+            "settings": settings,
+            "recorder": recorder,
+            "gpu": gpu,
+            "capacity": capacity,
+            "timeout": timeout,
+            "cures": cures or None,
+            "max_batch": max_batch or None,
+            "only": axis(only),
+            "checkpoint": axis(checkpoint),
+            "cure_steps": cure_steps,
+            "out": out,
+        },
+    )
+    is_run = target is not None and _is_run(target)
+    if (cures or max_batch) and (snapshot is not None or is_run):
+        raise UsageError(
+            "cures and batches are tried on a workload", hint="name the workload: lrtool diagnose model.py"
+        )
+    if snapshot is not None:
+        _read_snapshot(terminal, snapshot, resolved, as_json=as_json)
+    elif target is not None and is_run:
+        _read_run(terminal, target, resolved, as_json=as_json)
+    else:
+        _run_workload(terminal, resolved, file=file, as_json=as_json)
+
+
+def _is_run(target: str) -> bool:
+    """Whether a target means a finished run; a bundled workload or a file of that name comes first."""
+    return target == "last" or target.isdecimal() or (Path(target) / "run.json").is_file()
+
+
+def _read_snapshot(terminal: "Terminal", path: Path, settings: "Settings", *, as_json: bool) -> None:
+    import os
+
+    from lrtool.diagnosis.diagnose import diagnose_file
+    from lrtool.memory.replay.replay import Scenario
+
+    own = settings.diagnose
+    capacity_bytes, card = _capacity(own)
+    result = diagnose_file(
+        path,
+        Scenario(settings=own.settings, capacity_bytes=capacity_bytes),
+        total_bytes=card.total_bytes if card else None,
+        environment=os.environ,
+    )
+    _finish(terminal, result, settings, as_json=as_json)
+
+
+def _read_run(terminal: "Terminal", name: str, settings: "Settings", *, as_json: bool) -> None:
+    from lrtool.diagnosis.diagnose import diagnose_run
+    from lrtool.results import Diagnosis, MemSweep
+    from lrtool.results.run_dir import open_run
+
+    run_dir, run = open_run(name, parent=Path(settings.out))
+    if isinstance(run.result, Diagnosis):
+        from lrtool.cli.output import show
+
+        show(terminal, run, run_dir, as_json=as_json)
+        return
+    if not isinstance(run.result, MemSweep):
+        raise UsageError(
+            f"{run_dir} is a run of `lrtool {run.command}`, which tells nothing of memory over steps",
+            hint="give a run of mem-sweep or diagnose, or the workload itself",
+        )
+    _finish(terminal, diagnose_run(run_dir, run.result), settings, as_json=as_json)
+
+
+def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "SettingsFile", as_json: bool) -> None:
+    from contextlib import suppress
+    from dataclasses import replace
+    from time import perf_counter
+
+    from lrtool.cli.console import stdout_to_stderr
+    from lrtool.cli.cure_run import check_cures, with_cures
+    from lrtool.cli.ranks import executor_on_ranks, took_part
+    from lrtool.diagnosis.diagnose import run_diagnosis
+    from lrtool.diagnosis.ranks import diagnosis_of_ranks
+    from lrtool.diagnosis.reports import DiagnosisSetup
+    from lrtool.memory.gpus import known_card
+    from lrtool.memory.recorders.choose import choose_recorder
+    from lrtool.results.run_dir import create_run_dir
+    from lrtool.sweep.executors.subprocess import SubprocessExecutor
+    from lrtool.workload.target import load
+
+    own, target, begin = settings.diagnose, options.target_of(settings), perf_counter()
+    if took_part(timeout_s=own.timeout):
+        return
+    with stdout_to_stderr():
+        load(target, params=settings.params)
+        _check_settings(own.settings)
+        check_cures(own)
+        card = known_card(own.gpu)
+        choice = choose_recorder(own.recorder, device=settings.device)
+        capacity_bytes, named = _capacity(own)
+        if own.capacity is None and choice.recorder != "cuda":
+            capacity_bytes, named = card.usable_bytes, card
+        setup = DiagnosisSetup(
+            target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,
+            capacity_bytes=capacity_bytes, seed=settings.seed, num_steps=own.steps, settings=own.settings,
+        )  # fmt: skip
+        run_dir = create_run_dir(Path(settings.out), command=COMMAND)
+        terminal.note(
+            f"diagnosis of {target}: {own.steps:,} steps, recorder {choice.recorder} ({choice.reason})"
+            + (f"; settings from {file.path}" if file.path else "")
+        )
+        try:
+            result = run_diagnosis(
+                setup,
+                run_dir / "trials" / "001",
+                executor_on_ranks(diagnosis_of_ranks, timeout_s=own.timeout)
+                or SubprocessExecutor(timeout_s=own.timeout),
+                reason=choice.reason,
+                card=named.title if named else None,
+            )
+        except BaseException:
+            with suppress(OSError):
+                _remove(run_dir)
+            raise
+    result, interrupted = with_cures(terminal, result, own, setup=setup, run_dir=run_dir)
+    _finish(
+        terminal, replace(result, duration_s=perf_counter() - begin), settings, as_json=as_json, run_dir=run_dir
+    )  # fmt: skip
+    if interrupted is not None:
+        raise interrupted
+
+
+def _finish(
+    terminal: "Terminal", result: "Diagnosis", settings: "Settings", *, as_json: bool, run_dir: Path | None = None
+) -> None:
+    """Store the result, show it, and raise what kept it from being stored."""
+    from dataclasses import asdict
+
+    from lrtool.cli.output import show, store
+
+    run_dir, run, unwritten = store(
+        result, command=COMMAND, folder=Path(settings.out), settings=asdict(settings), run_dir=run_dir
+    )
+    show(terminal, run, run_dir, as_json=as_json)
+    if unwritten is not None:
+        raise unwritten
+
+
+def _capacity(own: DiagnoseSettings) -> "tuple[int | None, Card | None]":
+    from lrtool.memory.gpus import parse_capacity
+
+    return (None, None) if own.capacity is None else parse_capacity(own.capacity)
+
+
+def _check_settings(conf: str) -> None:
+    from lrtool.memory.replay.replay import Scenario, parse_scenario
+
+    parse_scenario(Scenario(settings=conf))
+
+
+def _remove(run_dir: Path) -> None:
+    """A run directory in which nothing was finished; its log goes with it, the error tells what it says."""
+    import shutil
+
+    shutil.rmtree(run_dir)

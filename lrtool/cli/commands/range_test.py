@@ -1,0 +1,238 @@
+"""`lrtool range-test`: measure, store, show."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lrtool.cli import options
+from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.gating import check_run, failure_of, open_budget
+from lrtool.cli.options import option
+from lrtool.config import (
+    RangeTestSettings,
+    Settings,
+    SettingsFile,
+    find_settings_file,
+    read_settings_file,
+    resolve,
+    search_start,
+)
+from lrtool.errors import Interrupted, LrtoolError
+from lrtool.units import format_lr
+from lrtool.workload.distributed.launch import launch_of
+
+if TYPE_CHECKING:
+    from lrtool.lr.range_test import Outcome
+    from lrtool.lr.source import Source
+
+PANEL = "Range test"
+DEFAULT = RangeTestSettings()
+
+
+def command(
+    target: options.Target = None,
+    param: options.Param = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    config: options.ConfigFile = None,
+    start_lr: Annotated[
+        float | None, option("--start-lr", help="LR of the first step.", panel=PANEL, default=DEFAULT.start_lr)
+    ] = None,
+    end_lr: Annotated[
+        float | None, option("--end-lr", help="LR of the last step.", panel=PANEL, default=DEFAULT.end_lr)
+    ] = None,
+    num_steps: Annotated[
+        str | None,
+        option(
+            "--num-steps",
+            help="Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
+            panel=PANEL,
+            default=DEFAULT.num_steps,
+            metavar="N|auto",
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None, option("--mode", help="Shape of the ramp: exp or linear.", panel=PANEL, default=DEFAULT.mode)
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
+    ] = None,
+    confirm: Annotated[
+        str | None,
+        option(
+            "--confirm",
+            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
+            "constant, super-convergence (one cycle up to max_lr) or off.",
+            panel=PANEL,
+            default=DEFAULT.confirm,
+            metavar="[SCHEDULE]",
+        ),
+    ] = None,
+    confirm_loss: Annotated[
+        str | None,
+        option(
+            "--confirm-loss",
+            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
+            panel=PANEL,
+            default=DEFAULT.confirm_loss,
+        ),
+    ] = None,
+    per_group: Annotated[
+        bool,
+        option(
+            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
+        ),
+    ] = False,
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
+            panel=PANEL,
+            metavar="LIST",
+        ),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        option(
+            "--rules",
+            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            panel=PANEL,
+            metavar="NAMES",
+        ),
+    ] = None,
+    check: options.Check = False,
+    timeout: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
+            panel=PANEL,
+            default=DEFAULT.timeout,
+        ),
+    ] = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.ColorChoice = "auto",
+) -> None:
+    """Find the learning-rate range to train with, by an exponential LR range test.
+
+    Prints base_lr and max_lr for CyclicLR and OneCycleLR and a constant LR, and draws the curve.
+
+    Examples: lrtool range-test digits | lrtool range-test model.py --param batch_size=128 --num-steps 400
+    """
+    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
+    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
+    settings = resolve(
+        file,
+        command="range_test",
+        options={
+            "target": target,
+            "params": options.parse_params(param),
+            "device": device,
+            "seed": seed,
+            "out": out,
+            "start_lr": start_lr,
+            "end_lr": end_lr,
+            "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
+            "mode": mode,
+            "repeats": repeats,
+            "timeout": timeout,
+            "confirm": confirm,
+            "confirm_loss": confirm_loss,
+            "per_group": per_group or None,
+            "batch_size": options.axis(batch_size, int),
+            "rules": options.axis(rules),
+        },
+    )
+    run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
+
+
+def run_range_test(
+    terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
+) -> None:
+    """The command below its options. What was measured is stored and shown before what ended it is raised."""
+    launch = launch_of()
+    if launch is not None:
+        from lrtool.cli.range_test_on_ranks import range_test_on_ranks
+
+        range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
+        return
+    from lrtool.cli.output import show_checked, store
+    from lrtool.results.run_dir import create_run_dir
+
+    target = options.target_of(settings)
+    budget = open_budget(settings.budget, runs=Path(settings.out)) if check else None
+    with stdout_to_stderr():
+        source = _source(settings, target)
+        run_dir = create_run_dir(Path(settings.out), command="range-test")
+        _announce(terminal, settings, target, str(source.device), file)
+        try:
+            outcome = _measure(terminal, source, settings)
+        except BaseException:
+            with suppress(OSError):
+                run_dir.rmdir()
+            raise
+        stored_in, run, unwritten = store(
+            outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
+        )
+        found = check_run(run, budget, run_dir=stored_in)
+        show_checked(terminal, run, stored_in, as_json=as_json, check=found)
+    error = _what_ended_it(outcome, run_dir) or unwritten or failure_of(found, run, stored_in)
+    if error is not None:
+        raise error
+
+
+def _source(settings: Settings, target: str) -> "Source":
+    from lrtool.lr.source import find_source
+
+    return find_source(target, params=settings.params, device=settings.device)
+
+
+def _measure(terminal: Terminal, source: "Source", settings: Settings) -> "Outcome":
+    from lrtool.lr.range_test import run
+
+    with progress_of_ramp(terminal) as show_ramp:
+        return run(
+            source,
+            settings=settings.range_test,
+            seed=settings.seed,
+            on_progress=lambda p: show_ramp(p.step, p.num_steps, p.lr, p.loss, p.best_loss),
+        )
+
+
+def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
+    from lrtool.lr.measure import as_error
+
+    if outcome.error is None:
+        return None
+    error = as_error(outcome.error)
+    kept = f"{outcome.result.num_steps} points are kept: lrtool report {run_dir}"
+    if isinstance(error, LrtoolError):
+        error.hint = f"{error.hint}; {kept}"
+        return error
+    is_of_the_test = outcome.result.stopped == "interrupted"
+    return Interrupted(outcome.result.stop_reason if is_of_the_test else "interrupted after the test itself", hint=kept)
+
+
+def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
+    from lrtool.lr.halving import budget_steps
+    from lrtool.lr.ramp import num_ramp_steps
+
+    ramp = settings.range_test
+    given = "" if settings.target is not None else " (bundled; no target was given)"
+    more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
+    more += ", each parameter group alone first" if ramp.per_group else ""
+    more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
+    more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
+    for name, value in asdict(settings).items() if terminal.verbose else ():
+        terminal.note(f"  {name.replace('_', '-')} = {value}")
+    terminal.note(
+        f"range test of {target}{given} on {device}: {num_ramp_steps(ramp)} steps from {format_lr(ramp.start_lr)} "
+        f"to {format_lr(ramp.end_lr)}{more}" + (f"; settings from {file.path}" if file.path else "")
+    )

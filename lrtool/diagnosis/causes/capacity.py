@@ -1,0 +1,180 @@
+"""Causes of a death for want of memory where all that is active at once is more than there is: what makes it so much. Pure."""
+
+from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.results import Finding
+from lrtool.units import format_bytes
+
+WORKSPACE_SHARE = 0.25
+COPY_SHARE = 0.1
+STATE_SHARE = 0.1
+FEW = 0.9
+NAMES = {
+    "parameter": "weights",
+    "gradient": "gradients",
+    "optimizer state": "optimizer state",
+    "activation": "activations",
+    "temporary": "temporaries",
+    "input": "inputs",
+    "workspace": "workspaces",
+    "buffer": "buffers",
+}
+CURES = {
+    "activation": "activation checkpointing, bf16 autocast, or a smaller batch with accumulation",
+    "temporary": "a smaller batch, chunked losses, or bf16 autocast",
+    "parameter": "bf16 weights, or sharding over GPUs (FSDP2)",
+    "gradient": "optimizer steps in backward, or sharding over GPUs (FSDP2)",
+    "optimizer state": "an 8-bit or stateless optimizer, or sharding over GPUs (FSDP2)",
+    "input": "smaller batches, or data types of fewer bytes",
+}
+
+
+def workspaces(figures: RunFigures) -> Finding | None:
+    """Libraries' workspaces are the largest part."""
+    highest = figures.highest
+    shares = highest.at_peak if highest else {}
+    size = shares.get("workspace", 0)
+    is_largest = size >= max(shares.values(), default=0)
+    if not _lacks(figures) or size < WORKSPACE_SHARE * figures.peak_allocated_bytes or not is_largest:
+        return None
+    if not figures.would_fit_without(size):
+        return None
+    return _lack(
+        figures,
+        cause="workspaces",
+        title="workspaces of cuBLAS and cuDNN take what is missing",
+        evidence=(f"{format_bytes(size)} of workspaces at the peak, {size / figures.peak_allocated_bytes:.0%} of it",),
+        proof="CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment: lrtool diagnose again",
+        cure="CUBLAS_WORKSPACE_CONFIG=:4096:2 or smaller; torch.backends.cudnn.benchmark = False",
+        size=size,
+    )
+
+
+def weight_copies(figures: RunFigures) -> Finding | None:
+    """Autocast's copies of the weights make the difference."""
+    size = max((profile.weight_copy_bytes for profile in figures.steady), default=0)
+    if not _lacks(figures) or size < COPY_SHARE * figures.peak_allocated_bytes or not figures.would_fit_without(size):
+        return None
+    return _lack(
+        figures,
+        cause="autocast-cache",
+        title="autocast's copies of the weights take what is missing",
+        evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the peak",),
+        proof="without autocast, or with the model in bfloat16: lrtool diagnose again",
+        cure="keep the model in bfloat16, or torch.autocast(..., cache_enabled=False)",
+        size=size,
+    )
+
+
+def foreach_temporaries(figures: RunFigures) -> Finding | None:
+    """The optimizer's step is the peak, by temporaries of all parameters at once."""
+    death = figures.death
+    size = max((profile.optimizer_temporary_bytes for profile in figures.profiles[1:]), default=0)
+    if not _lacks(figures) or death is None or death.phase != "optimizer" or death.category == "optimizer state":
+        return None
+    if not size or not figures.would_fit_without(size):
+        return None
+    return _lack(
+        figures,
+        cause="foreach-temporaries",
+        title="the optimizer's foreach temporaries take what is missing",
+        evidence=(
+            f"it died in the optimizer's step, in {death.operator}",
+            f"that step makes {format_bytes(size)} of temporaries at once",
+        ),
+        proof="foreach=False or fused=True in the optimizer: lrtool diagnose again",
+        cure="fused=True, or foreach=False (slower), in the optimizer",
+        size=size,
+    )
+
+
+def lazy_optimizer_state(figures: RunFigures) -> Finding | None:
+    """The first forward and backward fit; then the optimizer makes its state."""
+    death = figures.death
+    state = figures.profiles[-1].at_end.get("optimizer state", 0) if figures.profiles else 0
+    if not _lacks(figures) or death is None or state < STATE_SHARE * figures.peak_allocated_bytes:
+        return None
+    is_made_there = death.phase == "optimizer" and death.category == "optimizer state"
+    comes_next = death.step == 2 and death.phase != "optimizer" and figures.would_fit_without(state)
+    if not is_made_there and not comes_next:
+        return None
+    how = "while the optimizer made its state" if is_made_there else "in the first step with the optimizer's state"
+    return _lack(
+        figures,
+        cause="lazy-optimizer-state",
+        title="the optimizer's state, made at the first step, does not fit",
+        evidence=(f"the first forward and backward fit; it died in step {death.step}, {how}",
+                  f"optimizer state takes {format_bytes(state)}"),
+        proof="torch.optim.SGD without momentum: lrtool diagnose again",
+        cure="an 8-bit or stateless optimizer, or less of everything else",
+        size=state,
+    )  # fmt: skip
+
+
+def variable_shapes(figures: RunFigures) -> Finding | None:
+    """The largest batches do not fit; others do."""
+    capacity, steps = figures.capacity_bytes, figures.steady
+    if not _lacks(figures) or capacity is None or (figures.num_input_sizes or 1) < 2:
+        return None
+    largest = max(steps, key=lambda each: each.input_bytes)
+    smallest = min(steps, key=lambda each: each.input_bytes)
+    if smallest.peak_bytes > capacity or largest.peak_bytes <= smallest.peak_bytes:
+        return None
+    return _lack(
+        figures,
+        cause="variable-shapes-capacity",
+        title="the largest batches do not fit",
+        evidence=(
+            f"batches come in {figures.num_input_sizes} sizes: the smallest peaks at {format_bytes(smallest.peak_bytes)}, "
+            f"the largest at {format_bytes(largest.peak_bytes)}",
+        ),
+        proof="the largest batch first: it dies in step 1 or 2, or never",
+        cure="cap lengths, bucket batches by length, and run the largest first",
+        size=largest.peak_bytes - smallest.peak_bytes,
+    )
+
+
+def plain(figures: RunFigures) -> Finding | None:
+    """More is active at once than there is."""
+    if not _lacks(figures):
+        return None
+    highest = figures.highest
+    shares = sorted((highest.at_peak if highest else {}).items(), key=lambda each: -each[1])
+    total = sum(size for _, size in shares) or 1
+    parts = ", ".join(f"{NAMES.get(name, name)} {size / total:.0%}" for name, size in shares[:4])
+    first = shares[0][0] if shares else ""
+    where = f", in {figures.death.phase}" if figures.death and figures.death.phase else ""
+    step = figures.death.step if figures.death else 0
+    return _lack(
+        figures,
+        cause="capacity",
+        title=f"too little memory: {NAMES[first]} dominate" if first in NAMES else "too little memory",
+        evidence=(f"it died in step {step}{where}", f"at the peak: {parts}" if parts else ""),
+        proof=f"lrtool diagnose {figures.target} --cures",
+        cure=CURES.get(first, "a smaller batch, bf16 autocast, or activation checkpointing"),
+        size=dict(shares).get(first),
+    )
+
+
+def _lacks(figures: RunFigures) -> bool:
+    """Whether it died, and not of gaps between what was active."""
+    if figures.death is None:
+        return False
+    if figures.is_traced and figures.capacity_bytes is not None:
+        return figures.peak_active_bytes > figures.capacity_bytes
+    return figures.death.cause != "fragmentation"
+
+
+def _lack(
+    figures: RunFigures, *, cause: str, title: str, evidence: tuple[str, ...], proof: str, cure: str, size: int | None
+) -> Finding:
+    need = f"{format_bytes(figures.peak_active_bytes)} are needed at once"
+    room = f", {format_bytes(figures.capacity_bytes)} are there" if figures.capacity_bytes is not None else ""
+    return Finding(
+        cause=cause,  # type: ignore[arg-type]
+        title=title,
+        confidence="high" if figures.is_traced else "medium",
+        evidence=(need + room, *filter(None, evidence)),
+        proof=proof,
+        cure=cure,
+        num_bytes=size,
+    )

@@ -1,0 +1,105 @@
+"""Causes of memory that is reserved and cannot be used: more is reserved than is ever active at once. Pure."""
+
+from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.memory.growth import device_allocs_per_step
+from lrtool.results import Confidence, Finding
+from lrtool.units import format_bytes
+
+SIDE_SHARE = 0.1
+UNUSED_SHARE = 0.2
+LEAST_UNUSED_BYTES = 64 * 2**20
+WARMUP_STEPS = 3
+
+
+def side_streams(figures: RunFigures) -> Finding | None:
+    """Segments of other streams hold memory that the default stream cannot use."""
+    size, free = figures.side_reserved_bytes, figures.side_free_bytes
+    if not free or free < SIDE_SHARE * figures.peak_reserved_bytes:
+        return None
+    return Finding(
+        cause="side-streams",
+        title="memory is tied to side streams",
+        confidence="high",
+        evidence=(
+            f"{format_bytes(size)} are reserved for streams other than the default one, {format_bytes(free)} of it unused",
+            "a block is reused on the stream it was allocated on only",
+        ),
+        proof="allocate on the default stream, and use the tensors on the other: lrtool diagnose again",
+        cure="make tensors on the stream that trains, keep few long-lived side streams, record_stream what crosses",
+        num_bytes=free,
+    )
+
+
+def variable_shapes(figures: RunFigures) -> Finding | None:
+    """Free pieces of one batch's sizes do not fit those of the next."""
+    return _fragmented(figures, is_varying=True)
+
+
+def fixed_shapes(figures: RunFigures) -> Finding | None:
+    """Large blocks were split, and what is left of them is too small for what comes."""
+    return _fragmented(figures, is_varying=False)
+
+
+def _fragmented(figures: RunFigures, *, is_varying: bool) -> Finding | None:
+    evidence = _evidence(figures)
+    if not evidence or bool(figures.has_varying_shapes) is not is_varying:
+        return None
+    sizes = figures.num_input_sizes
+    if is_varying:
+        shapes = f"batches come in {sizes} sizes" if sizes else "steps ask for different sizes"
+    else:
+        shapes = "batches have one size" if sizes else "steps ask for the same sizes"
+    unused = figures.peak_reserved_bytes - figures.peak_active_bytes
+    died = figures.death is not None
+    confidence: Confidence = "high" if died or figures.fragmentation_growth is not None else "medium"
+    return Finding(
+        cause="variable-shapes-fragmentation" if is_varying else "split-fragmentation",
+        title="batches of varying shape fragment memory" if is_varying else "split blocks fragment memory",
+        confidence=confidence,
+        evidence=(*evidence, shapes),
+        proof=f'lrtool mem-sweep {figures.target} --settings "" --settings expandable_segments:True',
+        cure="PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+        + ("; longest batch first, or batches bucketed by length" if is_varying else "; or max_split_size_mb"),
+        num_bytes=unused,
+    )
+
+
+def _evidence(figures: RunFigures) -> list[str]:
+    """Why it counts as fragmented: it died though all that was active would have fitted, it climbs, or much is unused."""
+    active, reserved, capacity = figures.peak_active_bytes, figures.peak_reserved_bytes, figures.capacity_bytes
+    lost = 1 - active / max(reserved, 1)
+    figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"
+    if figures.death is not None:
+        return [figure, *_death_lines(figures)] if _died_of_it(figures) else []
+    climb = figures.fragmentation_growth
+    churn = device_allocs_per_step(figures.series.num_device_allocs, warmup_steps=WARMUP_STEPS) or 0.0
+    if climb is not None:
+        return [
+            figure,
+            f"reserved memory climbs {format_bytes(round(climb.reserved_bytes_per_step))} per step, active memory does not",
+            f"{churn:.3g} device allocations per step after the warm-up; a steady run has none",
+        ]
+    unused = reserved - active
+    is_much = unused >= max(UNUSED_SHARE * reserved, LEAST_UNUSED_BYTES)
+    is_tight = capacity is None or reserved > capacity / 2
+    return [figure] if is_much and (churn > 0 or is_tight or figures.has_varying_shapes) else []
+
+
+def _died_of_it(figures: RunFigures) -> bool:
+    """Whether everything that is ever active at once would have fitted, packed without gaps."""
+    death, capacity = figures.death, figures.capacity_bytes
+    if figures.is_traced and capacity is not None:
+        return figures.peak_active_bytes <= capacity
+    return death is not None and death.cause == "fragmentation"
+
+
+def _death_lines(figures: RunFigures) -> list[str]:
+    death = figures.death
+    assert death is not None
+    lines = [f"it died at step {death.step} though all that is active at once would fit"]
+    if death.size_bytes is not None and death.free_bytes is not None and death.largest_free_bytes is not None:
+        lines.append(
+            f"the failing request asked for {format_bytes(death.size_bytes)}: largest free piece "
+            f"{format_bytes(death.largest_free_bytes)}, all free {format_bytes(death.free_bytes)}"
+        )
+    return lines

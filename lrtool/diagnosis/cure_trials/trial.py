@@ -1,0 +1,265 @@
+"""One trial of cures, and the entry point of the process it runs in: `python -m lrtool.diagnosis.cure_trials.trial DIR`."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrtool.diagnosis.cure_trials.plain_run import PlainRun, run_plainly
+from lrtool.diagnosis.cure_trials.reports import (
+    CureReport,
+    CureSetup,
+    CureTrial,
+    CureTrialFile,
+    Refused,
+    SettingsPeaks,
+    TrialEnding,
+)
+from lrtool.diagnosis.cures.allocator_settings import settings_cures
+from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
+from lrtool.diagnosis.cures.registry import Cure, apply_cures, find_cures
+from lrtool.errors import LrtoolError
+from lrtool.memory.allocator.versions import torch_version
+from lrtool.memory.recorders.choose import record
+from lrtool.memory.recorders.predicted import fake_gpu
+from lrtool.memory.recorders.recording import Recording, RecordSettings
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.workload.adapters import as_workload
+from lrtool.workload.devices import pick_device
+from lrtool.workload.target import Factory, load
+from lrtool.workload.workload import Workload
+
+MAX_CPU_OPERATIONS = 10**11
+"""Floating-point operations of all steps that a CPU does in a while, so that losses of a prediction are worth computing."""
+MAX_CPU_PEAK_BYTES = 2 * 2**30
+MAX_PLAIN_RUN_S = 20.0
+
+
+def run_trial(folder: Path) -> None:
+    """Run the trial of `folder/trial.json` and write what came of it beside it."""
+    file = read_json(folder / TRIAL_FILE, CureTrialFile)
+    try:
+        report = _measured(file) if file.setup.recorder == "cuda" else _traced(file)
+        write_json(folder / RESULT_FILE, asdict(report))  # should the plain run end the process, this is kept
+        report = _with_plain_run(report, file)
+    except (Exception, SystemExit) as error:
+        report = _failure(file.trial, error)
+    write_json(folder / RESULT_FILE, asdict(report))
+
+
+class CuredBuild:
+    """A user's factory whose workloads get cures; `how` are the lines that do the same, once it has built."""
+
+    def __init__(self, factory: Factory, cures: Sequence[Cure], options: CureOptions | None = None) -> None:
+        self._factory, self._cures = factory, cures
+        self._options = options or CureOptions()
+        self.how: tuple[str, ...] = ()
+
+    def factory(self) -> Factory:
+        """The factory that builds the cured workload. It raises CannotHelp where a cure has nothing to do."""
+        build = self._factory.function
+
+        @wraps(build)
+        def cured(*arguments: Any, **named: Any) -> Workload:
+            workload = as_workload(build(*arguments, **named), name=self._factory.name)
+            treatment = apply_cures(workload, self._cures, self._options)
+            self.how = treatment.how
+            return treatment.workload
+
+        return replace(self._factory, function=cured)
+
+
+def build_of(file: CureTrialFile) -> CuredBuild:
+    """The target's factory with the trial's cures. Raises UsageError, WorkloadError."""
+    setup, trial = file.setup, file.trial
+    options = CureOptions(modules=setup.modules, num_batches=setup.num_steps, batch_size=trial.batch_size)
+    return CuredBuild(load(setup.target, params=setup.params), find_cures(trial.cures), options)
+
+
+def traced_run(file: CureTrialFile, build: CuredBuild) -> Trace:
+    """The trial's steps, traced. Raises what the user's code does, CannotHelp from a cure."""
+    setup = file.setup
+    return trace(
+        build.factory(),
+        TraceSettings(
+            num_steps=setup.num_steps,
+            kind="cpu" if setup.recorder == "cpu" else "predicted",
+            seed=setup.seed,
+            gpu=fake_gpu(setup.gpu),
+        ),
+    )
+
+
+def peaks_under(
+    stream: AllocationStream, settings: str, capacity_bytes: int | None, *, name: str = ""
+) -> SettingsPeaks:
+    """A stream's peaks where memory is unlimited, and how it ends under the capacity."""
+    version = torch_version()
+    free = replay(stream, Scenario(settings=settings, version=version))
+    limited = None
+    if capacity_bytes is not None:
+        limited = replay(stream, Scenario(settings=settings, version=version, capacity_bytes=capacity_bytes))
+    return SettingsPeaks(
+        name=name,
+        settings=settings,
+        peak_allocated_bytes=free.peaks.allocated_bytes,
+        peak_reserved_bytes=free.peaks.reserved_bytes,
+        reserved_at_capacity_bytes=None if limited is None else limited.peaks.reserved_bytes,
+        fits=None if limited is None else limited.survived,
+    )
+
+
+def _traced(file: CureTrialFile) -> CureReport:
+    setup, trial = file.setup, file.trial
+    build = build_of(file)
+    traced = traced_run(file, build)
+    own = peaks_under(traced.stream, trial.settings, setup.capacity_bytes)
+    others, refused = _other_settings(traced.stream, setup, trial) if trial.replays_settings else ((), ())
+    unfit = tuple(_unfit_cures(file)) if trial.asks_for else ()
+    return CureReport(
+        trial=trial,
+        ending="oom" if own.fits is False else "ok",
+        how=build.how,
+        peaks=(own, *others),
+        refused=(*refused, *unfit),
+        num_operations=_steady_operations(traced),
+        capacity_bytes=setup.capacity_bytes,
+    )
+
+
+def _other_settings(
+    stream: AllocationStream, setup: CureSetup, trial: CureTrial
+) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
+    cures = settings_cures(
+        stream, base=trial.settings, version=torch_version(), capacity_bytes=setup.capacity_bytes
+    )  # fmt: skip
+    tried = tuple(
+        peaks_under(stream, text, setup.capacity_bytes, name=cure.name) for cure in cures for text in cure.values
+    )
+    refused = tuple(Refused(name=cure.name, reason=cure.reason) for cure in cures if cure.reason is not None)
+    return tried, refused
+
+
+def _unfit_cures(file: CureTrialFile) -> Iterator[Refused]:
+    """Which cures have nothing to do, found by applying each to a build on fake tensors; other failures are for its trial."""
+    for name in file.trial.asks_for:
+        build = build_of(replace(file, trial=replace(file.trial, cures=(name,))))
+        try:
+            with recording("predicted", gpu=fake_gpu(file.setup.gpu)):
+                build.factory().build(seed=file.setup.seed, device=torch.device("cuda", 0))
+        except CannotHelp as unfit:
+            yield Refused(name=name, reason=unfit.message, is_advice=isinstance(unfit, OnlyAdvice))
+        except LrtoolError:
+            continue
+
+
+def _steady_operations(traced: Trace) -> int | None:
+    """Of the last step: the first may do more. None where no operator with a formula ran."""
+    return (traced.num_operations[-1] or None) if traced.num_operations else None
+
+
+def _measured(file: CureTrialFile) -> CureReport:
+    """The trial's steps on the GPU, under the settings that its process was started with."""
+    setup, trial = file.setup, file.trial
+    build = build_of(file)
+    recorded = record(
+        build.factory(),
+        RecordSettings(
+            recorder="cuda",
+            num_steps=setup.num_steps,
+            seed=setup.seed,
+            device=setup.device,
+            gpu=setup.gpu,
+            capacity_bytes=setup.capacity_bytes,
+        ),
+    )
+    if recorded.error is not None:
+        raise recorded.error
+    ending: TrialEnding = "ok" if recorded.death is None else "oom"
+    return CureReport(
+        trial=trial,
+        ending=ending,
+        how=build.how,
+        peaks=tuple(_recorded_peaks(recorded, trial, fits=ending == "ok")),
+        capacity_bytes=setup.capacity_bytes or recorded.capacity_bytes,
+    )
+
+
+def _recorded_peaks(recorded: Recording, trial: CureTrial, *, fits: bool) -> Iterator[SettingsPeaks]:
+    if recorded.peaks is not None:
+        yield SettingsPeaks(
+            name="",
+            settings=trial.settings,
+            peak_allocated_bytes=recorded.peaks.allocated_bytes,
+            peak_reserved_bytes=recorded.peaks.reserved_bytes,
+            reserved_at_capacity_bytes=recorded.peaks.reserved_bytes,
+            fits=fits,
+        )
+
+
+def _with_plain_run(report: CureReport, file: CureTrialFile) -> CureReport:
+    """The report with losses and times of a run that nothing watches: on the GPU, or where that is cheap on the CPU.
+
+    A prediction takes the losses alone: how long a step takes on the CPU says nothing about a GPU.
+    """
+    setup = file.setup
+    device = pick_device(setup.device if setup.recorder == "cuda" else "cpu")
+    if not file.trial.wants_loss or not _is_worth_running(report, file):
+        return report
+    try:
+        plain = _run_plainly(file, device)
+    except LrtoolError as error:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        return report
+    if plain is None:
+        return report
+    return replace(
+        report,
+        loss=plain.loss,
+        loss_device=device.type,
+        step_duration_s=None if setup.recorder == "predicted" else plain.step_duration_s,
+    )
+
+
+def _run_plainly(file: CureTrialFile, device: torch.device) -> PlainRun | None:
+    setup = file.setup
+    return run_plainly(
+        build_of(file).factory(),
+        device=device,
+        seed=setup.seed,
+        num_steps=setup.num_steps,
+        max_duration_s=MAX_PLAIN_RUN_S,
+    )
+
+
+def _is_worth_running(report: CureReport, file: CureTrialFile) -> bool:
+    """What has run here can run again; for a prediction, the baseline decides for all cures, lest some had no loss."""
+    if file.setup.recorder != "predicted":
+        return report.ending == "ok"
+    if file.trial.cures:
+        return True
+    num_operations = (report.num_operations or 0) * file.setup.num_steps
+    return num_operations <= MAX_CPU_OPERATIONS and report.peaks[0].peak_allocated_bytes <= MAX_CPU_PEAK_BYTES
+
+
+def _failure(trial: CureTrial, error: BaseException) -> CureReport:
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    if isinstance(error, CannotHelp):
+        ending: TrialEnding = "advice" if isinstance(error, OnlyAdvice) else "cannot help"
+        return CureReport(trial=trial, ending=ending, message=error.message)
+    message = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
+    return CureReport(trial=trial, ending="failed", message=message.partition("\n")[0])
+
+
+if __name__ == "__main__":
+    from lrtool.sweep.executors.process import main
+
+    main(run_trial)

@@ -1,0 +1,135 @@
+"""Activation checkpointing of a model's repeated blocks, which are found by themselves: each keeps only its input and is
+computed again in the backward pass (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, Treatment
+from lrtool.errors import UsageError, did_you_mean
+from lrtool.workload.workload import Workload
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+MIN_LAYERS = 4
+_IMPORT = "from torch.utils.checkpoint import checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A module to checkpoint, by its dotted name."""
+
+    name: str
+    module: nn.Module
+
+
+def checkpoint_model(workload: Workload, options: CureOptions) -> Treatment:
+    """Checkpoint the named modules, else the repeated blocks, else a plain Sequential in pieces.
+
+    A model of transformers does it by its own method, which also turns its cache off. Raises CannotHelp, UsageError.
+    """
+    model = workload.model
+    if options.modules:
+        return _checkpointed(workload, named_blocks(model, options.modules))
+    own = next((m for m in model.modules() if getattr(m, "supports_gradient_checkpointing", False)), None)
+    if own is not None:
+        return _by_its_own_method(workload, own)
+    blocks = repeated_blocks(model)
+    if blocks:
+        return _checkpointed(workload, blocks)
+    return _in_pieces(workload)
+
+
+def repeated_blocks(model: nn.Module) -> list[Block]:
+    """The modules that the model repeats: siblings of one class that consist of modules themselves and have parameters.
+
+    Found from the outside in, and not inside each other; a pair is passed over where a longer row stands inside it.
+    """
+    return _blocks_below(model, "")
+
+
+def named_blocks(model: nn.Module, names: Sequence[str]) -> list[Block]:
+    """The modules of these names or patterns ("encoder.layers.*"). Raises UsageError for one that names nothing."""
+    known = dict(model.named_modules())
+    found: dict[str, Block] = {}
+    for wanted in names:
+        matches = [name for name in known if name and (name == wanted or _matches(name, wanted))]
+        if not matches:
+            raise UsageError(f"the model has no module {wanted!r}", hint=did_you_mean(wanted, filter(None, known)))
+        found |= {name: Block(name=name, module=known[name]) for name in matches}
+    return list(found.values())
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether each dotted part fits: `*` stands for one part or a piece of it."""
+    parts, wanted = name.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _blocks_below(module: nn.Module, prefix: str) -> list[Block]:
+    found: list[Block] = []
+    children = list(module.named_children())
+    for name, child in children:
+        inside = _blocks_below(child, f"{prefix}{name}.")
+        row = sum(type(other) is type(child) for _, other in children)
+        is_block = row > 1 and _is_composite(child) and not (row == 2 and len(inside) > row)
+        found += [Block(name=f"{prefix}{name}", module=child)] if is_block else inside
+    return found
+
+
+def _is_composite(module: nn.Module) -> bool:
+    has_parts = next(module.children(), None) is not None
+    return has_parts and not isinstance(module, CONTAINERS) and next(module.parameters(), None) is not None
+
+
+def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> Treatment:
+    for block in blocks:
+        block.module.forward = partial(checkpoint, block.module.forward, use_reentrant=False)
+    kinds = sorted({type(block.module).__name__ for block in blocks})
+    test = f'type(m).__name__ == "{kinds[0]}"' if len(kinds) == 1 else f"type(m).__name__ in {tuple(kinds)}"
+    return Treatment(
+        workload=workload,
+        how=(
+            f"from functools import partial; {_IMPORT}",
+            f"for m in filter(lambda m: {test}, model.modules()):",
+            "    m.forward = partial(checkpoint, m.forward, use_reentrant=False)",
+        ),
+    )
+
+
+def _by_its_own_method(workload: Workload, module: Any) -> Treatment:
+    if getattr(module, "is_gradient_checkpointing", False):
+        raise CannotHelp("gradient checkpointing is on already")
+    module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return Treatment(
+        workload=workload,
+        how=('model.gradient_checkpointing_enable({"use_reentrant": False})',),
+    )
+
+
+def _in_pieces(workload: Workload) -> Treatment:
+    """The longest plain Sequential in about as many pieces as each has layers."""
+    plain = {
+        name: module
+        for name, module in workload.model.named_modules()
+        if isinstance(module, nn.Sequential) and len(module) >= MIN_LAYERS
+    }
+    if not plain:
+        raise CannotHelp("no repeated blocks were found; name modules with --checkpoint")
+    name, longest = max(plain.items(), key=lambda item: len(item[1]))
+    pieces = math.isqrt(len(longest))
+    longest.forward = partial(checkpoint_sequential, longest, pieces, use_reentrant=False)  # type: ignore[method-assign]
+    path = f"model.{name}" if name else "model"
+    return Treatment(
+        workload=workload,
+        how=(
+            "from torch.utils.checkpoint import checkpoint_sequential",
+            f"{path}.forward = lambda x: checkpoint_sequential({path}, {pieces}, x, use_reentrant=False)",
+        ),
+    )

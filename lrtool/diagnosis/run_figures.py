@@ -1,0 +1,107 @@
+"""The figures that a diagnosis reads, from whatever source there is: what a source cannot tell is empty or None. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lrtool.memory.attribution.step_profile import Leftover, StepProfile
+from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_growing
+from lrtool.results import Budget, GrowthSource, Recorder, StepGrowth, StepSeries
+
+STEADY_FROM = 2
+"""The first step in which everything is there: optimizer state appears at the end of step 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeathFigures:
+    """The request that failed; `phase`, `category` and `operator` are known of traces only."""
+
+    step: int
+    size_bytes: int | None
+    cause: Literal["capacity", "fragmentation"] | None
+    largest_free_bytes: int | None = None
+    free_bytes: int | None = None
+    phase: str | None = None
+    category: str | None = None
+    operator: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """One run. Peaks are without a limit where the run was traced, and up to its end else; bytes.
+
+    `profiles` are of the build and of each distinct step, `leftovers` what one step left behind, by line.
+    `side_reserved_bytes` are segments of other streams than the default, of which `side_free_bytes` are unused.
+    `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known.
+    """
+
+    target: str
+    capacity_bytes: int | None
+    recorder: Recorder | None
+    is_traced: bool
+    series: StepSeries
+    growth: StepGrowth | None
+    peak_allocated_bytes: int
+    peak_active_bytes: int
+    peak_reserved_bytes: int
+    death: DeathFigures | None = None
+    budget: Budget | None = None
+    profiles: tuple[StepProfile, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    sources: tuple[GrowthSource, ...] = ()
+    garbage_bytes: int = 0
+    side_reserved_bytes: int = 0
+    side_free_bytes: int = 0
+    other_processes_bytes: int | None = None
+    settings: str = ""
+    settings_problems: tuple[str, ...] = ()
+    request_sizes_vary: bool | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_growing(self) -> bool:
+        return is_growing(self.growth)
+
+    @property
+    def steady(self) -> tuple[StepProfile, ...]:
+        """The profiles of steps in which everything is there."""
+        return self.profiles[STEADY_FROM:] or self.profiles[1:]
+
+    @property
+    def fragmentation_growth(self) -> FragmentationGrowth | None:
+        return fragmentation_growth(self.series.reserved_bytes, self.series.active_bytes)
+
+    @property
+    def num_input_sizes(self) -> int | None:
+        """How many different sizes of batches came by; None where batches are not known."""
+        sizes = {profile.input_bytes for profile in self.profiles[1:] if profile.input_bytes}
+        return len(sizes) if sizes else None
+
+    @property
+    def has_varying_shapes(self) -> bool | None:
+        """Whether batches differ in size; of a recording, whether steps ask for different sizes; None where unknown."""
+        count = self.num_input_sizes
+        return self.request_sizes_vary if count is None else count > 1
+
+    @property
+    def highest(self) -> StepProfile | None:
+        """The step with the highest peak."""
+        return max(self.profiles[1:], key=lambda each: each.peak_bytes, default=None)
+
+    @property
+    def own_peak_bytes(self) -> int:
+        """The peak without workspaces, against which shares are taken: on small models these would hide everything."""
+        highest = self.highest
+        return self.peak_allocated_bytes - (highest.at_peak.get("workspace", 0) if highest else 0)
+
+    def would_fit_without(self, num_bytes: int) -> bool:
+        """Whether that much less would have fitted; true as well where nothing died."""
+        if self.death is None or self.capacity_bytes is None:
+            return True
+        return self.peak_active_bytes - num_bytes <= self.capacity_bytes
+
+
+def most(values: Sequence[int]) -> int:
+    """The largest, 0 of none."""
+    return max(values, default=0)

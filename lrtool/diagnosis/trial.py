@@ -1,0 +1,84 @@
+"""The run behind a diagnosis, and the entry point of the process it runs in: `python -m lrtool.diagnosis.trial DIR`."""
+
+import os
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from lrtool.diagnosis.reports import DiagnosisReport, DiagnosisSetup
+from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.errors import LrtoolError
+from lrtool.memory.allocator.environment import allocator_variables, problems_of
+from lrtool.memory.allocator.versions import torch_version
+from lrtool.memory.replay.replay import Scenario
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.sweep.executors.ranks import among_ranks, spread_factory
+from lrtool.workload.target import load
+
+
+def run_trial(folder: Path) -> None:
+    """Run what `folder/trial.json` describes and write its figures beside it."""
+    setup = read_json(folder / TRIAL_FILE, DiagnosisSetup)
+    try:
+        with among_ranks(setup.recorder):
+            report = DiagnosisReport(figures=figures_of(setup))
+    except LrtoolError as error:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        report = DiagnosisReport(
+            message=error.message, hint=error.hint, trace=error.trace, exit_code=error.exit_code
+        )  # fmt: skip
+    write_json(folder / RESULT_FILE, asdict(report))
+
+
+def figures_of(setup: DiagnosisSetup) -> RunFigures:
+    """Trace the run, or measure it on a GPU. Raises what the user's code does."""
+    if setup.recorder == "cuda":
+        return _measured(setup)
+    from lrtool.diagnosis.sources import figures_of_trace
+    from lrtool.memory.recorders.predicted import fake_gpu
+    from lrtool.memory.tracer.tracer import TraceSettings, trace
+
+    version = torch_version()
+    traced = trace(
+        spread_factory(load(setup.target, params=setup.params), setup.recorder),
+        TraceSettings(
+            num_steps=setup.num_steps,
+            kind="cpu" if setup.recorder == "cpu" else "predicted",
+            seed=setup.seed,
+            gpu=fake_gpu(setup.gpu),
+            finds_garbage=True,
+        ),
+    )
+    scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
+    problems = problems_of(allocator_variables(os.environ), version)
+    return figures_of_trace(traced, scenario, target=setup.target, settings_problems=problems)
+
+
+def _measured(setup: DiagnosisSetup) -> RunFigures:
+    from lrtool.diagnosis.sources import figures_of_recording
+    from lrtool.memory.environment.installation import check_allocator
+    from lrtool.memory.recorders.choose import record
+    from lrtool.memory.recorders.recording import RecordSettings
+
+    recording = record(
+        spread_factory(load(setup.target, params=setup.params), setup.recorder),
+        RecordSettings(
+            recorder="cuda",
+            num_steps=setup.num_steps,
+            seed=setup.seed,
+            device=setup.device,
+            gpu=setup.gpu,
+            capacity_bytes=setup.capacity_bytes,
+            settings=setup.settings,
+        ),
+    )
+    return figures_of_recording(
+        recording, target=setup.target, settings=setup.settings, problems=check_allocator().problems
+    )
+
+
+if __name__ == "__main__":
+    from lrtool.sweep.executors.process import main
+
+    main(run_trial)

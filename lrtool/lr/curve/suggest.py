@@ -1,0 +1,112 @@
+"""From the curves of a range test to base_lr, max_lr and suggested_lr, with the reason and how far to trust it. Pure.
+
+The whole shape of the curve is used, not its steepest point: on noisy curves that point is wherever the noise put it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrtool.lr.curve.confidence import Intervals, intervals, judge
+from lrtool.lr.curve.landmarks import find_places, landmarks, standard_error
+from lrtool.lr.curve.rates import RULE, Rates
+from lrtool.lr.curve.rates import rates as rates_at
+from lrtool.lr.curve.smoothing import head_length, median_curve, smoothed_curve
+from lrtool.results import Confidence, Curve, GroupRange, Landmarks
+
+Points = tuple[Sequence[float], Sequence[float]]
+
+MIN_POINTS = 12
+SIGNIFICANT_DROP = 4.0
+ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """What a range test's curves support, for each parameter group in order.
+
+    `rates` and `spread` are those of the group with the largest LR; with `landmarks` they are None without a suggestion.
+    """
+
+    groups: tuple[GroupRange, ...]
+    confidence: Confidence
+    rule: str
+    reason: str
+    advice: str | None
+    curve: Curve
+    repeats: tuple[Curve, ...]
+    rates: Rates | None = None
+    landmarks: Landmarks | None = None
+    spread: Intervals | None = None
+
+
+def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,)) -> Suggestion:
+    """The suggestion of one or more curves (LRs, losses) over the same ramp; losses of any sign and scale.
+
+    `group_ratios` are the groups' LRs over the largest of them. Raises ValueError for an empty curve.
+    """
+    if not curves or not all(len(lrs) == len(losses) > 0 for lrs, losses in curves):
+        raise ValueError("a curve needs at least one point, and as many losses as LRs")
+    repeats = tuple(smoothed_curve(lrs, losses) for lrs, losses in curves)
+    curve = repeats[0] if len(repeats) == 1 else median_curve(repeats)
+    reason = unsupported(curve)
+    if reason is not None:
+        return none(curve, repeats, group_ratios, reason=reason)
+    marks = landmarks(curve)
+    found = rates_at(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
+    spread = intervals(repeats, found)
+    confidence, why, advice = judge(curve, marks, spread)
+    return Suggestion(
+        groups=in_ratio(found, group_ratios),
+        confidence=confidence,
+        rule=RULE,
+        reason=why,
+        advice=advice,
+        curve=curve,
+        repeats=repeats,
+        rates=found,
+        landmarks=marks,
+        spread=spread,
+    )
+
+
+def in_ratio(found: Rates, ratios: Sequence[float]) -> tuple[GroupRange, ...]:
+    """The LRs of every parameter group."""
+    return tuple(
+        GroupRange(base_lr=found.base_lr * ratio, max_lr=found.max_lr * ratio, suggested_lr=found.suggested_lr * ratio)
+        for ratio in ratios
+    )
+
+
+def unsupported(curve: Curve) -> tuple[str, str] | None:
+    """Why a curve supports no suggestion, and what to do about it; None where it supports one."""
+    if len(curve.lr) < MIN_POINTS:
+        advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
+        return f"it has {len(curve.lr)} points, and {MIN_POINTS} are needed", advice
+    marks = landmarks(curve)
+    rounding = ROUNDING * abs(curve.smoothed_loss[0])
+    is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)
+    if is_significant and marks.minimum > curve.lr[head_length(len(curve.lr))]:
+        return None
+    rise = curve.smoothed_loss[-1] - curve.smoothed_loss[0]
+    if rise > SIGNIFICANT_DROP * marks.noise:
+        return "the loss only rises", "start at a far smaller LR, with --start-lr"
+    advice = "go on to a larger --end-lr, take more steps (--num-steps 800), or check that the model learns at all"
+    return "the loss does not fall by more than its noise", advice
+
+
+def none(
+    curve: Curve, repeats: tuple[Curve, ...], group_ratios: Sequence[float], *, reason: tuple[str, str]
+) -> Suggestion:
+    """No suggestion, said as such; `reason` comes with what to do about it."""
+    empty = GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
+    return Suggestion(
+        groups=tuple(empty for _ in group_ratios),
+        confidence="none",
+        rule=RULE,
+        reason=reason[0],
+        advice=reason[1],
+        curve=curve,
+        repeats=repeats,
+    )

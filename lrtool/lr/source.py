@@ -1,0 +1,184 @@
+"""Where workloads come from, and for which training a suggestion holds: optimizer settings and samples in a step."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lrtool.errors import WorkloadError
+from lrtool.lr.loss_reader import Looks, LooksByTime
+from lrtool.workload.batches import Batches
+from lrtool.workload.devices import model_device, pick_device, place
+from lrtool.workload.distributed.team import Team
+from lrtool.workload.restore import restored
+from lrtool.workload.step import Step, make_step
+from lrtool.workload.target import Factory, from_callable, load, seed_everything
+from lrtool.workload.user_code import user_code
+from lrtool.workload.workload import Workload, from_mapping, loader_length
+
+_SWITCHES = ("nesterov", "amsgrad")
+
+
+def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, ...]]:
+    """Every number the optimizer is set to but its LR, one value for each parameter group, by name.
+
+    A pair of betas comes as beta1 and beta2. Switches that change the training are 0 or 1; those that choose between
+    equal implementations are left out, as are settings that not every group has.
+    """
+    rows = [_numbers(group) for group in optimizer.param_groups]
+    shared = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: tuple(row[name] for row in rows) for name in shared}
+
+
+def batch_size(workload: Workload) -> int | None:
+    """Samples in an optimizer step, all micro-batches of it; None where the loader does not say."""
+    sampler = getattr(workload.train_loader, "batch_sampler", None)
+    size = getattr(workload.train_loader, "batch_size", None) or getattr(sampler, "batch_size", None)
+    return size * workload.accumulate if isinstance(size, int) and size > 0 else None
+
+
+def _numbers(group: dict[str, object]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in group.items():
+        if name in ("lr", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"):
+            continue
+        if name in _SWITCHES or not isinstance(value, bool):
+            found |= _named(name, value)
+    return found
+
+
+def _named(name: str, value: object) -> dict[str, float]:
+    if isinstance(value, int | float):
+        return {name: float(value)}
+    if name == "betas" and isinstance(value, tuple | list):
+        return {f"beta{number}": float(beta) for number, beta in enumerate(value, 1)}
+    return {}
+
+
+def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
+    """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
+    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    largest = max(lrs)
+    return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
+
+
+def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a schedule can cycle momentum without switching it on where the user has none."""
+    return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What there is to say of a workload once it has been dropped."""
+
+    device: str
+    optimizer: str
+    optimizer_settings: dict[str, tuple[float, ...]]
+    batch_size: int | None
+    group_sizes: tuple[int, ...]
+    group_ratios: tuple[float, ...]
+    steps_per_epoch: int | None
+    cycles_momentum: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
+
+    `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    With a `team` they are spread over its ranks.
+    """
+
+    name: str
+    factory: Factory | None = None
+    live: Workload | None = None
+    group_ratios: tuple[float, ...] | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    team: Team | None = None
+
+
+def find_source(
+    target: str | Callable[..., Any] | Workload | Mapping[str, Any], *, params: Mapping[str, Any], device: str
+) -> Source:
+    """What `target` names. Raises UsageError, WorkloadError, UnavailableError."""
+    if isinstance(target, Workload | Mapping):
+        live = target if isinstance(target, Workload) else from_mapping(target, name="the workload")
+        return Source(name="live objects", live=live, device=model_device(live.model))
+    picked = pick_device(device)
+    if isinstance(target, str):
+        return Source(name=target, factory=load(target, params=params), device=picked)
+    factory = from_callable(target, params=params)
+    return Source(name=factory.name, factory=factory, device=picked)
+
+
+def describe(source: Source, *, seed: int) -> Setup:
+    """What there is to say of the source's workload, built once for it where it is a factory. Raises LrtoolError."""
+    if source.live is not None:
+        return _describe(source.live, source)
+    assert source.factory is not None
+    return _describe(source.factory.build(seed=seed, device=source.device), source)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
+
+    workload: Workload
+    setup: Setup
+    batches: Batches
+    step: Step
+    looks: Callable[[], Looks]
+
+
+@contextmanager
+def ready(source: Source, *, seed: int) -> Iterator[Ready]:
+    """The source's workload at its start: built from `seed`, or the live objects, which are put back afterwards."""
+    if source.live is not None:
+        with restored(source.live):
+            seed_everything(seed)
+            yield _prepared(source, source.live)
+    else:
+        assert source.factory is not None
+        yield _prepared(source, source.factory.build(seed=seed, device=source.device))
+
+
+def _prepared(source: Source, workload: Workload) -> Ready:
+    device, team = source.device, source.team
+    _refuse_one_batch(loader_length(workload.train_loader))
+    with user_code("moving the model to its device"):
+        place(workload, device)
+    workload = workload if team is None else team.distribute(workload)
+    batches = Batches(workload.train_loader)
+    step = make_step(workload, device, batches)
+    return Ready(
+        workload=workload,
+        setup=_describe(workload, source),
+        batches=batches,
+        step=step if team is None else team.watched(step),
+        looks=LooksByTime if team is None else team.looks,
+    )
+
+
+def _refuse_one_batch(num_batches: int | None) -> None:
+    if num_batches == 1:
+        raise WorkloadError(
+            "train_loader has a single batch: the ramp would see the same samples at every step",
+            hint="lower batch_size; for full-batch training, which means to, give itertools.repeat(batch)",
+        )
+
+
+def _describe(workload: Workload, source: Source) -> Setup:
+    optimizer = workload.optimizer
+    length = loader_length(workload.train_loader)
+    return Setup(
+        device=str(source.device),
+        optimizer=type(optimizer).__name__,
+        optimizer_settings=optimizer_settings(optimizer),
+        batch_size=batch_size(workload),
+        group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
+        group_ratios=source.group_ratios or group_ratios(optimizer),
+        steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
+        cycles_momentum=cycles_momentum(optimizer),
+    )

@@ -1,0 +1,172 @@
+"""A budget of bytes: what is live at one moment of a stream by category and module, and the rest of what is reserved.
+
+The lines add up to reserved memory exactly: what was requested, the allocator's rounding, blocks that wait for another
+stream, free pieces of segments in use, and whole free segments.
+"""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lrtool.memory.allocator.caching_allocator import Allocator
+from lrtool.memory.gpus import CONTEXT_BYTES
+from lrtool.memory.replay.player import Player
+from lrtool.memory.replay.replay import Scenario, build_allocator
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Note, Op
+from lrtool.results import Budget, BudgetLine
+
+MAX_MODULES = 10
+CATEGORIES = {
+    "parameter": "parameters",
+    "gradient": "gradients",
+    "optimizer state": "optimizer state",
+    "buffer": "buffers",
+    "activation": "activations",
+    "input": "inputs",
+    "temporary": "temporaries",
+    "workspace": "workspaces",
+    "gradient bucket": "gradient buckets",
+    "communication buffer": "communication buffers",
+    "unsharded parameter": "unsharded parameters",
+}
+"""The categories of a trace, and what their lines are called."""
+REST = ("rounding", "waiting for a stream", "split", "cache")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A moment of a replay: after `request` requests, in `step` (0 is the build)."""
+
+    request: int
+    step: int
+
+
+def budget_at_peak(stream: AllocationStream, scenario: Scenario) -> Budget | None:
+    """The budget where most was allocated, or at the failing request; None for a stream without an allocation."""
+    moment = peak_moment(stream, scenario)
+    return None if moment is None else budget_at(stream, scenario, moment)
+
+
+def peak_moment(stream: AllocationStream, scenario: Scenario) -> Moment | None:
+    """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played."""
+    watch = _PeakWatch(stream, scenario)
+    watch.player.play()
+    return watch.peak
+
+
+def budget_at(stream: AllocationStream, scenario: Scenario, moment: Moment) -> Budget:
+    """The budget right after `moment.request` requests."""
+    allocator = build_allocator(stream, scenario)
+    player = Player(stream, allocator, prove=False, watch=_Stop(moment.request), step_peaks=False)
+    with suppress(_Reached):
+        player.play()
+    notes = _LiveNotes(stream, moment.request)
+    lines, modules = _live_lines(player, notes)
+    return Budget(
+        step=moment.step,
+        phase=notes.last.phase,
+        lines=tuple(BudgetLine(name=name, num_bytes=size) for name, size in _all_lines(lines, allocator)),
+        modules=tuple(BudgetLine(name=name, num_bytes=size) for name, size in modules.most_common(MAX_MODULES)),
+        reserved_bytes=allocator.now().reserved_bytes,
+        context_bytes=CONTEXT_BYTES,
+        is_context_measured=False,
+        other_processes_bytes=None,
+        device_used_bytes=None,
+    )
+
+
+def _live_lines(player: Player, notes: "_LiveNotes") -> tuple[Counter[str], Counter[str]]:
+    """Requested bytes by line, and of activations by module; of a recording, which knows no categories, by source line."""
+    lines: Counter[str] = Counter()
+    modules: Counter[str] = Counter()
+    blocks = {id(block): slot for slot, block in enumerate(player.live) if block is not None and block.is_live}
+    for segment in player.allocator.segments.values():
+        for block in segment.blocks():
+            if not block.is_live:
+                continue
+            slot = blocks.get(id(block), NO_SLOT)
+            note = notes.of(slot)
+            lines[CATEGORIES.get(note.category or "", "not known")] += block.requested
+            lines["rounding"] += block.size - block.requested
+            if note.category == "activation":
+                modules[note.module or "outside of modules"] += block.requested
+            elif note.category is None:
+                modules[note.source or "no line of a program"] += block.requested
+    return lines, modules
+
+
+def _all_lines(live: Counter[str], allocator: Allocator) -> list[tuple[str, int]]:
+    now = allocator.now()
+    rest = {
+        "rounding": live["rounding"],
+        "waiting for a stream": now.active_bytes - now.allocated_bytes,
+        "split": now.inactive_split_bytes,
+        "cache": now.reserved_bytes - now.active_bytes - now.inactive_split_bytes,
+    }
+    named = [(name, live[name]) for name in (*CATEGORIES.values(), "not known") if live[name]]
+    lines = [*named, *rest.items()]
+    assert sum(size for _, size in lines) == now.reserved_bytes, "the budget does not add up to reserved memory"
+    return lines
+
+
+class _Reached(Exception):
+    pass
+
+
+class _Stop:
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __call__(self, request: int) -> None:
+        if request + 1 >= self._count:
+            raise _Reached
+
+
+class _PeakWatch:
+    """Plays a stream and remembers after which request most was allocated."""
+
+    def __init__(self, stream: AllocationStream, scenario: Scenario) -> None:
+        self.player = Player(stream, build_allocator(stream, scenario), watch=self._look, step_peaks=False)
+        self._tally = self.player.allocator.statistics.overall
+        self._highest = -1
+        self.peak: Moment | None = None
+
+    def _look(self, request: int) -> None:
+        if self._tally.allocated_bytes > self._highest:
+            self._highest = self._tally.allocated_bytes
+            step = len(self.player.steps) + self.player.is_in_step
+            self.peak = Moment(request=request + 1, step=step)
+
+
+class _LiveNotes:
+    """The note of each slot's tensor after a number of requests; `last` is that of the last allocation."""
+
+    def __init__(self, stream: AllocationStream, count: int) -> None:
+        self._stream = stream
+        self._by_slot: dict[int, Note] = {}
+        self._nameless = Note()
+        self.last = Note()
+        for part in stream.parts():
+            length = part.stop - part.start
+            times = min(part.times, -(-count // length)) if length else 0
+            rest = min(count, times * length)
+            if times > 1:  # a round's tensors take each other's place: only the last two rounds matter
+                self._take(part.start, part.stop)
+                rest -= (times - 1) * length
+            self._take(part.start, part.start + rest)
+            count -= min(count, part.times * length)
+            if count <= 0:
+                break
+
+    def of(self, slot: int) -> Note:
+        return self._by_slot.get(slot, self._nameless)
+
+    def _take(self, start: int, stop: int) -> None:
+        stream = self._stream
+        for index in range(start, stop):
+            if stream.ops[index] == Op.ALLOC:
+                self.last = stream.note(index)
+                if stream.slots[index] == NO_SLOT:
+                    self._nameless = self.last
+                else:
+                    self._by_slot[stream.slots[index]] = self.last

@@ -1,0 +1,42 @@
+"""A CUDA device that exists only as shapes: user code runs as on a GPU, nothing is computed, nothing is allocated."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lrtool.memory.fake_cuda.data_dependent import answered
+from lrtool.memory.fake_cuda.device_guard import cuda_device
+from lrtool.memory.fake_cuda.kernels import cuda_kernels
+from lrtool.memory.fake_cuda.torch_cuda import Listener, cuda_api
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeGpu:
+    """The GPU to pretend: compute capability, the cuDNN that torch ships with (9.20.0 is 92000), and memory in bytes."""
+
+    capability: tuple[int, int] = (9, 0)
+    cudnn_version: int = 92000
+    total_bytes: int = 80 * 2**30
+
+
+H100 = FakeGpu()
+
+
+@contextmanager
+def fake_cuda(gpu: FakeGpu = H100, *, listener: Listener | None = None) -> Iterator[FakeTensorMode]:
+    """Run the body with `gpu` as the CUDA device; everything that was patched is put back afterwards.
+
+    Tensors made in the body are fake and stay so: do not use them, or models that were moved, after it. Yields the mode
+    under which tensors are fake. Raises UnavailableError where this torch or this platform lacks what is needed.
+    """
+    listener = listener or Listener()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with ExitStack() as stack:
+        stack.enter_context(cuda_device())
+        stack.enter_context(cuda_kernels(gpu.capability, gpu.cudnn_version))
+        stack.enter_context(cuda_api(mode, listener, capability=gpu.capability, total_bytes=gpu.total_bytes))
+        stack.enter_context(answered(lambda tensor: listener.on_hidden_birth(tensor)))
+        stack.enter_context(mode)
+        yield mode

@@ -1,0 +1,119 @@
+"""Recorders without a GPU: the steps are traced ("predicted" or "cpu") and their stream replayed at the capacity."""
+
+import linecache
+import sys
+from pathlib import Path
+
+from lrtool.errors import LrtoolError
+from lrtool.memory.allocator.versions import torch_version
+from lrtool.memory.attribution.peak import LiveShare, most_by_category, shares_at_peak
+from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
+from lrtool.memory.gpus import CAPABILITIES, find_card
+from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
+from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.steps import step_of
+from lrtool.memory.tracer.leaks import Survivor
+from lrtool.memory.tracer.tracer import Kind, Trace, TraceSettings, trace
+from lrtool.results import GrowthSource, PeakShare, TrialDeath
+from lrtool.workload.target import Factory
+from lrtool.workload.user_code import is_users_file
+
+MAX_PEAK_SHARES = 24
+"""As many parts of the peak are kept, largest first."""
+
+
+def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
+    """Trace as many steps as it takes until they repeat, and replay the whole run."""
+    kind: Kind = "cpu" if settings.recorder == "cpu" else "predicted"
+    try:
+        traced = trace(
+            factory,
+            TraceSettings(
+                num_steps=settings.num_steps,
+                kind=kind,
+                seed=settings.seed,
+                gpu=fake_gpu(settings.gpu),
+                keeps_failed=True,
+            ),
+        )
+        scenario = Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version())
+        played = replay(traced.stream, scenario)
+    except (LrtoolError, KeyboardInterrupt) as error:
+        return Recording(series=StepColumns().series(), peaks=None, error=error)
+    return Recording(
+        series=series_of(played.steps),
+        peaks=_peaks(played),
+        num_steps_traced=traced.num_traced_steps,
+        death=None if played.failure is None else _death(played.failure, traced),
+        error=traced.failure,
+        note="; ".join(traced.warnings) or None,
+        growth_sources=tuple(map(source_of, traced.survivors)),
+        peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),
+        most_by_category=most_by_category(traced.stream),
+    )
+
+
+def fake_gpu(card_name: str) -> FakeGpu:
+    """The card as user code sees it while it is traced."""
+    card = find_card(card_name)
+    if card is None:
+        return H100
+    return FakeGpu(capability=CAPABILITIES[card.name], total_bytes=card.total_bytes)
+
+
+def _peaks(played: ReplayResult) -> RecordedPeaks:
+    split = played.fragmentation.split_fragmentation or 0.0
+    reserved = played.peaks.reserved_bytes
+    return RecordedPeaks(
+        allocated_bytes=played.peaks.allocated_bytes,
+        reserved_bytes=reserved,
+        active_bytes=played.peaks.active_bytes,
+        inactive_split_bytes=round(split * reserved),
+        reserved_when_split_bytes=reserved,
+    )
+
+
+def _death(failure: Failure, traced: Trace) -> TrialDeath:
+    return TrialDeath(
+        step=step_of(traced.stream, failure.request),
+        request_bytes=failure.size_bytes,
+        cause=failure.cause,
+        source=failure.note.source,
+    )
+
+
+def _largest_shares(stream: AllocationStream, failure: Failure | None) -> tuple[LiveShare, ...]:
+    until = None if failure is None else failure.request
+    return shares_at_peak(stream, until_request=until)[:MAX_PEAK_SHARES]
+
+
+def _share(share: LiveShare) -> PeakShare:
+    return PeakShare(
+        category=share.category,
+        module=share.module,
+        source=share.source,
+        line=_line_at(share.source or ""),
+        num_bytes=share.num_bytes,
+    )
+
+
+def source_of(survivor: Survivor) -> GrowthSource:
+    """What piles up, by the line that keeps it where that is known, else by its line of birth."""
+    place, _, line = (survivor.stored_at or survivor.source or "unknown").partition(" ")
+    return GrowthSource(
+        source=place,
+        line=line or _line_at(place),
+        container=survivor.holder,
+        bytes_per_step=survivor.bytes_per_step,
+    )
+
+
+def _line_at(place: str) -> str | None:
+    """The text of `file.py:line`, of a user's module that was imported from a file of that name."""
+    name, _, number = place.rpartition(":")
+    if not number.isdecimal():
+        return None
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    found = [file for file in files if Path(file).name == name and is_users_file(file)]
+    return linecache.getline(found[0], int(number)).strip() or None if found else None

@@ -1,0 +1,206 @@
+"""What if: a stream under other allocator settings, on another card or with another torch, and whether it survives."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lrtool.errors import UsageError
+from lrtool.memory.allocator.caching_allocator import Allocator, OutOfMemoryError, UncachedAllocator
+from lrtool.memory.allocator.config import AllocatorSettings, parse_settings
+from lrtool.memory.allocator.heap import AllocatorAssertError
+from lrtool.memory.allocator.state import check_invariants
+from lrtool.memory.allocator.statistics import Statistics
+from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
+from lrtool.memory.metrics import Churn, Fragmentation, Peaks, churn, died_of_fragmentation, fragmentation, peaks
+from lrtool.memory.replay.player import Death, Player, StepEnd
+from lrtool.memory.trace.allocation_trace import AllocationStream, Note
+
+UNLIMITED_CAPACITY_BYTES = 2**47
+CURE_SETTINGS = (
+    "expandable_segments:True",
+    "max_split_size_mb:128",
+    "max_split_size_mb:512",
+    "roundup_power2_divisions:8",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Under what a stream is replayed; without a capacity the device is as large as it takes."""
+
+    settings: str = ""
+    capacity_bytes: int | None = None
+    version: TorchVersion = LATEST
+    no_caching: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The request that ended the run.
+
+    It died of "fragmentation" where all free memory, cached or on the device, would have been enough in one piece, and
+    else of "capacity". `is_barred` says that even one free piece was large enough, but tied to another stream, kept by
+    a setting, or smaller than the segment torch would ask for. `status` is "oom", or "error" where torch raises
+    something else than OutOfMemoryError; `detail` then says what.
+    """
+
+    request: int
+    stored_index: int
+    size_bytes: int
+    stream: int
+    note: Note
+    status: Literal["oom", "error"]
+    cause: Literal["capacity", "fragmentation"]
+    is_barred: bool
+    largest_free_bytes: int
+    free_bytes: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayResult:
+    """One replay: figures in bytes; `failure` is None where the stream survived.
+
+    `fragmentation` holds the ratios of the moment when the most was reserved. Of `num_requests`, `num_played` were
+    simulated and the rest proven; after a failure, the stream is not played on. `steps` are the first 100,000 at most.
+    """
+
+    scenario: Scenario
+    num_requests: int
+    num_played: int
+    peaks: Peaks
+    fragmentation: Fragmentation
+    num_alloc_retries: int
+    num_device_allocs: int
+    num_device_frees: int
+    churn: Churn | None
+    failure: Failure | None
+    steps: tuple[StepEnd, ...]
+    stats: dict[str, int]
+    warnings: tuple[str, ...]
+
+    @property
+    def survived(self) -> bool:
+        return self.failure is None
+
+
+def replay(stream: AllocationStream, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
+    """Replay `stream` up to its end or its first failing request; `prove` skips what provably repeats.
+
+    Raises UsageError for settings that the scenario's torch does not have.
+    """
+    scenario = scenario or Scenario()
+    player = Player(stream, build_allocator(stream, scenario), prove=prove)
+    death = player.play()
+    return _result(player, scenario, death)
+
+
+def build_allocator(stream: AllocationStream, scenario: Scenario) -> Allocator:
+    """The allocator a scenario describes, before the stream's first request."""
+    settings = parse_scenario(scenario)
+    by_address = scenario.version.tie_order is TieOrder.ADDRESS
+    kind = UncachedAllocator if settings.no_caching else Allocator
+    return kind(
+        settings,
+        total_bytes=UNLIMITED_CAPACITY_BYTES if scenario.capacity_bytes is None else scenario.capacity_bytes,
+        version=scenario.version,
+        manual_events=stream.has_manual_events,
+        recorded_segments=stream.recorded_segments if by_address else (),
+    )
+
+
+def parse_scenario(scenario: Scenario) -> AllocatorSettings:
+    """The settings in force. Raises UsageError."""
+    settings = parse_settings(scenario.settings, version=scenario.version)
+    return replace(settings, no_caching=True) if scenario.no_caching else settings
+
+
+def best(results: Iterable[ReplayResult]) -> ReplayResult:
+    """The result to prefer: survives, then reserves least, then retries and calls the device least; first of equals."""
+    return min(results, key=_preference)
+
+
+def surviving_settings(
+    stream: AllocationStream, scenario: Scenario, candidates: Sequence[str] = CURE_SETTINGS
+) -> tuple[str, ...]:
+    """Those of `candidates` under which the stream survives on the scenario's capacity, best first.
+
+    Candidates which the scenario's torch does not have are left out.
+    """
+    scenarios = [replace(scenario, settings=each) for each in candidates if _is_known(replace(scenario, settings=each))]
+    results = [replay(stream, each) for each in scenarios]
+    return tuple(result.scenario.settings for result in sorted(results, key=_preference) if result.survived)
+
+
+def _preference(result: ReplayResult) -> tuple[bool, int, int, int]:
+    return (not result.survived, result.peaks.reserved_bytes, result.num_alloc_retries, result.num_device_allocs)
+
+
+def _is_known(scenario: Scenario) -> bool:
+    try:
+        parse_scenario(scenario)
+    except UsageError:
+        return False
+    return True
+
+
+def _result(player: Player, scenario: Scenario, death: Death | None) -> ReplayResult:
+    allocator = player.allocator
+    stats = allocator.memory_stats()
+    run = _peaks_of_all(allocator.statistics, peaks(stats))
+    if isinstance(allocator, UncachedAllocator):
+        used = allocator.device.peak_used_bytes
+        run = Peaks(allocated_bytes=used, reserved_bytes=used, active_bytes=used, requested_bytes=used)
+    else:
+        check_invariants(allocator)
+    counts = allocator.statistics.counts
+    return ReplayResult(
+        scenario=scenario,
+        num_requests=len(player.stream),
+        num_played=player.num_played,
+        peaks=run,
+        fragmentation=fragmentation(run, allocator.at_peak or allocator.now()),
+        num_alloc_retries=counts.num_alloc_retries,
+        num_device_allocs=allocator.device.num_allocs,
+        num_device_frees=allocator.device.num_frees,
+        churn=churn([s.num_device_allocs for s in player.steps], [s.num_device_frees for s in player.steps]),
+        failure=None if death is None else _failure(player, death),
+        steps=tuple(player.steps),
+        stats=stats,
+        warnings=player.stream.warnings,
+    )
+
+
+def _peaks_of_all(statistics: Statistics, since_reset: Peaks) -> Peaks:
+    """The peaks of the whole run: a program that resets torch's own peaks on the way needs no less memory for that."""
+    return Peaks(
+        allocated_bytes=max(since_reset.allocated_bytes, statistics.highest("allocated_bytes_peak")),
+        reserved_bytes=max(since_reset.reserved_bytes, statistics.highest("reserved_bytes_peak")),
+        active_bytes=max(
+            since_reset.active_bytes, *map(statistics.highest, ("active_bytes_peak", "allocated_bytes_peak"))
+        ),
+        requested_bytes=max(since_reset.requested_bytes, statistics.highest("requested_bytes_peak")),
+    )
+
+
+def _failure(player: Player, death: Death) -> Failure:
+    """Why the failing request failed, judged by the state it left: the cache is released, as torch leaves it."""
+    stream, allocator = player.stream, player.allocator
+    size = stream.values[death.stored_index]
+    unused = allocator.available_bytes()
+    largest = max(allocator.largest_free_bytes(), unused)
+    free = unused + allocator.now().free_bytes
+    is_fragmented = died_of_fragmentation(size, largest_free_bytes=largest, free_bytes=free)
+    return Failure(
+        request=death.request,
+        stored_index=death.stored_index,
+        size_bytes=size,
+        stream=stream.streams[death.stored_index],
+        note=stream.note(death.stored_index),
+        status="oom" if isinstance(death.error, OutOfMemoryError) else "error",
+        cause="fragmentation" if is_fragmented else "capacity",
+        is_barred=size <= largest,
+        largest_free_bytes=largest,
+        free_bytes=free,
+        detail=str(death.error) if isinstance(death.error, AllocatorAssertError) else None,
+    )

@@ -1,0 +1,151 @@
+"""The question `lrtool replay` answers: a stream under several settings and capacities, as one stored result."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from lrtool.memory.gpus import Card
+from lrtool.memory.replay.min_capacity import min_capacity
+from lrtool.memory.replay.replay import ReplayResult, Scenario, best, replay, surviving_settings
+from lrtool.memory.replay.segments import BlockState, SegmentView, segments_after
+from lrtool.memory.replay.timeline import Course, course
+from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.results import BlockPicture, Death, LeastCapacity, Replay, ReplayRow, SegmentPicture, Timeline
+
+MAX_PICTURES = 6
+"""Rows that get a timeline and a picture of their segments: what fits a page."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A capacity in bytes, and the card it is that of; None is a device as large as it takes."""
+
+    capacity_bytes: int | None = None
+    card: Card | None = None
+
+
+def ask(
+    stream: AllocationStream, *, base: Scenario, settings: Sequence[str], places: Sequence[Place], least: bool = False
+) -> Replay:
+    """Replay `stream` under each of `settings` on each of `places`, otherwise as in `base`.
+
+    `least` searches the smallest capacity too. Raises UsageError for settings that the torch of `base` does not have.
+    """
+    begin = time.perf_counter()
+    asked = [
+        (replace(base, settings=text, capacity_bytes=place.capacity_bytes), place)
+        for text in settings
+        for place in places
+    ]
+    results = [replay(stream, scenario) for scenario, _ in asked]
+    preferred = results.index(best(results))
+    rows = [
+        _row(stream, result, place, least=least, pictured=number < MAX_PICTURES or number == preferred)
+        for number, (result, (_, place)) in enumerate(zip(results, asked, strict=True))
+    ]
+    return Replay(
+        trace=stream.name,
+        num_requests=len(stream),
+        starts_from="an empty pool" if stream.start is None else "a running process",
+        warnings=stream.warnings,
+        best=preferred,
+        rows=tuple(rows),
+        duration_s=time.perf_counter() - begin,
+    )
+
+
+def _row(stream: AllocationStream, result: ReplayResult, place: Place, *, least: bool, pictured: bool) -> ReplayRow:
+    scenario, figures = result.scenario, result.fragmentation
+    drawn = course(stream, scenario) if pictured else None
+    failure = result.failure
+    return ReplayRow(
+        settings=scenario.settings,
+        capacity_bytes=scenario.capacity_bytes,
+        card=place.card.name if place.card else None,
+        torch=str(scenario.version),
+        caching=not scenario.no_caching,
+        peak_allocated_bytes=result.peaks.allocated_bytes,
+        peak_active_bytes=result.peaks.active_bytes,
+        peak_reserved_bytes=result.peaks.reserved_bytes,
+        peak_requested_bytes=result.peaks.requested_bytes,
+        fragmentation=figures.fragmentation,
+        split_fragmentation=figures.split_fragmentation,
+        largest_free_ratio=figures.largest_free_ratio,
+        rounding_loss=figures.rounding_loss,
+        releasable_bytes=figures.releasable_bytes,
+        num_alloc_retries=result.num_alloc_retries,
+        num_device_allocs=result.num_device_allocs,
+        num_device_frees=result.num_device_frees,
+        num_played=result.num_played,
+        outcome="ok" if failure is None else failure.status,
+        death=None if failure is None else _death(stream, result),
+        least_capacity=_least(stream, scenario) if least else None,
+        timeline=None if drawn is None else _timeline(drawn, skipped=result.num_requests - result.num_played),
+        segments=() if drawn is None else _segments(stream, scenario, drawn),
+    )
+
+
+def _death(stream: AllocationStream, result: ReplayResult) -> Death:
+    failure = result.failure
+    assert failure is not None
+    return Death(
+        request=failure.request,
+        size_bytes=failure.size_bytes,
+        phase=failure.note.phase,
+        source=failure.note.source,
+        cause=failure.cause,
+        is_barred=failure.is_barred,
+        largest_free_bytes=failure.largest_free_bytes,
+        free_bytes=failure.free_bytes,
+        detail=failure.detail,
+        surviving_settings=surviving_settings(stream, result.scenario),
+    )
+
+
+def _least(stream: AllocationStream, scenario: Scenario) -> LeastCapacity | None:
+    found = min_capacity(stream, scenario)
+    return None if found is None else LeastCapacity(
+        capacity_bytes=found.capacity_bytes,
+        unpressured_peak_bytes=found.unpressured_peak_bytes,
+        is_proven=found.is_proven,
+        num_alloc_retries=found.num_alloc_retries,
+    )  # fmt: skip
+
+
+def _timeline(drawn: Course, *, skipped: int) -> Timeline:
+    """`skipped` requests were proven to repeat: they lie in the widest gap between samples."""
+    samples = drawn.samples
+    widest = max(pairwise(samples), key=lambda gap: gap[1].request - gap[0].request, default=None) if skipped else None
+    return Timeline(
+        request=tuple(sample.request for sample in samples),
+        allocated_bytes=tuple(sample.allocated_bytes for sample in samples),
+        active_bytes=tuple(sample.active_bytes for sample in samples),
+        reserved_bytes=tuple(sample.reserved_bytes for sample in samples),
+        peak_request=drawn.peak.request,
+        repeats_from=widest[0].request if widest and drawn.died_at is None else None,
+        repeats_to=widest[1].request if widest and drawn.died_at is None else None,
+    )
+
+
+def _segments(stream: AllocationStream, scenario: Scenario, drawn: Course) -> tuple[SegmentPicture, ...]:
+    """The segments where the run died, else where most was active."""
+    request = drawn.peak.request if drawn.died_at is None else drawn.died_at
+    views = segments_after(stream, scenario, request=request)
+    return tuple(
+        SegmentPicture(size_bytes=view.size_bytes, is_small=view.is_small, blocks=_blocks(view)) for view in views
+    )
+
+
+def _blocks(view: SegmentView) -> tuple[BlockPicture, ...]:
+    states = {block.state for block in view.blocks}
+    free = "split" if len(states - {BlockState.UNMAPPED}) > 1 else "free"
+    names = {BlockState.INACTIVE: free, BlockState.UNMAPPED: "unmapped"}
+    return tuple(
+        BlockPicture(
+            offset_bytes=block.offset_bytes,
+            size_bytes=block.size_bytes,
+            state=names.get(block.state, "used"),  # type: ignore[arg-type]
+        )
+        for block in view.blocks
+    )

@@ -1,0 +1,105 @@
+"""Turns a CUDA memory snapshot into an allocation stream.
+
+A snapshot that was begun in the middle of a process starts from the state rebuilt from its final segments, by undoing
+the trace: what was live before the first event is live when the stream begins.
+"""
+
+from collections.abc import Iterator
+
+from lrtool.memory.snapshot.contents import Event, Snapshot
+from lrtool.memory.snapshot.initial_state import rebuild_start
+from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StartState, StreamError
+from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.units import format_bytes
+
+
+def snapshot_stream(snapshot: Snapshot, *, name: str) -> AllocationStream:
+    """The requests in the trace of a snapshot's busiest device. Raises StreamError naming `name`."""
+    builder = StreamBuilder(name)
+    try:
+        start = rebuild_start(snapshot, adopt=builder.adopt)
+        releases = _replay_events(snapshot, builder)
+    except StreamError as error:
+        raise StreamError(f"{name}: {error.message}", hint=error.hint) from None
+    return builder.build(
+        start=start,
+        recorded_segments=tuple((e.address, e.size) for e in snapshot.events if e.action == "segment_alloc"),
+        recorded_settings=snapshot.settings,
+        warnings=tuple(_warnings(snapshot, start, releases)),
+    )
+
+
+def _replay_events(snapshot: Snapshot, builder: StreamBuilder) -> int:
+    """Append what the program asked for; returns how often cached memory was released."""
+    late = _late_completions(snapshot.events)
+    requested: set[int] = set()
+    releasing, releases = False, 0
+    for index, event in enumerate(snapshot.events):
+        if event.action == "alloc":
+            builder.alloc(event.address, event.size, stream=event.stream, note=_note(event))
+        elif event.action == "oom":
+            builder.alloc(("oom", index), event.size, stream=event.stream, note=_note(event))
+            builder.free(("oom", index))
+        elif event.action == "free_requested":
+            if index in late:
+                builder.record_stream(event.address, late[index])
+            builder.free(event.address)
+            requested.add(event.address)
+        elif event.action == "free_completed":
+            if event.address not in requested:  # it was requested before the recording began
+                builder.free(event.address)
+            elif -index in late:
+                builder.advance(late[-index])
+            requested.discard(event.address)
+        is_release = event.action in ("segment_free", "segment_unmap")
+        if is_release and not releasing:
+            builder.call(Op.EMPTY_CACHE)
+            releases += 1
+        releasing = is_release
+    return releases
+
+
+def _late_completions(events: list[Event]) -> dict[int, int]:
+    """Frees that had to wait for another stream: a stream of its own for each, at its request and (negated) its end.
+
+    The trace does not say which stream was waited for. One that nothing else uses, and that is done exactly when the
+    free was completed, has the same effect; they are numbered in the order of completion.
+    """
+    requested: dict[int, int] = {}
+    late: dict[int, int] = {}
+    stream = max((event.stream for event in events), default=0)
+    for index, event in enumerate(events):
+        if event.action == "free_requested":
+            requested[event.address] = index
+        elif event.action == "free_completed":
+            begin = requested.pop(event.address, None)
+            if begin is not None and begin != index - 1:
+                stream += 1
+                late[begin] = late[-index] = stream
+    for begin in requested.values():
+        stream += 1
+        late[begin] = stream
+    return late
+
+
+def _warnings(snapshot: Snapshot, start: StartState | None, releases: int) -> Iterator[str]:
+    if start is not None:
+        guessed = (
+            f"; of {start.num_guessed_blocks} blocks freed later, sizes are rounded requests"
+            if start.num_guessed_blocks
+            else ""
+        )
+        yield (
+            f"recorded from the middle of a process: starts from {len(start.segments)} segments "
+            f"({format_bytes(start.reserved_bytes)}, {format_bytes(start.live_bytes)} live) rebuilt from the snapshot"
+            f"{guessed}"
+        )
+    num_private = sum(segment.is_private for segment in snapshot.segments)
+    if num_private:
+        yield f"{num_private} segments of private pools (CUDA graphs) are replayed as if they were shared"
+    if releases:
+        yield f"{releases} releases of cached memory are replayed as empty_cache: the trace does not say who asked"
+
+
+def _note(event: Event) -> Note | None:
+    return Note(source=event.source) if event.source else None

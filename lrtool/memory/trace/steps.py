@@ -1,0 +1,76 @@
+"""Finds the steps of a stream that repeat: consecutive steps, or short cycles of steps, with the very same requests."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from lrtool.memory.trace.allocation_trace import AllocationStream, Op, Repeat
+
+_MAX_CYCLE = 4
+
+
+def rounds(stream: AllocationStream) -> Iterator[Repeat]:
+    """The stream as ranges of stored requests and how often each happens in a row."""
+    for part in stream.parts():
+        if part.times > 1:
+            yield part
+        else:
+            yield from _cycles(_steps(stream, part))
+
+
+def _steps(stream: AllocationStream, part: Repeat) -> tuple[list[int], list[int]]:
+    """Borders of the steps in a part, and a number per step that is equal where the requests are."""
+    borders, position = [part.start], stream.ops.find(Op.STEP, part.start + 1, part.stop)
+    while position >= 0:
+        borders.append(position)
+        position = stream.ops.find(Op.STEP, position + 1, part.stop)
+    borders.append(part.stop)
+    numbers: dict[tuple[bytes, ...], int] = {}
+    kinds = [numbers.setdefault(_content(stream, start, stop), len(numbers)) for start, stop in pairwise(borders)]
+    return borders, kinds
+
+
+def _content(stream: AllocationStream, start: int, stop: int) -> tuple[bytes, ...]:
+    columns = (stream.slots, stream.values, stream.streams)
+    return (stream.ops[start:stop], *(column[start:stop].tobytes() for column in columns))
+
+
+def _cycles(steps: tuple[list[int], list[int]]) -> Iterator[Repeat]:
+    borders, kinds = steps
+    first = 0
+    while first < len(kinds):
+        length, times = max(((cycle, _times(kinds, first, cycle)) for cycle in range(1, _MAX_CYCLE + 1)), key=_gain)
+        yield Repeat(start=borders[first], stop=borders[first + length], times=times)
+        first += length * times
+
+
+def _gain(cycle: tuple[int, int]) -> tuple[int, int]:
+    """Prefers what saves the most steps, and among those the shortest cycle."""
+    length, times = cycle
+    return length * (times - 1), -length
+
+
+def _times(kinds: list[int], first: int, cycle: int) -> int:
+    """How often the `cycle` steps from `first` on happen in a row."""
+    times = 1
+    while kinds[first : first + cycle] == kinds[first + times * cycle : first + (times + 1) * cycle]:
+        times += 1
+    return times
+
+
+def step_of(stream: AllocationStream, request: int) -> int:
+    """The step, from 1, in which request number `request` was made; 0 before the first."""
+    step = position = 0
+    for times, marks, length in _marks(stream):
+        if request < position + times * length:
+            rounds, rest = divmod(request - position, length)
+            return step + rounds * len(marks) + sum(mark <= rest for mark in marks)
+        step += times * len(marks)
+        position += times * length
+    return step
+
+
+def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
+    """(times, where steps begin, requests) of each part of a stream."""
+    for part in stream.parts():
+        requests = stream.ops[part.start : part.stop]
+        yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)

@@ -1,0 +1,121 @@
+"""What a traced program asked of the allocator, step by step, in a form in which equal steps are equal.
+
+A free names its tensor as (steps since its birth, position among that step's births), so steps can be compared,
+repeated and written out as a stream without regard to which tensors were meant.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrtool.memory.trace.allocation_trace import Note, Op
+
+BUILD = 0
+Request = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Where a tensor was allocated: step 0 is the build, 1 the first training step; `position` among the step's births."""
+
+    step: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedStep:
+    """The requests of the build or of one training step, in order.
+
+    Each is (ALLOC, bytes, stream), (FREE, lag in steps, position), (RECORD_STREAM, lag, position, stream) or
+    (EMPTY_CACHE,). `notes` has one entry for each birth. Steps with equal `digest` make the same requests.
+    """
+
+    requests: tuple[Request, ...]
+    notes: tuple[Note, ...]
+    digest: bytes
+
+    @property
+    def num_births(self) -> int:
+        return len(self.notes)
+
+
+@dataclass(slots=True)
+class OpenNote:
+    """A note whose category may still change: what a tensor is may show only later in the step."""
+
+    phase: str
+    category: str
+    source: str | None = None
+    operator: str | None = None
+    module: str | None = None
+    has_graph: bool = False
+
+    def closed(self) -> Note:
+        return Note(**{name: getattr(self, name) for name in self.__slots__})
+
+
+class TraceLog:
+    """Collects requests; `end_step` closes the build, and then each training step. Equal steps are stored once."""
+
+    def __init__(self) -> None:
+        self.steps: list[TracedStep] = []
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self.live_bytes_at_ends: list[int] = []
+        self._requests: list[Request] = []
+        self._notes: list[OpenNote] = []
+        self._known: dict[bytes, TracedStep] = {}
+
+    @property
+    def step(self) -> int:
+        """Number of the step that is being recorded; 0 during the build."""
+        return len(self.steps)
+
+    def alloc(self, num_bytes: int, *, stream: int, note: OpenNote) -> Birth:
+        """A tensor of `num_bytes` is born."""
+        birth = Birth(self.step, len(self._notes))
+        self._requests.append((Op.ALLOC, num_bytes, stream))
+        self._notes.append(note)
+        self.live_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        return birth
+
+    def free(self, birth: Birth, num_bytes: int) -> None:
+        """A tensor dies."""
+        self._requests.append((Op.FREE, self.step - birth.step, birth.position))
+        self.live_bytes -= num_bytes
+
+    def record_stream(self, birth: Birth, stream: int) -> None:
+        """A tensor is used by another CUDA stream."""
+        self._requests.append((Op.RECORD_STREAM, self.step - birth.step, birth.position, stream))
+
+    def empty_cache(self) -> None:
+        """The program returns its cache."""
+        self._requests.append((Op.EMPTY_CACHE,))
+
+    def categorize(self, birth: Birth, category: str) -> None:
+        """Say what a tensor of the current step turned out to be; earlier steps are closed."""
+        if birth.step == self.step:
+            self._notes[birth.position].category = category
+
+    def category(self, birth: Birth) -> str | None:
+        """The category of a tensor of any step."""
+        if birth.step == self.step:
+            return self._notes[birth.position].category
+        return self.steps[birth.step].notes[birth.position].category
+
+    def end_step(self) -> TracedStep:
+        """Close the current step."""
+        digest = _digest(self._requests)
+        step = self._known.get(digest)
+        if step is None:
+            notes = tuple(note.closed() for note in self._notes)
+            step = self._known[digest] = TracedStep(requests=tuple(self._requests), notes=notes, digest=digest)
+        self.steps.append(step)
+        self.live_bytes_at_ends.append(self.live_bytes)
+        self._requests, self._notes = [], []
+        return step
+
+
+def _digest(requests: Sequence[Request]) -> bytes:
+    return hashlib.blake2b(repr(requests).encode(), digest_size=16).digest()

@@ -1,0 +1,367 @@
+"""Watches every operator below autograd: a storage is born when one returns it, and dies when its last owner lets go.
+
+Works on real tensors and on fake ones; what a fake run would see and a real run would not is undone on the way.
+"""
+
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    is_traceable_wrapper_subclass,
+    is_traceable_wrapper_subclass_type,
+)
+from torch.utils.flop_counter import flop_registry
+
+from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
+from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow, remember_origin
+from lrtool.memory.fake_cuda.known_values import follow
+from lrtool.memory.fake_cuda.torch_cuda import Listener, without_real_tensors
+from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
+from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.workload.user_code import is_library_file, is_users_file
+
+aten = torch.ops.aten
+REAL_LIMIT_BYTES = 2**20
+_NOT_RECORDED = ("profiler", "prim")
+_TORCH = str(Path(torch.__file__).parent)
+_OURS = Path(__file__).parents[1]
+_CALLERS = {str(_OURS / name) for name in ("training.py", "target.py", "memory/tracer.py")}
+
+
+@dataclass(slots=True)
+class LiveStorage:
+    """A storage that is allocated now; `node` is the backward node in which it was born."""
+
+    birth: Birth
+    num_bytes: int
+    reference: "weakref.ref[torch.UntypedStorage]"
+    node: object | None
+    source: str | None
+
+
+class StorageRecorder(TorchDispatchMode):
+    """Writes births and deaths of the storages on one kind of device to `log`.
+
+    With `keeps_small_real`, tensors on the CPU of at most 1 MiB are real although a fake tensor mode is on, so that
+    lengths, indices and labels made in user code have values; within `loading`, all of them are.
+    `costs` are what kernels allocate for themselves, noted as workspace.
+    """
+
+    def __init__(
+        self,
+        log: TraceLog,
+        *,
+        device_type: str,
+        listener: Listener | None = None,
+        keeps_small_real: bool = False,
+        costs: HiddenCosts | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.log = log
+        self.live: dict[int, LiveStorage] = {}
+        self.engine = EngineView(self._birth_node)
+        self.phase: str | None = "build"
+        self.num_operations = 0
+        self.is_training: Callable[[], bool] = lambda: True
+        self.on_step_end: Callable[[], None] = lambda: None
+        self.device_type = device_type
+        self._listener = listener or Listener()
+        self._keeps_small_real = keeps_small_real
+        self._costs = costs
+        self._is_loading = False
+        self._is_ignoring = False
+        self._label: str | None = None
+        self._is_recording = False
+        self._operator: str | None = None
+        self.module: str | None = None
+        self.module_names: Mapping[int, str] = {}
+        self._is_opening = False
+        self._forward_births: list[tuple[int, Birth]] = []
+        self._forward_sources: dict[int, str | None] = {}
+        self._listener.on_hidden_birth = lambda tensor: self._see(tensor, self._source())
+        self._listener.on_empty_cache = log.empty_cache
+        self._listener.on_record_stream = self._used_by_stream
+        self._listener.allocated_bytes = lambda: log.live_bytes
+        self._listener.peak_bytes = lambda: log.peak_bytes
+
+    def start(self) -> None:
+        """Record from now on."""
+        self.engine.calibrate(self.device_type)
+        self._is_recording = True
+
+    def stop(self) -> None:
+        """What dies from now on dies because the trace is over."""
+        self._is_recording = False
+
+    def end_step(self) -> None:
+        """Close the current step of the log, or the build."""
+        self.on_step_end()
+        self.log.end_step()
+        self._forward_births.clear()
+        self._forward_sources.clear()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Within the body a batch is fetched: what is born is input, and the CPU computes really."""
+        before, self._is_loading = self._is_loading, True
+        try:
+            yield
+        finally:
+            self._is_loading = before
+
+    @contextmanager
+    def labelled(self, category: str) -> Iterator[None]:
+        """Within the body everything is born in this category."""
+        before, self._label = self._label, category
+        try:
+            yield
+        finally:
+            self._label = before
+
+    @contextmanager
+    def ignoring(self) -> Iterator[None]:
+        """What is born within the body is not recorded: torch tries out shapes there, on tensors without memory."""
+        before, self._is_ignoring = self._is_ignoring, True
+        try:
+            yield
+        finally:
+            self._is_ignoring = before
+
+    def categorize(self, tensors: Iterable[object], category: str) -> None:
+        """Say what tensors are; whatever is no tensor on the watched device is passed over."""
+        for tensor in _tensors(part for each in tensors for part in _parts(each)):
+            if self._is_watched(tensor):
+                storage = self.live.get(tensor.untyped_storage()._cdata)
+                if storage is not None:
+                    self.log.categorize(storage.birth, category)
+
+    def backward_begins(self) -> None:
+        """What forward made and is still there is kept for the backward pass."""
+        for key, birth in self._forward_births:
+            storage = self.live.get(key)
+            if storage is not None and storage.birth == birth and self.log.category(birth) == "temporary":
+                self.log.categorize(birth, "activation")
+        self._forward_births.clear()
+
+    def resized(self, storage: torch.UntypedStorage) -> None:
+        """`UntypedStorage.resize_` happened: the new memory is allocated before the old is freed."""
+        known = self.live.get(storage._cdata)
+        if known is None or known.num_bytes == storage.nbytes():
+            return
+        del self.live[storage._cdata]
+        if storage.nbytes():
+            self._born(storage, known.source)
+        if self._is_recording:
+            self.log.free(known.birth, known.num_bytes)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(map(is_traceable_wrapper_subclass_type, types)):
+            return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
+        kwargs = kwargs or {}
+        body = undecomposed_body(func, self.device_type)
+        if body is not None:
+            with self:
+                return body(*args, **kwargs)
+        twin = self.engine.in_place_twin(func, args)
+        if twin is not None:
+            out = twin(*args, **kwargs)
+            self._emit_workspaces(twin, args)
+            return out
+        out = self._run(func, args, kwargs)
+        if self._keeps_small_real:
+            follow(func, args, kwargs, out)
+        self.num_operations += num_operations(func, args, kwargs, out)
+        if func.namespace in _NOT_RECORDED:
+            return out
+        if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
+            remember_no_overflow(args[1])
+        self._operator = func._opname
+        self._see_all(func, out)
+        self._operator = None
+        self._emit_workspaces(func, args)
+        return out
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        body = None if self._is_opening else composite_body(func)
+        if body is not None:
+            return self._opened(body, args, kwargs)
+        if not self._keeps_small_real:
+            return func(*args, **kwargs)
+        device = kwargs.get("device")
+        tensors = list(_tensors(args))
+        is_elsewhere = device is not None and torch.device(device).type != "cpu"
+        if is_elsewhere or any(isinstance(tensor, FakeTensor) for tensor in tensors):
+            return func(*without_real_tensors(args), **without_real_tensors(kwargs))
+        if not tensors:
+            fake = func(*args, **kwargs)
+            if not isinstance(fake, FakeTensor) or fake.device.type != "cpu":
+                return fake
+            if not self._is_loading and fake.untyped_storage().nbytes() > REAL_LIMIT_BYTES:
+                return fake
+        with unset_fake_temporarily():
+            return func(*args, **kwargs)
+
+    def _opened(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a composite's C++ body under this mode, so that its temporaries come by as operators."""
+        self._is_opening = True
+        try:
+            with self:
+                return body(*args, **kwargs)
+        finally:
+            self._is_opening = False
+
+    def _see_all(self, func: Any, out: Any) -> None:
+        source: str | None = None
+        looked = False
+        for tensor in _tensors(out if isinstance(out, tuple | list) else (out,)):
+            if not looked:
+                source, looked = self._source(), True
+            self._see(tensor, source)
+            if tensor.dtype is torch.bool and tensor.numel() == 1 and isinstance(tensor, FakeTensor):
+                remember_origin(tensor, func)
+
+    def _is_watched(self, tensor: Tensor) -> bool:
+        return tensor.device.type == self.device_type and tensor.layout is torch.strided
+
+    def _see(self, tensor: Tensor, source: str | None) -> None:
+        if not self._is_watched(tensor):
+            return
+        storage = tensor.untyped_storage()
+        known = self.live.get(storage._cdata)
+        if known is None:
+            self._born(storage, source)
+        elif known.num_bytes != storage.nbytes():
+            self.resized(storage)
+
+    def _born(self, storage: torch.UntypedStorage, source: str | None) -> None:
+        num_bytes, key = storage.nbytes(), storage._cdata
+        if num_bytes == 0 or self._is_ignoring or not self._is_recording:
+            return
+        phase = self._phase()
+        note = OpenNote(
+            phase=phase,
+            category=self._category(phase),
+            source=source,
+            operator=self._operator,
+            module=self.module,
+            has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
+        )
+        birth = self.log.alloc(num_bytes, stream=self._listener.stream, note=note)
+        if phase == "forward":
+            self._forward_births.append((key, birth))
+
+        def died(_reference: object) -> None:
+            known = self.live.get(key)
+            if known is not None and known.birth == birth:
+                del self.live[key]
+                if self._is_recording:
+                    self.log.free(birth, num_bytes)
+
+        self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, died), self.engine.node(), source)
+
+    def _phase(self) -> str:
+        if self.engine.is_running:
+            return "backward"
+        if self.phase is not None:
+            return self.phase
+        return "forward" if self.is_training() else "evaluation"
+
+    def _category(self, phase: str) -> str:
+        if self._is_loading:
+            return "input"
+        if self._label is not None:
+            return self._label
+        return "activation" if phase == "backward" and torch.is_grad_enabled() else "temporary"
+
+    def _source(self) -> str | None:
+        """The user's line that runs now; within backward, the line that ran forward."""
+        node = self.engine.node()
+        if node is None:
+            source = _users_line()
+            if torch.is_grad_enabled():
+                self._forward_sources[next_sequence_number() - 1] = source
+            return source
+        return self._forward_sources.get(node[1]) or _users_line()
+
+    def _birth_node(self, tensor: Tensor) -> object | None:
+        known = self.live.get(tensor.untyped_storage()._cdata)
+        return None if known is None else known.node
+
+    def _used_by_stream(self, tensor: Tensor, stream: int) -> None:
+        known = self.live.get(tensor.untyped_storage()._cdata)
+        if known is not None:
+            self.log.record_stream(known.birth, stream)
+
+    def _emit_workspaces(self, func: Any, args: tuple[Any, ...]) -> None:
+        if self._costs is None or not self._is_recording:
+            return
+        first = next(_tensors(args), None)
+        if first is None or first.device.type != self.device_type:
+            return
+        stream = self._listener.stream
+        kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)
+        phase = self._phase() if kept or passing else ""
+        births = [
+            self.log.alloc(size, stream=stream, note=OpenNote(phase, "workspace", operator=func._opname))
+            for size in (*passing, *kept)  # operands are copied before the first workspace is taken
+        ]
+        for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):
+            self.log.free(birth, size)
+
+
+def _parts(tensor: object) -> list[object]:
+    """A tensor itself, or what a wrapper around others keeps: of a DTensor this rank's part."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in _parts(getattr(tensor, name))]
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)
+
+
+def _users_line() -> str | None:
+    """`file.py:line` of the innermost frame of the user; else of a library other than torch; None where neither runs."""
+    frame = sys._getframe(2)
+    library: str | None = None
+    while frame is not None and (filename := frame.f_code.co_filename) not in _CALLERS:
+        origin = _origin(filename)
+        if origin == "user":
+            return f"{Path(filename).name}:{frame.f_lineno}"
+        if origin == "library" and library is None:
+            library = f"{Path(filename).name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return library
+
+
+@cache
+def _origin(filename: str) -> str | None:
+    if is_users_file(filename):
+        return "user"
+    return "library" if is_library_file(filename) and not filename.startswith(_TORCH) else None
+
+
+def num_operations(func: Any, args: Sequence[Any], named: Mapping[str, Any], out: Any) -> int:
+    """Those of one call; 0 for operators without a formula, which move memory more than they compute."""
+    formula = flop_registry.get(func._overloadpacket)
+    if formula is None:
+        return 0
+    try:
+        return int(formula(*args, **named, out_val=out))
+    except (AssertionError, IndexError, NotImplementedError, TypeError, ValueError):
+        return 0  # a form of the operator that the formula does not know

@@ -1,0 +1,61 @@
+"""What the run directory of a range test holds beside `run.json`: its plots, and the CSVs they show."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from matplotlib.figure import Figure
+
+from lrtool.report.range_test.batch_scaling import draw_scaling
+from lrtool.report.range_test.group_tests import draw_groups
+from lrtool.report.range_test.plots import draw_curve
+from lrtool.results import BatchSizeTest, RangeTest, RulePick
+
+
+def range_test_figures(result: RangeTest) -> dict[str, Figure]:
+    """The plots by name: the curve, and where they were measured the groups alone and the batch sizes."""
+    figures = {"curve": draw_curve(result)}
+    if result.group_tests:
+        figures["groups"] = draw_groups(result)
+    if result.batch_scaling is not None and result.batch_scaling.tests:
+        figures["scaling"] = draw_scaling(result.batch_scaling)
+    return figures
+
+
+def range_test_tables(result: RangeTest) -> dict[str, str]:
+    """The CSVs by name: one for each plot, and one for other finders' rules."""
+    tables = {"curve": curve_csv(result)}
+    if result.group_tests:
+        tables["groups"] = groups_csv(result)
+    if result.batch_scaling is not None:
+        tables["scaling"] = _records_csv(result.batch_scaling.tests)
+    if result.rules:
+        tables["rules"] = _records_csv(result.rules)
+    return tables
+
+
+def curve_csv(result: RangeTest) -> str:
+    """The curve, one row a step, losses in full precision; with repeats, a column of raw losses for each."""
+    import pandas as pd
+
+    columns = {"lr": result.curve.lr, "loss": result.curve.loss, "smoothed_loss": result.curve.smoothed_loss}
+    table = pd.DataFrame(columns, index=pd.RangeIndex(1, len(result.curve.lr) + 1, name="step"))
+    for number, repeat in enumerate(result.repeats, 1):
+        table = table.join(
+            pd.Series(repeat.loss, index=pd.RangeIndex(1, len(repeat.loss) + 1), name=f"loss_{number}"), how="outer"
+        )
+    return table.to_csv(index_label="step")
+
+
+def groups_csv(result: RangeTest) -> str:
+    """The curve of each group alone, one row a step."""
+    import pandas as pd
+
+    tables = [pd.DataFrame({"group": number, **asdict(test.curve)}) for number, test in enumerate(result.group_tests)]
+    return pd.concat(tables).to_csv(index=False)
+
+
+def _records_csv(records: Sequence[BatchSizeTest | RulePick]) -> str:
+    """A line for each record, a column for each of its fields."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(record) for record in records]).to_csv(index=False)

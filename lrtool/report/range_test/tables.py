@@ -1,0 +1,111 @@
+"""A range test as lines and tables: the suggested range, why, and what it holds for."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lrtool.report.parts import labelled, rank_lines
+from lrtool.report.range_test.batch_scaling import scaling_sentence, scaling_table
+from lrtool.report.range_test.confirming_runs import runs_table
+from lrtool.report.range_test.group_tests import groups_text
+from lrtool.report.range_test.rule_picks import rules_table
+from lrtool.results import RangeTest
+from lrtool.units import format_duration, format_lr
+
+SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
+"""Of an optimizer's settings those that move the range; the others are in the JSON."""
+
+
+def answer(result: RangeTest) -> str:
+    """The range test in one sentence."""
+    if result.base_lr is None or result.max_lr is None:
+        return f"No suggestion: {result.reason}."
+    return (
+        f"Cycle the learning rate between {format_lr(result.base_lr)} and {format_lr(result.max_lr)} "
+        f"(confidence: {result.confidence})."
+    )
+
+
+def _range_test(result: RangeTest) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(answer(result), style="bold")]
+    if result.max_lr is not None:
+        parts += [group_table(result)]
+    parts += ["", fact_table(result)]
+    if result.ranks is not None:
+        parts += ["", *rank_lines(result.ranks)]
+    if result.confirmation is not None and result.confirmation.runs:
+        parts += ["", runs_table(result.confirmation)]
+    if result.schedule_line is not None:
+        line, note = (
+            Text(f"scheduler = {result.schedule_line}", style="green"),
+            Text(step_size_note(result), style="dim"),
+        )
+        parts += ["", line, Padding(note, 0)]
+    if result.batch_scaling is not None:
+        parts += ["", scaling_table(result.batch_scaling)]
+    if result.rules:
+        parts += ["", rules_table(result)]
+    return parts
+
+
+def group_table(result: RangeTest) -> Table:
+    """The suggestion for each parameter group."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
+    table.add_column("parameter group")
+    for heading in ("base_lr", "max_lr", "suggested_lr (constant)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, group in enumerate(result.param_groups):
+        name = "all" if len(result.param_groups) == 1 else str(number)
+        if result.group_tests:
+            name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
+        table.add_row(name, *(_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
+    return table
+
+
+def fact_table(result: RangeTest) -> Table:
+    """Why to believe it, as label and text; the text is folded under itself."""
+    advice = [("try", result.advice)] if result.advice else []
+    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    groups = [("groups", groups_text(result))] if result.group_tests else []
+    scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
+    facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
+    return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
+
+
+def _interval(result: RangeTest) -> list[tuple[str, str]]:
+    if result.max_lr_interval is None:
+        return []
+    low, high = format_lr(result.max_lr_interval.low), format_lr(result.max_lr_interval.high)
+    how = "as the curve's noise moves it" if result.confirmation is None else "half the spacing of the runs"
+    return [("interval", f"max_lr {low} to {high}: {how}")]
+
+
+def _holds_for(result: RangeTest) -> str:
+    """The training that was measured: another optimizer setting or batch size has another range."""
+    settings = ", ".join(
+        f"{name.replace('_', ' ')} {_values(values)}"
+        for name in SHOWN_SETTINGS
+        if any(values := result.optimizer_settings.get(name, ())) or (values and name == "weight_decay")
+    )
+    batch = "" if result.batch_size is None else f", batch size {result.batch_size}"
+    named = f"{result.optimizer} ({settings})" if settings else result.optimizer
+    return f"{named}{batch}, on {result.device}, as {result.target} sets it up"
+
+
+def _values(values: tuple[float, ...]) -> str:
+    """One number where all groups have the same, else one for each."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
+
+
+def step_size_note(result: RangeTest) -> str:
+    """How step_size_up was chosen."""
+    if result.step_size_up is None or result.steps_per_epoch is None:
+        return "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
+    epochs = result.step_size_up // result.steps_per_epoch
+    return f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
+
+
+def _lr(lr: float | None) -> str:
+    return "-" if lr is None else format_lr(lr)

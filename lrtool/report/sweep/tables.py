@@ -1,0 +1,190 @@
+"""A sweep as lines and tables: the verdict, a row for each trial, the evidence, and what was swept."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lrtool.report.parts import labelled, rank_lines
+from lrtool.report.replay.tables import percent
+from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
+from lrtool.units import format_bytes, format_duration, format_lr, three_digits
+
+HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", "cpu": "from CPU"}
+"""Stands on every line with a figure."""
+STATUS: dict[TrialStatus, str] = {
+    "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
+}  # fmt: skip
+_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "world_size", "shard")
+
+
+def sweep_lines(result: MemSweep) -> list[RenderableType]:
+    """Everything but the closing line."""
+    verdict = Text(result.verdict.text, style="bold")
+    return [verdict, *trial_parts(result), *rank_parts(result), "", evidence_table(result), "", setup_table(result)]
+
+
+def trial_parts(result: MemSweep) -> list[RenderableType]:
+    """All trials, in a table for each group of them."""
+    if is_about_ranks(result):
+        return ["", scaling_table(result)]
+    parts: list[RenderableType] = []
+    for name, trials in groups_of(result.trials):
+        parts += ["", *([Text(name)] if name else []), trial_table(trials)]
+    return parts
+
+
+def rank_parts(result: MemSweep) -> list[RenderableType]:
+    """The ranks of every trial that was spread over several processes."""
+    parts: list[RenderableType] = []
+    for trial in result.trials:
+        if trial.ranks is not None:
+            parts += ["", Text(f"ranks of the {step_size_name(trial.condition)} run"), *rank_lines(trial.ranks)]
+    return parts
+
+
+def groups_of(trials: tuple[Trial, ...]) -> list[tuple[str, list[Trial]]]:
+    """Trials by what they have on the axes that vary, apart from step size and repeat; "" where nothing else varies."""
+    varying = [axis for axis in _axes(trials) if len({repr(_value(t.condition, axis)) for t in trials}) > 1]
+    found: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda t: (t.condition.step_size_up, t.condition.step_size_down, t.repeat)):
+        found.setdefault(", ".join(_named(trial.condition, axis) for axis in varying), []).append(trial)
+    return sorted(found.items(), key=lambda item: min(trial.number for trial in item[1]))
+
+
+def step_size_name(condition: Condition) -> str:
+    """Both halves of the cycle where they differ."""
+    up, down = condition.step_size_up, condition.step_size_down
+    return f"{up}" if up == down else f"{up}+{down}"
+
+
+def _axes(trials: tuple[Trial, ...]) -> list[str]:
+    return [*_AXES, *dict.fromkeys(name for trial in trials for name in trial.condition.params)]
+
+
+def _value(condition: Condition, axis: str) -> object:
+    return getattr(condition, axis) if axis in _AXES else condition.params.get(axis)
+
+
+def _named(condition: Condition, axis: str) -> str:
+    value = _value(condition, axis)
+    return f"{axis} {'default' if value in ('', None) else value}"
+
+
+def trial_table(trials: list[Trial]) -> Table:
+    """A row for each trial of a group."""
+    repeated = any(trial.repeat for trial in trials)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    for heading in ("step\nsize", *(["\n#"] if repeated else []), "\nsteps"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("\nstatus", no_wrap=True, min_width=6)
+    table.add_column("\nfigures", no_wrap=True, min_width=9)
+    for heading, width in (("peak\nallocated", 9), ("peak\nreserved", 9), ("\nfrag.", 6), ("growth\nper step", 9)):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    table.add_column("\ntime", justify="right", no_wrap=True, min_width=6)
+    for trial in trials:
+        table.add_row(*_row(trial, repeated=repeated), style="" if trial.status == "ok" else "red")
+    return table
+
+
+def _row(trial: Trial, *, repeated: bool) -> list[str]:
+    return [
+        step_size_name(trial.condition),
+        *([str(trial.repeat + 1)] if repeated else []),
+        f"{trial.num_steps_done:,}",
+        STATUS[trial.status],
+        HOW_KNOWN[trial.recorder],
+        _bytes(trial.max_memory_allocated_bytes),
+        _bytes(trial.max_memory_reserved_bytes),
+        percent(trial.fragmentation),
+        growth_text(trial.growth),
+        _short_duration(trial.duration_s),
+    ]
+
+
+def growth_text(growth: StepGrowth | None) -> str:
+    """Bytes per step; 0 B where the interval holds zero, "-" where it is not known."""
+    if growth is None:
+        return "-"
+    if growth.low_bytes_per_step <= 0 <= growth.high_bytes_per_step:
+        return "0 B"
+    rate = growth.bytes_per_step
+    return f"{three_digits(rate)} B" if abs(rate) < 1 else format_bytes(round(rate))
+
+
+def evidence_table(result: MemSweep) -> Table:
+    """What the verdict rests on, and how each line is known."""
+    return labelled([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
+
+
+def setup_table(result: MemSweep) -> Table:
+    """What was swept, and for which device."""
+    card = f" ({result.card})" if result.card else ""
+    room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
+    return labelled(
+        [
+            ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
+            ("capacity", room),
+            ("cycle", _cycle(result)),
+            ("swept", f"{result.target}, {len(result.trials)} trials in {format_duration(result.duration_s)}"),
+        ]
+    )
+
+
+def _cycle(result: MemSweep) -> str:
+    if result.base_lr is None or result.max_lr is None:
+        return f"from {result.lr_source}"
+    return f"{format_lr(result.base_lr)} to {format_lr(result.max_lr)}, from {result.lr_source}"
+
+
+def _short_duration(seconds: float) -> str:
+    """At most eight characters, where `format_duration` takes more."""
+    if seconds < 60:
+        return format_duration(seconds)
+    return f"{three_digits(seconds / 60)} min" if seconds < 5970 else f"{three_digits(seconds / 3600)} h"
+
+
+def _bytes(num_bytes: int | None) -> str:
+    return "-" if num_bytes is None else format_bytes(num_bytes)
+
+
+COLUMNS = {
+    "param.": ("parameter",),
+    "grad.": ("gradient",),
+    "optim.": ("optimizer state",),
+    "buckets": ("gradient bucket", "communication buffer", "unsharded parameter"),
+    "activ.": ("activation",),
+}
+"""Categories by column: this rank's part of what can be sharded, buffers for the exchange, and what cannot be sharded."""
+
+
+def is_about_ranks(result: MemSweep) -> bool:
+    return any(trial.condition.world_size is not None for trial in result.trials)
+
+
+def scaling_table(result: MemSweep) -> Table:
+    """One line for each number of ranks and way to shard: the most bytes per rank of each category, and the peaks."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    table.add_column("ranks", justify="right", no_wrap=True)
+    table.add_column("shard", no_wrap=True)
+    for heading in (*COLUMNS, "peak alloc.", "reserved"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=8)
+    for trial in sorted(result.trials, key=_place):
+        table.add_row(*_scaling_row(trial), style="" if trial.status == "ok" else "red")
+    return table
+
+
+def _place(trial: Trial) -> tuple[str, int, int]:
+    return trial.condition.shard, trial.condition.world_size or 1, trial.number
+
+
+def _scaling_row(trial: Trial) -> list[str]:
+    parts = [sum(trial.most_by_category.get(name, 0) for name in names) for names in COLUMNS.values()]
+    known = parts if trial.most_by_category else [None] * len(parts)
+    figures = (*known, trial.max_memory_allocated_bytes, trial.max_memory_reserved_bytes)
+    status = "" if trial.status == "ok" else f" {trial.status}"
+    return [
+        f"{trial.condition.world_size or 1:,}",
+        f"{trial.condition.shard}{status}",
+        *("-" if each is None else format_bytes(each) for each in figures),
+    ]

@@ -1,0 +1,128 @@
+"""A sweep in its run directory: `plan.json`, `trials.csv`, and in `trials/NNN/` what a trial was given and what came of it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lrtool.errors import UsageError
+from lrtool.results import StepGrowth, StepSeries, Trial, TrialDeath
+from lrtool.results.checked_json import MAX_INTEGER, parse_json, validated
+from lrtool.results.run_dir import write_file
+
+PLAN_FILE = "plan.json"
+TRIAL_FILE = "trial.json"
+RESULT_FILE = "result.json"
+LOG_FILE = "log.txt"
+TABLE_FILE = "trials.csv"
+_END_OF_LOG_BYTES = 2**16  # a log can be of any length
+COLUMNS = tuple(field.name for field in fields(StepSeries))
+_FIGURES_OF_GROWTH = [field.name for field in fields(StepGrowth)]
+_FIGURES_OF_DEATH = [field.name for field in fields(TrialDeath)]
+_FIGURES_OF_RANKS = ("world_size", "max_rank", "min_rank", "min_bytes", "imbalance", "failed_rank")
+_DAMAGED = "it may be cut off, edited by hand, or written by another version"
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Raises UnavailableError."""
+    write_file(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
+    try:
+        value = parse_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="is it a run of mem-sweep?") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
+    return checked(value, kind, source=path)
+
+
+def last_words(folder: Path) -> str:
+    """The last line that a trial's process printed; "" where it printed nothing, or its folder is gone."""
+    try:
+        with (folder / LOG_FILE).open("rb") as log:
+            log.seek(max(0, log.seek(0, io.SEEK_END) - _END_OF_LOG_BYTES))
+            return log.read().decode(errors="replace").strip().rpartition("\n")[2]
+    except OSError:
+        return ""
+
+
+def checked(value: Any, kind: type[T], *, source: Path) -> T:
+    """JSON's plain values as a dataclass. Raises UsageError."""
+    try:
+        return validated(value, kind)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}", hint=_DAMAGED) from None
+
+
+def trials_csv(trials: Iterable[Trial]) -> str:
+    """All trials in full precision, one line each: what was varied, then every figure; bytes as integers."""
+    rows = [_row(trial) for trial in trials]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(trial: Trial) -> dict[str, object]:
+    """Flat: parameters as `param_name`, growth and death with their own names."""
+    row = asdict(trial)
+    condition, growth, death = row.pop("condition"), row.pop("growth") or {}, row.pop("death") or {}
+    params = {f"param_{name}": value for name, value in condition.pop("params").items()}
+    del row["peak_shares"]
+    parts = {f"most_{name.replace(' ', '_')}_bytes": value for name, value in row.pop("most_by_category").items()}
+    ranks = row.pop("ranks") or {}
+    sources = "; ".join(f"{each['source']} {each['line'] or ''}".strip() for each in row.pop("growth_sources"))
+    return {
+        "number": row.pop("number"), **condition, **params, **row,
+        **{f"growth_{name}": growth.get(name) for name in _FIGURES_OF_GROWTH}, "growth_sources": sources,
+        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_DEATH}, **parts,
+        **{name: ranks[name] for name in _FIGURES_OF_RANKS if ranks},
+    }  # fmt: skip
+
+
+_HEADER = ",".join(("step", *COLUMNS))
+
+
+def trial_dir(run_dir: Path, trial_number: int) -> Path:
+    """Where everything about one trial is kept."""
+    return run_dir / "trials" / f"{trial_number:03d}"
+
+
+def write_series(run_dir: Path, trial_number: int, series: StepSeries) -> None:
+    """Raises UnavailableError."""
+    rows = zip(*(getattr(series, name) for name in COLUMNS), strict=True)
+    lines = [",".join(map(str, (step, *row))) for step, row in enumerate(rows, 1)]
+    write_file(trial_dir(run_dir, trial_number) / "steps.csv", "\n".join([_HEADER, *lines]) + "\n")
+
+
+def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
+    """The steps of a trial; None where it has none. Raises UsageError naming a file that is no such table."""
+    file = trial_dir(run_dir, trial_number) / "steps.csv"
+    try:
+        header, *lines = file.read_text().splitlines() or [""]
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}", hint="check its permissions") from None
+    try:
+        columns = list(zip(*(map(int, line.split(",")) for line in lines), strict=True))
+        if any(max(column) > MAX_INTEGER or min(column) < -MAX_INTEGER for column in columns):
+            raise ValueError("out of range")
+        if header != _HEADER or len(columns) not in (0, len(COLUMNS) + 1):
+            raise ValueError(header)
+    except ValueError:
+        raise UsageError(
+            f"{file} is no table of steps that lrtool can read",
+            hint="it may be cut off, edited by hand, or written by another version",
+        ) from None
+    return StepSeries(**dict(zip(COLUMNS, columns[1:], strict=True))) if columns else None

@@ -1,0 +1,70 @@
+"""What an executor is given and yields: a trial to run, and how its process ended."""
+
+import importlib
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lrtool.memory.allocator.environment import NEW_NAME, OLD_NAME
+from lrtool.results import Recorder
+from lrtool.results.trial_dir import LOG_FILE
+
+TRIAL_MODULE = "lrtool.sweep.trial"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A trial to run: its folder, what is added to its process's environment, and the module whose `run_trial` runs it.
+
+    `may_be_forked` says that its process may come from a template, which has imported torch already.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = TRIAL_MODULE
+    may_be_forked: bool = False
+
+
+def job_of(folder: Path, *, recorder: Recorder, settings: str = "", module: str = TRIAL_MODULE) -> Job:
+    """A trial under the allocator's `settings`, in the process that its recorder needs.
+
+    A GPU's libraries and its allocator read their settings as they are loaded: a process that uses one is never forked.
+    """
+    if recorder != "cuda":
+        return Job(folder=folder, module=module, may_be_forked=True)
+    environment = {OLD_NAME: settings, NEW_NAME: settings} if settings else {}
+    return Job(folder=folder, module=module, environment=environment)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a trial's process ended: with an exit code, or by the signal of that name."""
+
+    folder: Path
+    exit_code: int | None
+    signal: str | None
+    timed_out: bool
+    duration_s: float
+
+
+class Executor(Protocol):
+    """Runs jobs, which it takes one by one, and tells of each as it ends; closing the iterator ends what still runs."""
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]: ...
+
+
+class InlineExecutor:
+    """Runs trials one by one in this process."""
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        for job in jobs:
+            begin = time.monotonic()
+            run_trial = importlib.import_module(job.module).run_trial
+            with (job.folder / LOG_FILE).open("w") as log, redirect_stdout(log), redirect_stderr(log):
+                run_trial(job.folder)
+            yield Ended(
+                folder=job.folder, exit_code=0, signal=None, timed_out=False, duration_s=time.monotonic() - begin
+            )

@@ -1,0 +1,201 @@
+"""Whatever a factory may return, as a Workload: a dict, a LightningModule or a Hugging Face Trainer.
+
+Lightning and transformers are recognised by the names in a class's ancestry, so neither is imported here: who returns
+one has imported it already.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lrtool.errors import WorkloadError
+from lrtool.workload.batches import move
+from lrtool.workload.user_code import user_code
+from lrtool.workload.workload import CONVENTION, Workload, from_mapping
+
+_LIGHTNING = ("lightning", "pytorch_lightning")
+
+
+def as_workload(returned: Any, *, name: str) -> Workload:
+    """The workload of what the factory `name` returned. Raises WorkloadError that says what is missing."""
+    if isinstance(returned, Workload):
+        return returned
+    if isinstance(returned, Mapping):
+        return from_mapping(returned, name=name)
+    if is_lightning_module(returned):
+        return from_lightning(returned)
+    if isinstance(returned, tuple) and len(returned) == 2 and is_lightning_module(returned[0]):
+        return from_lightning(returned[0], data=returned[1])
+    if is_trainer(returned):
+        return from_trainer(returned)
+    if isinstance(returned, nn.Module):
+        raise bare_module(f"{name} returned a bare nn.Module ({type(returned).__name__})")
+    forgot = ": is its `return` missing?" if returned is None else f" ({type(returned).__name__}), which is no workload"
+    raise WorkloadError(f"{name} returned {returned if returned is None else 'an object'}{forgot}", hint=CONVENTION)
+
+
+def bare_module(sentence: str) -> WorkloadError:
+    return WorkloadError(
+        f"{sentence}: an optimizer, a train_loader and a loss are missing",
+        hint='write `def build(): return {"model": ..., "optimizer": ..., "train_loader": ..., "loss": ...}`',
+    )
+
+
+def is_lightning_module(value: object) -> bool:
+    return is_lightning_class(type(value))
+
+
+def is_lightning_class(value: type) -> bool:
+    return _descends(value, "LightningModule", _LIGHTNING)
+
+
+def is_trainer(value: object) -> bool:
+    return _descends(type(value), "Trainer", ("transformers",))
+
+
+def from_lightning(module: Any, *, data: Any = None) -> Workload:
+    """A LightningModule with automatic optimization and one optimizer; `data` is a LightningDataModule or a loader.
+
+    There is no Lightning Trainer: of its hooks those that make layers, data and batches are called, and logs go nowhere.
+    """
+    name = type(module).__name__
+    if not module.automatic_optimization:
+        raise WorkloadError(
+            f"{name} optimizes manually (automatic_optimization = False)",
+            hint="return a dict whose `step` does one of its training steps",
+        )
+    datamodule = data if hasattr(data, "train_dataloader") else None
+    module.log = module.log_dict = _log_nothing  # without a Trainer each call would only warn
+    _set_up_lightning(module, datamodule)
+    with user_code(f"{name}.configure_optimizers()"):
+        configured = module.configure_optimizers()
+    return Workload(
+        model=module,
+        optimizer=_one_optimizer(configured, name),
+        train_loader=_lightning_loader(module, datamodule) if data is datamodule else data,
+        loss=_lightning_loss(module),
+        prepare=_lightning_move(module, datamodule),
+    )
+
+
+def from_trainer(trainer: Any) -> Workload:
+    """A Hugging Face Trainer: its model, optimizer, loader, loss, precision, accumulation and clipping."""
+    arguments = trainer.args
+    with user_code("the Trainer"):
+        optimizer = trainer.optimizer or trainer.create_optimizer()
+        loader = trainer.get_train_dataloader()
+    return Workload(
+        model=trainer.model,
+        optimizer=getattr(optimizer, "optimizer", optimizer),  # accelerate wraps it
+        train_loader=loader,
+        loss=partial(_trainer_loss, trainer),
+        prepare=move,
+        precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
+        accumulate=arguments.gradient_accumulation_steps,
+        clip_norm=arguments.max_grad_norm or None,
+    )
+
+
+def _descends(value: type, name: str, packages: tuple[str, ...]) -> bool:
+    return any(c.__name__ == name and c.__module__.partition(".")[0] in packages for c in value.__mro__)
+
+
+def _one_optimizer(configured: Any, name: str) -> torch.optim.Optimizer:
+    """Of the forms that configure_optimizers may return: one, a list, (optimizers, schedulers), or a dict."""
+    if isinstance(configured, Mapping):
+        configured = configured.get("optimizer")
+    if isinstance(configured, tuple | list) and len(configured) == 2 and isinstance(configured[0], tuple | list):
+        configured = configured[0]
+    if isinstance(configured, tuple | list):
+        if len(configured) > 1:
+            raise WorkloadError(
+                f"{name} configures {len(configured)} optimizers: a range test ramps one",
+                hint="return a dict with the optimizer to test, and a `step` if both must move",
+            )
+        configured = configured[0] if configured else None
+    if isinstance(configured, Mapping):
+        configured = configured.get("optimizer")
+    if configured is None:
+        raise WorkloadError(f"{name}.configure_optimizers() gives no optimizer", hint="return one from it")
+    return cast(torch.optim.Optimizer, configured)
+
+
+def _log_nothing(*arguments: Any, **options: Any) -> None:
+    pass
+
+
+def _overrides(owner: Any, hook: str) -> bool:
+    """Whether a method of a LightningModule or LightningDataModule is the user's own."""
+    method = getattr(owner, hook, None)
+    return method is not None and getattr(method, "__module__", "").partition(".")[0] not in _LIGHTNING
+
+
+def _set_up_lightning(module: Any, datamodule: Any) -> None:
+    """Call the hooks that make data and layers, in Lightning's order."""
+    for hook, *arguments in (("prepare_data",), ("setup", "fit"), ("configure_model",)):
+        for owner in (datamodule, module):
+            if _overrides(owner, hook):
+                with user_code(f"{type(owner).__name__}.{hook}()"):
+                    getattr(owner, hook)(*arguments)
+
+
+def _lightning_loader(module: Any, datamodule: Any) -> Any:
+    source = module if datamodule is None else datamodule
+    doing = f"{type(source).__name__}.train_dataloader()"
+    with user_code(doing):
+        loader = source.train_dataloader() if _overrides(source, "train_dataloader") else None
+    if loader is None:
+        raise WorkloadError(
+            f"{type(source).__name__} has no train_dataloader",
+            hint="give it one, or return (module, datamodule) or (module, train_loader) from build()",
+        )
+    is_sequence_of_loaders = isinstance(loader, tuple | list) and any(isinstance(item, DataLoader) for item in loader)
+    if is_sequence_of_loaders or isinstance(loader, Mapping) or type(loader).__name__ == "CombinedLoader":
+        raise WorkloadError(
+            f"{doing} returned several loaders (a {type(loader).__name__})",
+            hint="return (module, train_loader) from build(), with one loader that joins their batches",
+        )
+    return loader
+
+
+def _lightning_loss(module: Any) -> Callable[[nn.Module, Any], Tensor]:
+    name, indexes = f"{type(module).__name__}.training_step()", count()
+    try:
+        inspect.signature(module.training_step).bind(None, 0)
+        takes_index = True
+    except TypeError:
+        takes_index = False
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        output = module.training_step(batch, next(indexes)) if takes_index else module.training_step(batch)
+        if isinstance(output, Mapping):
+            output = output.get("loss", output)
+        if output is None or isinstance(output, Mapping):
+            returned = "None" if output is None else "a dict without 'loss'"
+            raise WorkloadError(f"{name} returned {returned}", hint="return the loss, or a dict with it")
+        return cast(Tensor, output)
+
+    return loss
+
+
+def _lightning_move(module: Any, datamodule: Any) -> Callable[[Any, torch.device], Any]:
+    def hook(name: str) -> Callable[..., Any]:
+        return cast(Callable[..., Any], getattr(datamodule if _overrides(datamodule, name) else module, name))
+
+    before, transfer = hook("on_before_batch_transfer"), hook("transfer_batch_to_device")
+    after = hook("on_after_batch_transfer")
+
+    def moved(batch: Any, device: torch.device) -> Any:
+        return after(transfer(before(batch, 0), device, 0), 0)
+
+    return moved
+
+
+def _trainer_loss(trainer: Any, model: nn.Module, batch: Any) -> Tensor:
+    return cast(Tensor, trainer.compute_loss(model, batch))
