@@ -9,7 +9,8 @@ three seeds each, with its defaults and with more steps. Regret is the part of t
 is lost at the suggested LR, 0 to 1; no suggestion is 1. A peer suggests one LR, taken for both schedules; lrtool's
 suggested_lr is taken as the constant LR, its max_lr as that of the cycle. Time per step includes the snapshot, the state put
 back and the suggestion. `--write` puts the tables into RESULTS.md, `--truth` keeps the truth between runs, `--quick` is a
-smoke run of minutes. `--record FILE` writes what the peers suggest on scripted losses, which tests/lr/test_rules.py reads.
+smoke run of minutes. `--record FILE` writes what the peers suggest on scripted losses, which
+tests/lr/curve/test_rules.py reads.
 """
 
 import argparse

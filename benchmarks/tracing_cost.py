@@ -20,7 +20,7 @@ import torch
 
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import from_callable
-from tests.memory import traced_models as models
+from tests.memory.tracer import traced_models as models
 
 BOUNDS = {"gpt2": (0.5, None), "llama": (2.0, 300)}
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import WORKLOADS
+
 # With a thread for every core in each of many processes, they would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,8 +21,6 @@ from lrtool.cli import main
 settings.register_profile("ci", derandomize=True)  # CI tries the same examples each time; people find new ones
 if os.environ.get("CI"):
     settings.load_profile("ci")
-
-WORKLOADS = Path(__file__).parent / "workloads"
 
 
 @dataclass(frozen=True)

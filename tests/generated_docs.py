@@ -5,7 +5,6 @@ tests/test_docs.py fails where a file differs from what is generated here.
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,8 +15,8 @@ from lrtool.errors import EXIT_CODES
 from lrtool.memory.workspaces.operators import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
 from lrtool.results import RESULTS, SCHEMA, Check, Doctor, Run, RunSummary
+from tests import DOCS
 
-DOCS = Path(__file__).parents[1] / "docs"
 Schema = dict[str, Any]
 
 

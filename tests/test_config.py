@@ -14,6 +14,7 @@ from lrtool.config import (
     resolve,
 )  # fmt: skip
 from lrtool.errors import UsageError
+from tests import ROOT
 
 
 def write(path: Path, text: str) -> Path:
@@ -145,6 +146,6 @@ def test_a_misspelt_environment_variable_is_an_error(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["smoke", "digits-band", "char-transformer"])
 def test_the_settings_that_come_with_the_project_are_valid(name: str) -> None:
-    file = Path(__file__).parents[1] / "configs" / f"{name}.toml"
+    file = ROOT / "configs" / f"{name}.toml"
 
     assert resolve(read_settings_file(file), command="range_test", options={}).target

@@ -14,8 +14,9 @@ import typer
 
 from lrtool.cli import app
 from lrtool.results import RESULTS
+from tests import DOCS
 from tests.conftest import Lrtool
-from tests.generated_docs import DOCS, generated, schema
+from tests.generated_docs import generated, schema
 from tests.report.made_runs import MADE, stored
 
 README = DOCS.parent / "README.md"

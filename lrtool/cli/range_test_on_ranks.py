@@ -11,6 +11,7 @@ from lrtool.config import Settings
 from lrtool.errors import LrtoolError, UnavailableError, UsageError
 from lrtool.lr.curve.rules import compared
 from lrtool.lr.measure import Measurement, measure
+from lrtool.lr.ramp import num_ramp_steps
 from lrtool.lr.range_test import conclude, suggestion_of
 from lrtool.lr.source import Source, find_source
 from lrtool.results import RangeTest, compare_ranks
@@ -59,7 +60,7 @@ def _on_rank(terminal: Terminal, settings: Settings, team: Team, *, as_json: boo
         team.say_memory()
         return None
     result = _result(measurement, team, failure, target=options.target_of(settings))
-    result = compared(result, settings.range_test)
+    result = compared(result, settings.range_test.rules, num_planned=num_ramp_steps(settings.range_test))
     stored_in, run, unwritten = store(
         result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
     )

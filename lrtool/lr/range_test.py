@@ -20,6 +20,7 @@ from lrtool.lr.curve.smoothing import smoothed_curve
 from lrtool.lr.curve.suggest import Suggestion, suggest
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
+from lrtool.lr.ramp import num_ramp_steps
 from lrtool.lr.source import Source, describe, find_source
 from lrtool.results import Band, Curve, RangeTest
 from lrtool.workload.workload import Workload
@@ -87,7 +88,8 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
     alone = ramp_each_alone(first, num_alone, settings=settings, seed=seed, parts=parts)
     ratios = found_ratios(alone, given=given) if alone else None
     outcome = _main_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
-    result = compared(replace(outcome.result, group_tests=alone), settings)
+    result = replace(outcome.result, group_tests=alone)
+    result = compared(result, settings.rules, num_planned=num_ramp_steps(settings))
     if outcome.error is not None or not pairs:
         return Outcome(result=result, error=outcome.error)
     every_size = replace(source, group_ratios=ratios)

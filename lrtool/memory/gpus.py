@@ -4,13 +4,20 @@ import re
 from dataclasses import dataclass
 
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.memory.workspaces.reductions import Multiprocessors
 from lrtool.units import format_bytes, parse_bytes
 
 CONTEXT_BYTES = 512 * 2**20
 """Taken off for the CUDA context, as a round figure: 274 to 636 MiB were measured, see pytorch/pytorch#86509."""
 _GIB = 2**30
 _MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Multiprocessors:
+    """How many a GPU has, and how many threads each of them holds."""
+
+    count: int
+    max_threads: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

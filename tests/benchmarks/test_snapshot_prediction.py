@@ -9,8 +9,8 @@ from benchmarks.snapshot_prediction import compare
 from benchmarks.snapshot_runs import RUNS, SnapshotRun
 from benchmarks.snapshot_truth import read_reduced, truth_of, write_reduced
 from lrtool.memory.replay.replay import Scenario
+from tests import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 TRUTHS = DATA / "snapshot_truth.json.gz"
 QUICK = (
     "attention alone, 4096 tokens, full step, fp32",

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests import DOCS
 from tests.cli.conftest import Stored
 from tests.cli.test_bad_input import check_told
 from tests.conftest import Lrtool, Outcome
@@ -275,7 +276,7 @@ def test_large_runs_need_neither_torch_nor_much_memory(stored: Stored, command: 
 @pytest.mark.parametrize("command", [("range-test", "--num-steps", "20"), ("replay", "split.jsonl")])
 def test_measuring_commands_check_what_they_measured(lrtool: Lrtool, command: tuple[str, ...], tmp_path: Path) -> None:
     """Without a budget they refuse before they measure."""
-    trace = Path(__file__).parents[2] / "docs/split.jsonl"
+    trace = DOCS / "split.jsonl"
     (tmp_path / "split.jsonl").write_bytes(trace.read_bytes())
     check_told(lrtool(*command, "--check"), 2, "there is nothing to check")
     Path("lrtool.toml").write_text("[budget]\nmax = {best_loss = 0.000001, peak_allocated = 1}\n")

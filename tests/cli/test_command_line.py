@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
@@ -12,6 +11,7 @@ import typer
 from lrtool import errors
 from lrtool.cli import app
 from lrtool.units import printable
+from tests import ROOT, WORKLOADS
 from tests.conftest import Lrtool
 
 SHARED = ["--out", "--json", "--quiet", "-q", "--verbose", "-v", "--color"]
@@ -60,7 +60,7 @@ def test_the_list_of_options_is_frozen() -> None:
 
 
 def test_exit_codes_are_as_documented() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
 
     assert list(errors.EXIT_CODES) == [0, 1, 2, 3, 4, 70, 130]
     assert all(f"| {code} | {meaning} |" in readme for code, meaning in errors.EXIT_CODES.items())
@@ -98,7 +98,7 @@ def test_python_m_lrtool_is_the_same_command(arguments: list[str]) -> None:
 
 
 def test_tables_fit_eighty_columns(lrtool: Lrtool, workload_file: object) -> None:
-    workloads = Path(__file__).parents[1] / "workloads"
+    workloads = WORKLOADS
     for name in ("good", "two_groups", "rises"):
         for line in lrtool("range-test", workloads / f"{name}.py").out.splitlines():
             assert len(line) <= 80 or line.startswith(("scheduler = ", "Wrote ", "Cycle ", "No suggestion")), line

@@ -10,6 +10,7 @@ import pytest
 from lrtool.report.gate.compare_plots import draw_comparison
 from lrtool.results import Comparison
 from lrtool.results.run_dir import open_run
+from tests import DOCS
 from tests.cli.conftest import Stored
 from tests.cli.test_bad_input import check_told
 from tests.cli.test_check import higher
@@ -59,7 +60,7 @@ def test_range_tests_lie_over_each_other(lrtool: Lrtool, workload_file: Callable
 
 
 def test_replays_beside_each_other(lrtool: Lrtool, tmp_path: Path) -> None:
-    (tmp_path / "split.jsonl").write_bytes((Path(__file__).parents[2] / "docs/split.jsonl").read_bytes())
+    (tmp_path / "split.jsonl").write_bytes((DOCS / "split.jsonl").read_bytes())
     for settings in ("", "expandable_segments:True"):
         lrtool("replay", "split.jsonl", "--settings", settings)
     document = lrtool("compare", "1", "2", "--json").json

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests import WORKLOADS
 from tests.cli.test_replay import Hostile
 from tests.conftest import Lrtool
 from tests.memory.recordings import SNAPSHOTS, shared
 
-CASES = Path(__file__).parents[1] / "workloads" / "diagnose_cases.py"
+CASES = WORKLOADS / "diagnose_cases.py"
 MIB = 2**20
 
 

@@ -10,10 +10,11 @@ from lrtool.diagnosis.cure_trials import max_batch
 from lrtool.diagnosis.cure_trials import session as cure_trials
 from lrtool.sweep.executors import subprocess as executors
 from lrtool.sweep.executors.executor import InlineExecutor
+from tests import ROOT
 from tests.conftest import Lrtool
-from tests.memory.cured_models import ACTIVATION
+from tests.diagnosis.cures.cured_models import ACTIVATION
 
-MODELS = Path(__file__).parents[1] / "memory" / "cured_models.py"
+MODELS = ROOT / "tests/diagnosis/cures/cured_models.py"
 TOWER = f"{MODELS}:tower"
 FEW = (
     "--param", "num_blocks=6", "--param", "rows=4096", "--steps", "3", "--cure-steps", "3", "--gpu", "t4",

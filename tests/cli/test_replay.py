@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lrtool.errors import UnavailableError
+from tests import DATA
 from tests.conftest import Lrtool
 
 MIB = 2**20
-DATA = Path(__file__).parents[1] / "data"
 Write = Callable[..., Path]
 
 

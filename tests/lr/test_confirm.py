@@ -13,7 +13,7 @@ from lrtool.lr.confirm import confirmed
 from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.halving import candidates
 from lrtool.results import Confirmation, ConfirmingRun, RangeTest
-from tests.lr.test_suggest import curve
+from tests.lr.curve.test_suggest import curve
 from tests.workloads.good import build as good
 
 STEPS = 60

@@ -18,8 +18,9 @@ from lrtool.memory.snapshot.reader import read_stream
 from lrtool.memory.snapshot.unpickle import load_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationStream, Op
 from lrtool.memory.trace.jsonl import parse_jsonl
+from tests import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = ROOT
 SHARED = REPOSITORY.parent / "shared" / "data"
 RECORDINGS = sorted((REPOSITORY / "tests" / "data" / "allocator").glob("*.json.gz"))
 SNAPSHOTS = sorted((REPOSITORY / "tests" / "data" / "snapshots").glob("*.pickle.gz"))

@@ -36,14 +36,14 @@ from lrtool.results import (
 from lrtool.results.ranks import compare_ranks
 from lrtool.results.run_dir import write_run
 from lrtool.results.trial_dir import trial_dir, write_series
+from tests import DOCS
+from tests.diagnosis.cure_trials.made_cures import cures, max_batch
 from tests.gate.test_judge import case, run
-from tests.lr.test_suggest import curve
-from tests.report.test_batch_scaling import scaling
-from tests.sweep.made_cures import cures, max_batch
+from tests.lr.curve.test_suggest import curve
+from tests.report.range_test.test_batch_scaling import scaling
 from tests.sweep.made_sweeps import flat, story
 from tests.sweep.made_trials import GIB, MIB
 
-DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<script>alert('x')</script>[red]$\\frac{a}$ \x1b[31m&amp;\"'id=\"a\".py"
 """A file name that is markup to HTML, to the terminal and to the plots, should any of them let it."""
 

@@ -10,8 +10,7 @@ from lrtool.results import Recorder, Trial
 from lrtool.sweep.executors.executor import Executor, InlineExecutor
 from lrtool.sweep.plan import Plan, Setup, plan_trials
 from lrtool.sweep.runner import begin_run, run_trials
-
-WORKLOADS = Path(__file__).parents[1] / "workloads"
+from tests import WORKLOADS
 
 
 def plan_of(

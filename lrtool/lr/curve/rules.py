@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lrtool.config import RangeTestSettings
-from lrtool.lr.ramp import num_ramp_steps
 from lrtool.results import RangeTest, RulePick
 
 Singles = NDArray[np.float32]
@@ -41,12 +39,11 @@ class Rule:
     pick: Callable[[RawCurve], float]
 
 
-def compared(result: RangeTest, settings: RangeTestSettings) -> RangeTest:
-    """The result, with what the rules that `settings.rules` asks for suggest on its curve."""
-    wanted = settings.rules
-    chosen = [rule for rule in RULES if "all" in wanted or rule.finder.lower() in wanted]
-    num_planned = max(num_ramp_steps(settings), len(result.curve.lr))
-    curve = RawCurve(lrs=result.curve.lr, losses=result.curve.loss, num_planned=num_planned)
+def compared(result: RangeTest, finders: Sequence[str], *, num_planned: int) -> RangeTest:
+    """The result, with what the rules of these finders, or of "all", suggest on its curve, a ramp of `num_planned` steps."""
+    chosen = [rule for rule in RULES if "all" in finders or rule.finder.lower() in finders]
+    most = max(num_planned, len(result.curve.lr))
+    curve = RawCurve(lrs=result.curve.lr, losses=result.curve.loss, num_planned=most)
     return replace(result, rules=tuple(_pick(rule, curve) for rule in chosen))
 
 

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrtool.memory.gpus import Multiprocessors
 from lrtool.memory.workspaces.matrix_products import Operand, copied_bytes
 from lrtool.memory.workspaces.platform import KIB, Platform
-from lrtool.memory.workspaces.reductions import Multiprocessors, scratch_bytes
+from lrtool.memory.workspaces.reductions import scratch_bytes
 
 CONTEXT_RANGE_BYTES = (287_047_680, 666_632_192)
 """A CUDA context, lazily and eagerly loaded (CUDA 11.7), pytorch/pytorch#86509; outside of what the allocator reserves."""

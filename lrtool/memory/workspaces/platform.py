@@ -4,8 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from lrtool.memory.gpus import MULTIPROCESSORS
-from lrtool.memory.workspaces.reductions import Multiprocessors
+from lrtool.memory.gpus import MULTIPROCESSORS, Multiprocessors
 
 KIB, MIB = 2**10, 2**20
 _LARGE_WORKSPACE_SINCE = {9: (0, 0), 10: (2, 12), 11: (2, 14), 12: (2, 12)}

@@ -8,20 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from lrtool.memory.gpus import Multiprocessors
+
 WARP = 32
 MAX_THREADS = 512
 MAX_VECTOR = 4
 MIN_VALUES_PER_THREAD = 16
 MAX_VALUES_PER_THREAD = 256
 MIN_VECTORIZED_INPUTS = 128
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Multiprocessors:
-    """How many a GPU has, and how many threads each of them holds."""
-
-    count: int
-    max_threads: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

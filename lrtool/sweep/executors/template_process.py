@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter  # noqa: F401  a trial's file is read with it
 
-import lrtool.diagnosis.cure_trials.trial
-import lrtool.diagnosis.trial  # noqa: F401
 from lrtool.sweep.executors import process
 from lrtool.sweep.executors.template import MAX_REQUEST_BYTES
 
 POLL_S = 0.01
+PRELOADED = ("lrtool.sweep.trial", "lrtool.diagnosis.trial", "lrtool.diagnosis.cure_trials.trial")
+"""Named and not imported at the top: what runs trials stands below what a trial is."""
 NUM_DESCRIPTORS = 3
 
 
@@ -35,6 +35,8 @@ def main() -> None:
     A request comes with three descriptors: the trial's log, its lifeline, and a pipe for two lines. In the first its
     process tells its id once it leads a group of its own, in the second this one tells how it ended, as Popen does.
     """
+    for name in PRELOADED:
+        importlib.import_module(name)
     requests = socket.socket(fileno=int(sys.argv[1]))
     running: dict[int, int] = {}
     while True:

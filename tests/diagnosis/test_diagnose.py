@@ -1,0 +1,137 @@
+"""Every cause is named first on a workload that has it, and nothing is found on healthy ones."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lrtool.diagnosis.diagnose import run_diagnosis
+from lrtool.diagnosis.reports import DiagnosisSetup
+from lrtool.errors import WorkloadError
+from lrtool.memory.attribution.budget import REST, budget_at_peak
+from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.results import Diagnosis
+from lrtool.sweep.executors.executor import InlineExecutor
+from lrtool.workload.target import from_callable
+from tests.memory.tracer import traced_models as models
+
+MIB = 2**20
+CASES: dict[str, tuple[str, int | None]] = {
+    "kept_losses": ("retained-graph", None),
+    "summed_losses": ("retained-graph", None),
+    "retained_graphs": ("retained-graph", None),
+    "kept_evaluation_outputs": ("evaluation", None),
+    "kept_predictions_without_graph": ("evaluation", None),
+    "hidden_state": ("hidden-state", None),
+    "models_in_cycles": ("old-run", None),
+    "evaluation_with_graph": ("evaluation", None),
+    "old_run_in_a_cycle": ("old-run", None),
+    "zeroed_gradients": ("gradients-kept", None),
+    "copies_its_state": ("checkpoint-saving", None),
+    "autocast_never_left": ("autocast-cache", None),
+    "side_stream": ("side-streams", None),
+    "activations": ("capacity", 400),
+    "weights": ("capacity", 200),
+    "adam_state": ("lazy-optimizer-state", 200),
+    "foreach_adamw": ("foreach-temporaries", 350),
+    "small": ("workspaces", 60),
+    "bf16_copies": ("autocast-cache", 1500),
+    "one_long_batch": ("variable-shapes-capacity", 200),
+    "split_blocks": ("split-fragmentation", 330),
+    "many_lengths": ("variable-shapes-fragmentation", None),
+    "healthy_adam": ("none", None),
+    "healthy_cnn": ("none", None),
+    "healthy_evaluation": ("none", None),
+    "healthy_hidden_state": ("none", None),
+    "healthy_bf16_accumulated": ("none", None),
+    "healthy_uneven_epochs": ("none", None),
+    "even_lengths": ("none", None),
+}
+"""Each workload's first finding, and the capacity in MiB that it is judged for; None is an H100's."""
+
+Run = Callable[..., Diagnosis]
+
+
+@pytest.fixture
+def diagnosed(workload_file: Callable[[str], Path], tmp_path: Path) -> Iterator[Run]:
+    def run(name: str, capacity_mib: int | None = None, **changed: Any) -> Diagnosis:
+        setup: dict[str, Any] = {
+            "target": f"{workload_file('diagnose_cases')}:{name}", "params": {}, "recorder": "predicted",
+            "device": "auto", "gpu": "h100", "seed": 0, "num_steps": 200, "settings": "",
+            "capacity_bytes": (capacity_mib or 80_000) * MIB,
+        }  # fmt: skip
+        return run_diagnosis(
+            DiagnosisSetup(**{**setup, **changed}), tmp_path / "trial", InlineExecutor(), reason="a test", card=None
+        )
+
+    yield run
+    if torch.is_autocast_enabled("cuda"):  # one of the cases enters autocast and never leaves it
+        torch.set_autocast_enabled("cuda", False)
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
+
+
+@pytest.mark.parametrize(("name", "expected"), CASES.items(), ids=CASES)
+def test_the_cause_is_named_first(diagnosed: Run, name: str, expected: tuple[str, int | None]) -> None:
+    cause, capacity_mib = expected
+    result = diagnosed(name, capacity_mib)
+    first = result.findings[0]
+
+    assert first.cause == cause, [(finding.cause, finding.evidence) for finding in result.findings]
+    assert any(character.isdigit() for character in "".join(first.evidence)) or cause == "none"
+    assert (result.num_steps_fit is not None) is (capacity_mib is not None)
+
+
+def test_growth_says_from_where_and_until_when(diagnosed: Run) -> None:
+    result = diagnosed("retained_graphs", 100)
+    first = result.findings[0]
+
+    assert first.source is not None
+    assert first.source.endswith("kept.append(loss)")
+    assert first.num_bytes is not None
+    assert result.num_steps_fit is not None
+    assert f"100 MiB are full at step {result.num_steps_fit + 1}" in first.evidence
+    assert "out of 100 MiB" in result.verdict
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("build", [models.mlp, models.resnet, models.gpt], ids=["mlp", "cnn", "gpt"])
+def test_the_budget_adds_up(build: models.Build, optimizer: str) -> None:
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimizer]
+
+    def with_optimizer() -> dict[str, Any]:
+        made = build()
+        return {**made, "optimizer": kind(made["model"].parameters(), lr=0.01)}
+
+    traced = trace(from_callable(with_optimizer, params={}), TraceSettings(num_steps=20))
+    budget = budget_at_peak(traced.stream, Scenario())
+    replayed = replay(traced.stream)
+    assert budget is not None
+    lines = {line.name: line.num_bytes for line in budget.lines}
+
+    assert sum(lines.values()) == budget.reserved_bytes
+    kinds = {name: size for name, size in lines.items() if name not in REST}
+    assert sum(kinds.values()) + lines["rounding"] == replayed.peaks.allocated_bytes
+    parameters = sum(p.numel() * p.element_size() for p in build()["model"].parameters())
+    assert kinds["parameters"] == parameters
+    assert "not known" not in kinds
+
+
+def test_without_a_capacity_nothing_can_be_too_small(diagnosed: Run) -> None:
+    assert diagnosed("activations", capacity_bytes=None).findings[0].cause == "none"
+
+
+def test_what_the_users_code_raises_is_raised_as_it_is(diagnosed: Run, workload_file: Callable[[str], Path]) -> None:
+    with pytest.raises(WorkloadError, match="scalar"):
+        diagnosed("healthy_adam", target=str(workload_file("vector_loss")))
+
+
+def test_an_option_that_torch_does_not_take_is_named(diagnosed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size:64")
+    first = diagnosed("healthy_adam").findings[0]
+
+    assert first.cause == "option-not-in-force"
+    assert "max_split_size" in first.evidence[0]
