@@ -14,8 +14,8 @@ import resource
 import time
 
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.builder import TraceBuilder
 
 _LAYERS = 48
 
@@ -31,18 +31,18 @@ def main() -> None:
     _measure_proof(options.steps)
 
 
-def varied_steps(num_requests: int) -> AllocationStream:
+def varied_steps(num_requests: int) -> AllocationTrace:
     """Training steps with a batch length of their own each, so that none repeats."""
-    builder, chance = StreamBuilder("varied"), random.Random(0)
+    builder, chance = TraceBuilder("varied"), random.Random(0)
     _parameters(builder, chance)
     while len(builder) < num_requests:
         _step(builder, length=chance.randrange(64, 512), chance=chance)
     return builder.build()
 
 
-def equal_steps(times: int) -> AllocationStream:
+def equal_steps(times: int) -> AllocationTrace:
     """One training step, repeated."""
-    builder, chance = StreamBuilder("equal"), random.Random(0)
+    builder, chance = TraceBuilder("equal"), random.Random(0)
     _parameters(builder, chance)
     builder.begin_repeat(times)
     _step(builder, length=300, chance=chance)
@@ -50,13 +50,13 @@ def equal_steps(times: int) -> AllocationStream:
     return builder.build()
 
 
-def _parameters(builder: StreamBuilder, chance: random.Random) -> None:
+def _parameters(builder: TraceBuilder, chance: random.Random) -> None:
     for layer in range(_LAYERS):
         builder.alloc(("weight", layer), chance.choice([768 * 768, 768 * 3072]) * 4)
         builder.alloc(("bias", layer), 768 * 4)
 
 
-def _step(builder: StreamBuilder, *, length: int, chance: random.Random) -> None:
+def _step(builder: TraceBuilder, *, length: int, chance: random.Random) -> None:
     """Forward keeps activations, backward frees them and makes gradients, the optimizer frees those."""
     builder.call(Op.STEP)
     for layer in range(_LAYERS):
@@ -76,7 +76,7 @@ def _step(builder: StreamBuilder, *, length: int, chance: random.Random) -> None
         builder.free(("weight gradient", layer))
 
 
-def _bare_loop(stream: AllocationStream) -> float:
+def _bare_loop(stream: AllocationTrace) -> float:
     begin = time.process_time()
     total = 0
     for op, slot, value, on in zip(stream.ops, stream.slots, stream.values, stream.streams, strict=True):
@@ -89,7 +89,7 @@ def _bare_loop(stream: AllocationStream) -> float:
     return time.process_time() - begin
 
 
-def _measure(stream: AllocationStream) -> None:
+def _measure(stream: AllocationTrace) -> None:
     begin = time.process_time()
     result = replay(stream, prove=False)
     took = time.process_time() - begin

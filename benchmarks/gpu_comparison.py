@@ -11,8 +11,8 @@ from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.metrics import Peaks, fragmentation_ratio, peaks
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.builder import TraceBuilder
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.memory.workspaces.platform import Platform
 from lrtool.workload.target import from_callable
@@ -61,7 +61,7 @@ def torch_version(truth: Truth) -> TorchVersion:
     return TorchVersion(int(major), int(minor))
 
 
-def predicted_stream(truth: Truth) -> AllocationStream:
+def predicted_stream(truth: Truth) -> AllocationTrace:
     """The stream that lrtool traces for a recorded workload, for the GPU and the torch it was recorded with."""
     machine = truth.machine
     factory = from_callable(find_workload(truth.name).build, params={})
@@ -78,9 +78,9 @@ def predicted_stream(truth: Truth) -> AllocationStream:
     return trace(factory, settings).stream
 
 
-def true_stream(truth: Truth) -> AllocationStream:
+def true_stream(truth: Truth) -> AllocationTrace:
     """The recorded events as an allocation stream; where a free does not say of what, the oldest of its size is meant."""
-    builder = StreamBuilder(truth.name)
+    builder = TraceBuilder(truth.name)
     live: dict[int, list[int]] = {}
     for index, (size, link) in enumerate(truth.events):
         if index in truth.ends[:-1]:
@@ -108,7 +108,7 @@ def _other_bytes(truth: Truth) -> int | None:
     return end - before - truth.stats[-1]["reserved_bytes.all.current"]
 
 
-def _differences(truth: Truth, stream: AllocationStream) -> list[Difference]:
+def _differences(truth: Truth, stream: AllocationTrace) -> list[Difference]:
     """Of the last step, which is a steady one."""
     begin, end = truth.ends[-2:]
     true = (

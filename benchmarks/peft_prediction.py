@@ -32,7 +32,7 @@ from benchmarks.peft_methods import METHODS
 from benchmarks.peft_training import Training, adapted, base_model, batch_of, num_parameters
 from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.to_trace import stream_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
@@ -133,7 +133,7 @@ def num_images(path: Path) -> int:
         return sum(line["task"] == "image-gen" for line in csv.DictReader(file))
 
 
-def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationStream:
+def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationTrace:
     """The stream of building, a short batch, and the longest. Raises ValueError where other parameters are trained."""
     method, costs = METHODS[row.name], HiddenCosts(this_platform(L40S.capability))
     with recording("predicted", gpu=L40S, costs=costs) as recorder:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 
 SMALLEST_BYTES = 512
 """Smaller requests are counters and scalars inside kernels; they take 512 B each and are not listed."""
@@ -50,7 +50,7 @@ def differences(true: Iterable[Request], traced: Iterable[tuple[int, str]]) -> l
     ]
 
 
-def traced_requests(stream: AllocationStream, *, last_step_only: bool) -> list[tuple[int, str]]:
+def traced_requests(stream: AllocationTrace, *, last_step_only: bool) -> list[tuple[int, str]]:
     """(bytes, operator) of each allocation of a traced stream, or of its last step."""
     begin = max(index for index, op in enumerate(stream.ops) if op == Op.STEP) if last_step_only else 0
     return [
@@ -60,7 +60,7 @@ def traced_requests(stream: AllocationStream, *, last_step_only: bool) -> list[t
     ]
 
 
-def _operator(stream: AllocationStream, index: int) -> str:
+def _operator(stream: AllocationTrace, index: int) -> str:
     note = stream.note(index)
     return (note.operator if note else None) or UNKNOWN
 

@@ -27,7 +27,7 @@ from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, wri
 from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.metrics import Peaks, fragmentation_ratio
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.to_trace import stream_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
@@ -76,7 +76,7 @@ class Outcome:
         return sum(each.count for each in self.differences if each.is_missing is missing)
 
 
-def predicted_stream(run: SnapshotRun) -> AllocationStream:
+def predicted_stream(run: SnapshotRun) -> AllocationTrace:
     """The program's requests from the first on, a step mark before each of its steps."""
     platform = Platform(capability=run.capability, torch_version=(run.version.major, run.version.minor))
     num_parts = 0

@@ -11,9 +11,9 @@ from benchmarks.request_differences import Request
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.snapshot.contents import Snapshot, checked_snapshot
-from lrtool.memory.snapshot.convert import snapshot_stream
+from lrtool.memory.snapshot.convert import snapshot_trace
 from lrtool.memory.snapshot.unpickle import load_snapshot
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,14 +26,14 @@ class SnapshotTruth:
 
 
 def truth_of(path: Path, scenario: Scenario) -> SnapshotTruth:
-    """Of a gzip'd snapshot. Raises StreamError for one that cannot be read.
+    """Of a gzip'd snapshot. Raises TraceError for one that cannot be read.
 
     Reserved memory is that of the snapshot's own segments. Blocks are as large as the allocator's rules make them at the
     addresses recorded: the trace has only what was asked for.
     """
     with io.BytesIO(gzip.decompress(path.read_bytes())) as file:
         snapshot = checked_snapshot(load_snapshot(file, name=path.name), name=path.name)
-    stream = snapshot_stream(snapshot, name=path.name)
+    stream = snapshot_trace(snapshot, name=path.name)
     replayed = replay(stream, scenario).peaks
     peaks = Peaks(
         allocated_bytes=replayed.allocated_bytes,
@@ -55,7 +55,7 @@ def _peak_reserved(snapshot: Snapshot) -> int:
     return peak
 
 
-def _requests(stream: AllocationStream) -> list[Request]:
+def _requests(stream: AllocationTrace) -> list[Request]:
     made = (index for index, op in enumerate(stream.ops) if op == Op.ALLOC)
     notes = ((stream.values[index], stream.note(index)) for index in made)
     return [Request(size_bytes=size, place=(note.source,) if note and note.source else ()) for size, note in notes]

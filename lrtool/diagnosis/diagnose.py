@@ -40,7 +40,7 @@ def run_diagnosis(
 def diagnose_file(
     path: Path, scenario: Scenario, *, total_bytes: int | None, environment: Mapping[str, str]
 ) -> Diagnosis:
-    """A recorded snapshot, or a stream in JSON lines. Raises StreamError."""
+    """A recorded snapshot, or a stream in JSON lines. Raises TraceError."""
     from lrtool.diagnosis.sources import figures_of_file
 
     figures = figures_of_file(path, scenario, total_bytes=total_bytes, environment=environment)

@@ -16,8 +16,8 @@ from lrtool.memory.recorders.recording import Recording, series_of
 from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
-from lrtool.memory.snapshot.reader import read_trace
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.snapshot.reader import read_trace_and_snapshot
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.steps import step_of
 from lrtool.memory.tracer.tracer import Trace
 from lrtool.results import Budget, Recorder, StepSeries, Trial
@@ -49,8 +49,8 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
     )  # fmt: skip
 
 
-def figures_of_stream(
-    stream: AllocationStream, scenario: Scenario, *, target: str, death: DeathFigures | None = None
+def figures_of_trace(
+    stream: AllocationTrace, scenario: Scenario, *, target: str, death: DeathFigures | None = None
 ) -> RunFigures:
     """A recorded stream, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
     free = replay(stream, replace(scenario, capacity_bytes=None))
@@ -77,7 +77,7 @@ def figures_of_stream(
     )
 
 
-def death_of(failure: Failure, stream: AllocationStream) -> DeathFigures:
+def death_of(failure: Failure, stream: AllocationTrace) -> DeathFigures:
     """The failing request of a replay, with what the stream notes of it."""
     note = failure.note
     return DeathFigures(
@@ -103,7 +103,7 @@ def peaks_vary(series: StepSeries) -> bool | None:
     return len(set(rises)) > 1 if rises else None
 
 
-def _sizes_vary(stream: AllocationStream) -> bool:
+def _sizes_vary(stream: AllocationTrace) -> bool:
     """Whether a good part of the large requests have sizes that come only once or twice."""
     sizes = Counter(
         size for op, size in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC and size >= 2**20
@@ -139,7 +139,7 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
     )  # fmt: skip
 
 
-def figures_of_trace(
+def figures_of_traced_run(
     traced: Trace, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
 ) -> RunFigures:
     """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
@@ -174,7 +174,7 @@ def figures_of_trace(
     )
 
 
-def _budget(stream: AllocationStream, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
+def _budget(stream: AllocationTrace, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
     """Where the run dies, what is live just before the failing request; else the peak."""
     failure = limited.failure
     if failure is None or failure.request == 0:
@@ -188,13 +188,13 @@ def figures_of_file(
 ) -> RunFigures:
     """What a snapshot, or a stream in JSON lines, says. `total_bytes` is the device's memory, where it is known.
 
-    Raises StreamError for a file that is neither.
+    Raises TraceError for a file that is neither.
     """
-    stream, snapshot = read_trace(path)
+    stream, snapshot = read_trace_and_snapshot(path)
     own = scenario if scenario.settings else replace(scenario, settings=stream.recorded_settings or "")
     if snapshot is None:
-        return figures_of_stream(stream, own, target=str(path))
-    figures = figures_of_stream(stream, own, target=str(path), death=_death(snapshot))
+        return figures_of_trace(stream, own, target=str(path))
+    figures = figures_of_trace(stream, own, target=str(path), death=_death(snapshot))
     figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
     return _with_limits(figures, snapshot, total_bytes=total_bytes)
 

@@ -35,7 +35,7 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
     """Trace the run, or measure it on a GPU. Raises what the user's code does."""
     if setup.recorder == "cuda":
         return _measured(setup)
-    from lrtool.diagnosis.sources import figures_of_trace
+    from lrtool.diagnosis.sources import figures_of_traced_run
     from lrtool.memory.recorders.predicted import fake_gpu
     from lrtool.memory.tracer.tracer import TraceSettings, trace
 
@@ -52,7 +52,7 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
     )
     scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
     problems = problems_of(allocator_variables(os.environ), version)
-    return figures_of_trace(traced, scenario, target=setup.target, settings_problems=problems)
+    return figures_of_traced_run(traced, scenario, target=setup.target, settings_problems=problems)
 
 
 def _measured(setup: DiagnosisSetup) -> RunFigures:

@@ -11,7 +11,7 @@ MAX_STEPS_BETWEEN_LOOKS = 50
 SECONDS_BETWEEN_LOOKS = 0.05
 
 
-class Looks(Protocol):
+class LossReader(Protocol):
     """Decides after each step whether to look now, and reads the losses kept since the last look, which are given up.
 
     Where looks `take_all_ranks`, losses cannot be read any more once a rank has failed.
@@ -24,8 +24,8 @@ class Looks(Protocol):
     def read(self, pending: list[Tensor]) -> list[float]: ...
 
 
-class LooksByTime:
-    """Looks some 50 ms apart, 4 to 50 steps."""
+class TimedLossReader:
+    """LossReader some 50 ms apart, 4 to 50 steps."""
 
     take_all_ranks = False
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrtool.config import RangeTestSettings
 from lrtool.errors import LrtoolError, WorkloadError
-from lrtool.lr.loss_reader import Looks, LooksByTime
+from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
 from lrtool.lr.source import Ready, Setup, Source, _refuse_one_batch, ready
 from lrtool.workload.batches import LoaderEnded
@@ -143,7 +143,7 @@ def run_ramp(
     lrs: Sequence[float],
     ratios: Sequence[float],
     on_progress: OnProgress,
-    looks: Looks | None = None,
+    looks: LossReader | None = None,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
@@ -151,7 +151,7 @@ def run_ramp(
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
     depend on when the looks were.
     """
-    watch, looks = DivergenceWatch(list(lrs)), looks or LooksByTime()
+    watch, looks = DivergenceWatch(list(lrs)), looks or TimedLossReader()
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None

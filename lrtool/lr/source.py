@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lrtool.errors import WorkloadError
-from lrtool.lr.loss_reader import Looks, LooksByTime
+from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import model_device, pick_device, place
 from lrtool.workload.distributed.team import Team
@@ -129,7 +129,7 @@ class Ready:
     setup: Setup
     batches: Batches
     step: Step
-    looks: Callable[[], Looks]
+    looks: Callable[[], LossReader]
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _prepared(source: Source, workload: Workload) -> Ready:
         setup=_describe(workload, source),
         batches=batches,
         step=step if team is None else team.watched(step),
-        looks=LooksByTime if team is None else team.looks,
+        looks=TimedLossReader if team is None else team.looks,
     )
 
 

@@ -15,7 +15,7 @@ from lrtool.results.doctor import (
     Doctor,
     Gpu,
     Installation,
-    KnownTrap,
+    KnownIssue,
     SelfTest,
     SelfTestStatus,
 )
@@ -129,7 +129,7 @@ __all__ = [
     "GrowthSource",
     "Installation",
     "Interval",
-    "KnownTrap",
+    "KnownIssue",
     "Landmarks",
     "LeastCapacity",
     "MaxBatch",

@@ -43,7 +43,7 @@ class AllocatorCheck:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KnownTrap:
+class KnownIssue:
     """Something that goes wrong with this torch release, what to do about it, and who says so."""
 
     title: str
@@ -76,5 +76,5 @@ class Doctor:
     installation: Installation
     allocator: AllocatorCheck
     self_tests: tuple[SelfTest, ...]
-    traps: tuple[KnownTrap, ...]
+    traps: tuple[KnownIssue, ...]
     duration_s: float

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
-from lrtool.sweep.trend import Course, death_step
+from lrtool.sweep.trend import Trend, death_step
 from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -22,8 +22,8 @@ class Findings:
     difference: Difference | None
     noise: Difference | None
     effects: tuple[Effect, ...]
-    course: Course | None
-    courses: tuple[Course, ...]
+    course: Trend | None
+    courses: tuple[Trend, ...]
     capacity_bytes: int | None
 
 
@@ -31,7 +31,7 @@ def evidence_lines(found: Findings, trials: Sequence[Trial], series: Mapping[int
     """Every line, most telling first."""
     lines = [*_equal_steps(found)]
     for course in sorted(found.courses, key=lambda course: course is not found.course):
-        lines += _course_lines(course, found)
+        lines += _trend_lines(course, found)
     lines += [*_effect_lines(found), *_fragmentation(trials), *_device_calls(trials, series)]
     lines += [*_order(found, trials), *_other_processes(trials), *_unfinished(trials)]
     return tuple(lines)
@@ -52,7 +52,7 @@ def _equal_steps(found: Findings) -> Iterator[str]:
         yield "noise: not known, as no run was repeated; --repeats 2 tells"
 
 
-def _course_lines(course: Course, found: Findings) -> Iterator[str]:
+def _trend_lines(course: Trend, found: Findings) -> Iterator[str]:
     name = "" if len(found.courses) == 1 else f" of {_group_name(course, found)}"
     growth = course.growth
     if growth is not None:
@@ -66,7 +66,7 @@ def _course_lines(course: Course, found: Findings) -> Iterator[str]:
     yield from _capacity_line(course, found, name)
 
 
-def _group_name(course: Course, found: Findings) -> str:
+def _group_name(course: Trend, found: Findings) -> str:
     """What a group has that not all have: its values on the axes that vary."""
     condition = course.trials[0].condition
     others = (other.trials[0].condition for other in found.courses)
@@ -79,7 +79,7 @@ def _source_line(source: GrowthSource) -> str:
     return f"{bytes_per_step(source.bytes_per_step)} from {source_text(source)}{held}"
 
 
-def _capacity_line(course: Course, found: Findings, name: str) -> Iterator[str]:
+def _capacity_line(course: Trend, found: Findings, name: str) -> Iterator[str]:
     if course.forecast_step is None:
         return
     room = "memory" if found.capacity_bytes is None else format_bytes(found.capacity_bytes)

@@ -8,7 +8,7 @@ from lrtool.results import GrowthSource, StepGrowth, StepSeries, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
+class Trend:
     """What becomes of a group of trials. `growth` is that of its longest growing trial where most of them grow, and of
     its longest one where they do not; `forecast_step` is observed where a trial died, else extrapolated.
     """
@@ -28,7 +28,7 @@ class Course:
         return is_growing(self.growth)
 
 
-def course_of(trials: Sequence[Trial], series: Mapping[int, StepSeries], *, capacity_bytes: int | None) -> Course:
+def trend_of(trials: Sequence[Trial], series: Mapping[int, StepSeries], *, capacity_bytes: int | None) -> Trend:
     """The course of trials that differ in nothing but step size and repeat."""
     measured = sorted((t for t in trials if _num_steps(t, series)), key=lambda t: -_num_steps(t, series))
     growths = {t.number: growth_of(t, series.get(t.number)) for t in measured}
@@ -38,7 +38,7 @@ def course_of(trials: Sequence[Trial], series: Mapping[int, StepSeries], *, capa
     step = _observed(deaths, trials)
     if step is None:
         step = _forecast(leader, series, growth=growth, capacity_bytes=capacity_bytes)
-    return Course(
+    return Trend(
         trials=tuple(trials),
         longest=leader,
         growth=growth,

@@ -14,7 +14,7 @@ from lrtool.sweep.comparison import (
     largest,
 )
 from lrtool.sweep.evidence import Findings, evidence_lines
-from lrtool.sweep.trend import Course, course_of, death_step
+from lrtool.sweep.trend import Trend, death_step, trend_of
 from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -44,7 +44,7 @@ def conclude_sweep(trials: Sequence[Trial], series: Mapping[int, StepSeries], *,
 
 def _findings(trials: Sequence[Trial], series: Mapping[int, StepSeries], capacity_bytes: int | None) -> Findings:
     pairs = between_step_sizes(trials, series)
-    courses = [course_of(group, series, capacity_bytes=capacity_bytes) for group in groups(trials)]
+    courses = [trend_of(group, series, capacity_bytes=capacity_bytes) for group in groups(trials)]
     return Findings(
         recorder=trials[0].recorder if trials else None,
         pairs=tuple(pairs),
@@ -64,7 +64,7 @@ def _matters(difference: Difference | None, noise: Difference | None) -> bool | 
     return difference.bytes > (noise.bytes if noise else EQUIVALENCE_SHARE * difference.peak_bytes)
 
 
-def _urgency(course: Course) -> tuple[bool, float, bool]:
+def _urgency(course: Trend) -> tuple[bool, float, bool]:
     """Which group of trials the sentence is about: the one whose memory is full first, but not at once, else a growing one."""
     step = course.forecast_step
     return step is None or step <= 1, step if step is not None else float("inf"), not course.is_growing
@@ -81,7 +81,7 @@ def _sentence(found: Findings) -> str:
         return f"{HOW_KNOWN[found.recorder]}: {_without_steps(found)}."
     trials = [trial for course in found.courses for trial in course.trials]
     about_ranks = scaling_clause(trials)
-    clauses = [_step_size_clause(found), *_course_clauses(found.course, found.capacity_bytes)]
+    clauses = [_step_size_clause(found), *_trend_clauses(found.course, found.capacity_bytes)]
     clauses = clauses if about_ranks is None else [about_ranks]
     text = f"{HOW_KNOWN[found.recorder]}: {'; '.join(clauses)}."
     return " ".join([text, *(f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))])
@@ -148,7 +148,7 @@ def _nothing_to_compare(found: Findings) -> str:
     return "whether the step size matters is not known: no two runs that differ in nothing else finished a step"
 
 
-def _course_clauses(course: Course, capacity_bytes: int | None) -> list[str]:
+def _trend_clauses(course: Trend, capacity_bytes: int | None) -> list[str]:
     clauses = [_growth_clause(course)]
     climb = course.fragmentation_growth
     if climb is not None:
@@ -158,7 +158,7 @@ def _course_clauses(course: Course, capacity_bytes: int | None) -> list[str]:
     return [clause for clause in clauses if clause]
 
 
-def _growth_clause(course: Course) -> str:
+def _growth_clause(course: Trend) -> str:
     if course.growth is None:
         return ""
     if not course.is_growing:
@@ -167,7 +167,7 @@ def _growth_clause(course: Course) -> str:
     return f"allocated memory grows {bytes_per_step(course.growth.bytes_per_step)}{origin}"
 
 
-def _full_clause(course: Course, capacity_bytes: int | None) -> str:
+def _full_clause(course: Trend, capacity_bytes: int | None) -> str:
     room = "memory is" if capacity_bytes is None else f"{format_bytes(capacity_bytes)} are"
     head = f"{room} full at step {course.forecast_step:,}"
     before = max(course.ends_before, key=lambda trial: trial.num_steps, default=None)
@@ -184,7 +184,7 @@ def _run(trial: Trial) -> str:
     return f"the {trial.condition.step_size_up} run"
 
 
-def _sudden_death(course: Course) -> list[str]:
+def _sudden_death(course: Trend) -> list[str]:
     """Deaths that others got past under the same condition but for the step size."""
     if not course.deaths:
         return []

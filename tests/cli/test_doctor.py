@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lrtool.cli.commands import doctor
 from lrtool.report.doctor import doctor_lines, pasted_lines
-from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, KnownTrap, SelfTest
+from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, KnownIssue, SelfTest
 from lrtool.sweep.executors import subprocess as executors
 from lrtool.sweep.executors.executor import InlineExecutor
 from tests.conftest import Lrtool
@@ -34,7 +34,7 @@ MADE = Doctor(
         SelfTest(recorder="cuda", status="ok", num_steps=5, allocated_bytes=1000, expected_bytes=1000, message=None,
                  duration_s=3.0),
     ),
-    traps=(KnownTrap(title="a trap " * 20, advice="step over it", source="pytorch#1"),),
+    traps=(KnownIssue(title="a trap " * 20, advice="step over it", source="pytorch#1"),),
     duration_s=4.0,
 )  # fmt: skip
 

@@ -14,9 +14,9 @@ from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.timeline import per_op_rows, stored_order
 from lrtool.memory.snapshot.contents import Event, checked_snapshot
-from lrtool.memory.snapshot.reader import read_stream
+from lrtool.memory.snapshot.reader import read_trace
 from lrtool.memory.snapshot.unpickle import load_snapshot
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.jsonl import parse_jsonl
 from tests import ROOT
 
@@ -67,7 +67,7 @@ def first_difference(path: Path) -> str | None:
 class SnapshotCheck:
     """How a replay of a snapshot compares with what the GPU's allocator did."""
 
-    stream: AllocationStream
+    stream: AllocationTrace
     num_allocs: int
     num_misplaced: int
     num_wrong_segments: int
@@ -77,7 +77,7 @@ class SnapshotCheck:
 
 def check_snapshot(path: Path) -> SnapshotCheck:
     """Replay a snapshot and compare each placement and each new segment with its trace."""
-    stream = read_stream(path)
+    stream = read_trace(path)
     data = load_snapshot(BytesIO(gzip.decompress(path.read_bytes())), name=path.name)
     events = checked_snapshot(data, name=path.name).events
     player = Player(stream, build_allocator(stream, Scenario(version=SNAPSHOT_VERSION)))
@@ -113,7 +113,7 @@ def _placements(events: list[Event]) -> Any:
             sizes = []
 
 
-def _peak_reserved(events: list[Event], stream: AllocationStream) -> int:
+def _peak_reserved(events: list[Event], stream: AllocationTrace) -> int:
     reserved = peak = stream.start.reserved_bytes if stream.start is not None else 0
     for event in events:
         change = {"segment_alloc": event.size, "segment_free": -event.size}.get(event.action, 0)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from lrtool.memory.allocator.versions import TorchVersion
 from lrtool.memory.replay.replay import Scenario
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.builder import TraceBuilder
 
 MIB = 2**20
 Call = tuple[Any, ...]
@@ -24,7 +24,7 @@ SETTINGS = (
 )
 
 
-def write(calls: Iterable[Call], builder: StreamBuilder) -> None:
+def write(calls: Iterable[Call], builder: TraceBuilder) -> None:
     """("alloc", id, bytes, stream), ("free", id), ("record", id, stream), ("advance",), or (Op,)."""
     for call in calls:
         if call[0] == "alloc":
@@ -39,15 +39,15 @@ def write(calls: Iterable[Call], builder: StreamBuilder) -> None:
             builder.call(call[0])
 
 
-def stream_of(*calls: Call) -> AllocationStream:
-    builder = StreamBuilder("by hand")
+def stream_of(*calls: Call) -> AllocationTrace:
+    builder = TraceBuilder("by hand")
     write(calls, builder)
     return builder.build()
 
 
-def repeated(times: int, before: Iterable[Call], body: Iterable[Call], *, marked: bool) -> AllocationStream:
+def repeated(times: int, before: Iterable[Call], body: Iterable[Call], *, marked: bool) -> AllocationTrace:
     """`before`, then `body` as often as said: as a repeat, or written out with a step mark before each."""
-    builder = StreamBuilder("repeated")
+    builder = TraceBuilder("repeated")
     write(before, builder)
     body = list(body)
     if marked:

@@ -10,7 +10,7 @@ from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.cyclic import schedule_line
 from lrtool.memory.replay.replay import Scenario
 from lrtool.memory.replay.what_if import Place, ask
-from lrtool.memory.snapshot.reader import read_stream
+from lrtool.memory.snapshot.reader import read_trace
 from lrtool.results import (
     Band,
     BudgetLine,
@@ -102,7 +102,7 @@ def ranks() -> Ranks:
 
 
 def replay() -> Replay:
-    stream = read_stream(DOCS / "split.jsonl")
+    stream = read_trace(DOCS / "split.jsonl")
     settings = ["", "expandable_segments:True"]
     return ask(
         stream, base=Scenario(), settings=settings, places=[Place(capacity_bytes=64 * 2**20, card=None)], least=True

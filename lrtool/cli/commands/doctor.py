@@ -51,7 +51,7 @@ def examine() -> "Doctor":
     _import_torch()
     from lrtool.memory.allocator.versions import torch_version
     from lrtool.memory.environment.installation import check_allocator, look_at_installation
-    from lrtool.memory.environment.known_issues import traps_of
+    from lrtool.memory.environment.known_issues import known_issues_of
     from lrtool.results import Doctor
     from lrtool.sweep.executors.subprocess import SubprocessExecutor
     from lrtool.sweep.self_test import run_self_tests
@@ -64,7 +64,7 @@ def examine() -> "Doctor":
         installation=look_at_installation(),
         allocator=check_allocator(),
         self_tests=tests,
-        traps=traps_of((version.major, version.minor)),
+        traps=known_issues_of((version.major, version.minor)),
         duration_s=time.perf_counter() - begin,
     )
 

@@ -17,7 +17,7 @@ from lrtool.errors import UsageError
 if TYPE_CHECKING:
     from lrtool.memory.replay.replay import Scenario
     from lrtool.memory.replay.what_if import Place
-    from lrtool.memory.trace.allocation_trace import AllocationStream
+    from lrtool.memory.trace.allocation_trace import AllocationTrace
 
 PANEL = "Replay"
 DEFAULT_VERSION = "2.15"
@@ -81,7 +81,7 @@ def command(
     from lrtool.memory.gpus import parse_capacity
     from lrtool.memory.replay.replay import Scenario
     from lrtool.memory.replay.what_if import Place, ask
-    from lrtool.memory.snapshot.reader import read_stream
+    from lrtool.memory.snapshot.reader import read_trace
 
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
     resolved = resolve(find_settings_file(Path.cwd()), command="range_test", options={"out": out})
@@ -89,7 +89,7 @@ def command(
     budget = open_budget(resolved.budget, runs=folder) if check else None
     base = Scenario(version=parse_torch_version(torch), no_caching=no_caching)
     places = [Place(capacity_bytes=size, card=card) for size, card in map(parse_capacity, capacity or [])] or [Place()]
-    stream = read_stream(trace)
+    stream = read_trace(trace)
     texts = settings or [stream.recorded_settings or ""]
     if per_op is not None:
         _write_rows(per_op, stream, base, texts, places)
@@ -106,7 +106,7 @@ def command(
 
 
 def _write_rows(
-    path: Path, stream: "AllocationStream", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
+    path: Path, stream: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
 ) -> None:
     from dataclasses import replace
 

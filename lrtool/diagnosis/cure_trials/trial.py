@@ -29,7 +29,7 @@ from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.predicted import fake_gpu
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.workload.adapters import as_workload
@@ -98,9 +98,7 @@ def traced_run(file: CureTrialFile, build: CuredBuild) -> Trace:
     )
 
 
-def peaks_under(
-    stream: AllocationStream, settings: str, capacity_bytes: int | None, *, name: str = ""
-) -> SettingsPeaks:
+def peaks_under(stream: AllocationTrace, settings: str, capacity_bytes: int | None, *, name: str = "") -> SettingsPeaks:
     """A stream's peaks where memory is unlimited, and how it ends under the capacity."""
     version = torch_version()
     free = replay(stream, Scenario(settings=settings, version=version))
@@ -136,7 +134,7 @@ def _traced(file: CureTrialFile) -> CureReport:
 
 
 def _other_settings(
-    stream: AllocationStream, setup: CureSetup, trial: CureTrial
+    stream: AllocationTrace, setup: CureSetup, trial: CureTrial
 ) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
     cures = settings_cures(
         stream, base=trial.settings, version=torch_version(), capacity_bytes=setup.capacity_bytes

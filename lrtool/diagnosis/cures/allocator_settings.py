@@ -7,7 +7,7 @@ from itertools import pairwise
 from lrtool.errors import UsageError
 from lrtool.memory.allocator.config import MIB, parse_settings
 from lrtool.memory.allocator.versions import TorchVersion
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 
 MAX_SPLIT_VALUES = 3
 _FRACTION_OPTION_SINCE = 10
@@ -29,7 +29,7 @@ class SettingsCure:
 
 
 def settings_cures(
-    stream: AllocationStream, *, base: str, version: TorchVersion, capacity_bytes: int | None
+    stream: AllocationTrace, *, base: str, version: TorchVersion, capacity_bytes: int | None
 ) -> tuple[SettingsCure, ...]:
     """What to try on this stream, each on top of the settings that are there already."""
     found = (
@@ -69,7 +69,7 @@ def joined(base: str, option: str) -> str:
     return f"{base},{option}" if base else option
 
 
-def _max_split(stream: AllocationStream, version: TorchVersion) -> SettingsCure:
+def _max_split(stream: AllocationTrace, version: TorchVersion) -> SettingsCure:
     sizes = [value for op, value in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC]
     lowest = version.min_max_split_mb
     values = split_values(sizes, lowest_mb=lowest)

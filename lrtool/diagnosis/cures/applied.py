@@ -29,7 +29,7 @@ class CureOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Treatment:
+class AppliedCure:
     """The changed workload, and two or three lines that change the user's own code in the same way."""
 
     workload: Workload

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice, Treatment
+from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions, OnlyAdvice
 from lrtool.workload.workload import Workload, loader_length
 
 PIECES = (4, 3, 2)
@@ -54,14 +54,14 @@ class SizedLoader:
         return self._length
 
 
-def accumulate(workload: Workload, _options: CureOptions) -> Treatment:
+def accumulate(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The same batches in a few pieces, one after the other, with one optimizer step for all of them."""
     if workload.step is not None:
         raise CannotHelp("its own step decides how a batch is used: accumulate there")
     loader = Peeked(workload.train_loader, 1)
     pieces = _num_pieces(_divisible_size(loader))
     changed = _sized(Rebatched(loader, lambda batch: _pieces(batch, pieces)), workload, num_pieces=pieces)
-    return Treatment(
+    return AppliedCure(
         workload=replace(workload, train_loader=changed, accumulate=workload.accumulate * pieces),
         how=(
             f"# DataLoader: batch_size divided by {pieces}",
@@ -71,17 +71,17 @@ def accumulate(workload: Workload, _options: CureOptions) -> Treatment:
     )
 
 
-def halve(workload: Workload, _options: CureOptions) -> Treatment:
+def halve(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The first half of every batch."""
     loader = Peeked(workload.train_loader, 1)
     half = _divisible_size(loader) // 2
     changed = Rebatched(loader, lambda batch: [part_of(batch, 0, max(1, batch_size(batch) // 2))])
-    return Treatment(
+    return AppliedCure(
         workload=replace(workload, train_loader=_sized(changed, workload)), how=(f"DataLoader(..., batch_size={half})",)
     )
 
 
-def longest_first(workload: Workload, options: CureOptions) -> Treatment:
+def longest_first(workload: Workload, options: CureOptions) -> AppliedCure:
     """Of the batches that a trial takes, the one with the most elements comes first; the others follow in their order."""
     loader = Peeked(workload.train_loader, options.num_batches)
     sizes = list(map(_num_elements, loader.first))
@@ -90,7 +90,7 @@ def longest_first(workload: Workload, options: CureOptions) -> Treatment:
     if sizes[0] == max(sizes):
         raise CannotHelp("the longest batch comes first already")
     loader.first.insert(0, loader.first.pop(sizes.index(max(sizes))))
-    return Treatment(
+    return AppliedCure(
         workload=replace(workload, train_loader=_sized(loader, workload)),
         how=(
             "longest = max(train_loader, key=lambda batch: batch[0].numel())",
@@ -99,7 +99,7 @@ def longest_first(workload: Workload, options: CureOptions) -> Treatment:
     )
 
 
-def bucket_lengths(workload: Workload, options: CureOptions) -> Treatment:
+def bucket_lengths(workload: Workload, options: CureOptions) -> AppliedCure:
     """Never changes anything: which samples come together is decided in the user's data. Raises OnlyAdvice or CannotHelp."""
     sizes = sorted(map(_num_elements, Peeked(workload.train_loader, options.num_batches).first))
     if len(set(sizes)) < 2:

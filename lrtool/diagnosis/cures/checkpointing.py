@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, Treatment
+from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.workload.workload import Workload
 
@@ -29,7 +29,7 @@ class Block:
     module: nn.Module
 
 
-def checkpoint_model(workload: Workload, options: CureOptions) -> Treatment:
+def checkpoint_model(workload: Workload, options: CureOptions) -> AppliedCure:
     """Checkpoint the named modules, else the repeated blocks, else a plain Sequential in pieces.
 
     A model of transformers does it by its own method, which also turns its cache off. Raises CannotHelp, UsageError.
@@ -88,12 +88,12 @@ def _is_composite(module: nn.Module) -> bool:
     return has_parts and not isinstance(module, CONTAINERS) and next(module.parameters(), None) is not None
 
 
-def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> Treatment:
+def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> AppliedCure:
     for block in blocks:
         block.module.forward = partial(checkpoint, block.module.forward, use_reentrant=False)
     kinds = sorted({type(block.module).__name__ for block in blocks})
     test = f'type(m).__name__ == "{kinds[0]}"' if len(kinds) == 1 else f"type(m).__name__ in {tuple(kinds)}"
-    return Treatment(
+    return AppliedCure(
         workload=workload,
         how=(
             f"from functools import partial; {_IMPORT}",
@@ -103,17 +103,17 @@ def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> Treatment:
     )
 
 
-def _by_its_own_method(workload: Workload, module: Any) -> Treatment:
+def _by_its_own_method(workload: Workload, module: Any) -> AppliedCure:
     if getattr(module, "is_gradient_checkpointing", False):
         raise CannotHelp("gradient checkpointing is on already")
     module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return Treatment(
+    return AppliedCure(
         workload=workload,
         how=('model.gradient_checkpointing_enable({"use_reentrant": False})',),
     )
 
 
-def _in_pieces(workload: Workload) -> Treatment:
+def _in_pieces(workload: Workload) -> AppliedCure:
     """The longest plain Sequential in about as many pieces as each has layers."""
     plain = {
         name: module
@@ -126,7 +126,7 @@ def _in_pieces(workload: Workload) -> Treatment:
     pieces = math.isqrt(len(longest))
     longest.forward = partial(checkpoint_sequential, longest, pieces, use_reentrant=False)  # type: ignore[method-assign]
     path = f"model.{name}" if name else "model"
-    return Treatment(
+    return AppliedCure(
         workload=workload,
         how=(
             "from torch.utils.checkpoint import checkpoint_sequential",

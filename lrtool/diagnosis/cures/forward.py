@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, Treatment
+from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def autocast(workload: Workload, _options: CureOptions) -> Treatment:
+def autocast(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The forward pass under bf16 autocast; with a step of its own, that of the model alone."""
     if workload.precision != "fp32":
         raise CannotHelp(f"its precision is {workload.precision} already")
@@ -26,13 +26,13 @@ def autocast(workload: Workload, _options: CureOptions) -> Treatment:
     else:
         _wrap_forward(workload.model, _under_autocast)
         changed = workload
-    return Treatment(
+    return AppliedCure(
         workload=changed,
         how=('with torch.autocast("cuda", dtype=torch.bfloat16):', "    loss = compute_loss(model, batch)"),
     )
 
 
-def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> Treatment:
+def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The model's forward pass without gradients whenever it is in evaluation mode."""
     if workload.step is None:
         raise CannotHelp("its steps evaluate nothing: they are training steps only")
@@ -47,17 +47,17 @@ def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> Treatmen
         return passed
 
     _wrap_forward(model, without)
-    return Treatment(
+    return AppliedCure(
         workload=workload, how=("model.eval()", "with torch.no_grad():", "    evaluate(model, val_loader)")
     )
 
 
-def empty_cache(workload: Workload, _options: CureOptions) -> Treatment:
+def empty_cache(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Cached memory goes back to the device after every step, when its tensors are gone."""
     scheduler, own_step = workload.scheduler, workload.step
     if own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step)):
         own_step, scheduler = partial(own_step, scheduler=scheduler), None  # it moves the scheduler on by itself
-    return Treatment(
+    return AppliedCure(
         workload=replace(workload, step=own_step, scheduler=_Emptying(scheduler)),
         how=("del loss, output, batch  # at the end of each step", "torch.cuda.empty_cache()"),
     )

@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
-from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, Treatment
+from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -19,7 +19,7 @@ _WITH_SECOND_MOMENTS = (*_ADAM, "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta
 _LIBRARIES_OF_8_BITS = (("bitsandbytes.optim", "8bit"), ("torchao.optim", "8bit"))
 
 
-def without_foreach(workload: Workload, _options: CureOptions) -> Treatment:
+def without_foreach(workload: Workload, _options: CureOptions) -> AppliedCure:
     """One parameter after the other: no temporaries of the size of all parameters at once."""
     optimizer = workload.optimizer
     name = type(optimizer).__name__
@@ -28,10 +28,10 @@ def without_foreach(workload: Workload, _options: CureOptions) -> Treatment:
     if all(group.get("foreach") is False or group.get("fused") for group in optimizer.param_groups):
         raise CannotHelp(f"{name} does not use them here")
     _set(optimizer, foreach=False)
-    return Treatment(workload=workload, how=(f"torch.optim.{name}(..., foreach=False)",))
+    return AppliedCure(workload=workload, how=(f"torch.optim.{name}(..., foreach=False)",))
 
 
-def fused(workload: Workload, _options: CureOptions) -> Treatment:
+def fused(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The whole update of a parameter in one kernel, without temporaries."""
     optimizer = workload.optimizer
     name = type(optimizer).__name__
@@ -40,19 +40,21 @@ def fused(workload: Workload, _options: CureOptions) -> Treatment:
     if all(group.get("fused") for group in optimizer.param_groups):
         raise CannotHelp("it is on already")
     _set(optimizer, fused=True, foreach=False)
-    return Treatment(workload=workload, how=(f"torch.optim.{name}(..., fused=True)",))
+    return AppliedCure(workload=workload, how=(f"torch.optim.{name}(..., fused=True)",))
 
 
-def set_to_none(workload: Workload, _options: CureOptions) -> Treatment:
+def set_to_none(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Gradients go away between steps, whatever the user's own step says to zero_grad."""
     if workload.step is None:
         raise CannotHelp("gradients are set to None already, as torch does by default since 2.0")
     for owner in (workload.optimizer, workload.model):
         _drop_gradients(owner)
-    return Treatment(workload=workload, how=("optimizer.zero_grad(set_to_none=True)  # right after optimizer.step()",))
+    return AppliedCure(
+        workload=workload, how=("optimizer.zero_grad(set_to_none=True)  # right after optimizer.step()",)
+    )
 
 
-def in_8_bits(workload: Workload, _options: CureOptions) -> Treatment:
+def in_8_bits(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Adam's moments in 8 bits with a scale for each block (Dettmers et al. 2021, https://arxiv.org/abs/2110.02861)."""
     optimizer = workload.optimizer
     name = type(optimizer).__name__
@@ -63,13 +65,13 @@ def in_8_bits(workload: Workload, _options: CureOptions) -> Treatment:
     library = module.partition(".")[0]
     if library == "torchao":
         _leave_uncompiled(made)
-    return Treatment(
+    return AppliedCure(
         workload=_with_optimizer(workload, made),
         how=(f"from {module} import {kind.__name__}", f"optimizer = {kind.__name__}(...)  # pip install {library}"),
     )
 
 
-def small_state(workload: Workload, _options: CureOptions) -> Treatment:
+def small_state(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Adafactor, whose second moments are a row and a column for each matrix, for an optimizer that adapts; else no momentum.
 
     Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235. Plain SGD in place of Adam would train something else entirely.
@@ -79,11 +81,11 @@ def small_state(workload: Workload, _options: CureOptions) -> Treatment:
     if name in _WITH_SECOND_MOMENTS:
         made = _remade(optimizer, torch.optim.Adafactor, keys=("lr", "weight_decay"))
         how: tuple[str, ...] = ("optimizer = torch.optim.Adafactor(model.parameters(), lr=...)",)
-        return Treatment(workload=_with_optimizer(workload, made), how=how)
+        return AppliedCure(workload=_with_optimizer(workload, made), how=how)
     if not any(group.get("momentum") for group in optimizer.param_groups):
         raise CannotHelp(f"{name} keeps no state that could be left out")
     _set(optimizer, momentum=0.0, nesterov=False)
-    return Treatment(workload=workload, how=(f"torch.optim.{name}(..., momentum=0)",))
+    return AppliedCure(workload=workload, how=(f"torch.optim.{name}(..., momentum=0)",))
 
 
 def _set(optimizer: Optimizer, **values: Any) -> None:

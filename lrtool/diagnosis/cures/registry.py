@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrtool.diagnosis.cures import batches, forward, optimizers
-from lrtool.diagnosis.cures.applied import CureOptions, Treatment
+from lrtool.diagnosis.cures.applied import AppliedCure, CureOptions
 from lrtool.diagnosis.cures.checkpointing import checkpoint_model
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.workload.workload import Workload
@@ -26,7 +26,7 @@ class Cure:
 
     name: str
     title: str
-    apply: Callable[[Workload, CureOptions], Treatment]
+    apply: Callable[[Workload, CureOptions], AppliedCure]
     alters: Alters = "nothing"
     keeps_batches: bool = True
     time_by_operations: bool = False
@@ -86,7 +86,7 @@ def find_cures(names: Iterable[str]) -> tuple[Cure, ...]:
     return tuple(cure for cure in CURES if cure.name in wanted)
 
 
-def apply_cures(workload: Workload, cures: Sequence[Cure], options: CureOptions) -> Treatment:
+def apply_cures(workload: Workload, cures: Sequence[Cure], options: CureOptions) -> AppliedCure:
     """The workload with all of the cures, one after the other, and their lines. Raises CannotHelp, UsageError."""
     lines: list[str] = []
     if options.batch_size is not None:
@@ -95,4 +95,4 @@ def apply_cures(workload: Workload, cures: Sequence[Cure], options: CureOptions)
         treatment = cure.apply(workload, options)
         workload = treatment.workload
         lines += treatment.how
-    return Treatment(workload=workload, how=tuple(dict.fromkeys(lines)))
+    return AppliedCure(workload=workload, how=tuple(dict.fromkeys(lines)))

@@ -12,7 +12,7 @@ from lrtool.memory.allocator.caching_allocator import Allocator
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Note, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 from lrtool.results import Budget, BudgetLine
 
 MAX_MODULES = 10
@@ -41,20 +41,20 @@ class Moment:
     step: int
 
 
-def budget_at_peak(stream: AllocationStream, scenario: Scenario) -> Budget | None:
+def budget_at_peak(stream: AllocationTrace, scenario: Scenario) -> Budget | None:
     """The budget where most was allocated, or at the failing request; None for a stream without an allocation."""
     moment = peak_moment(stream, scenario)
     return None if moment is None else budget_at(stream, scenario, moment)
 
 
-def peak_moment(stream: AllocationStream, scenario: Scenario) -> Moment | None:
+def peak_moment(stream: AllocationTrace, scenario: Scenario) -> Moment | None:
     """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played."""
     watch = _PeakWatch(stream, scenario)
     watch.player.play()
     return watch.peak
 
 
-def budget_at(stream: AllocationStream, scenario: Scenario, moment: Moment) -> Budget:
+def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
     """The budget right after `moment.request` requests."""
     allocator = build_allocator(stream, scenario)
     player = Player(stream, allocator, prove=False, watch=_Stop(moment.request), step_peaks=False)
@@ -125,7 +125,7 @@ class _Stop:
 class _PeakWatch:
     """Plays a stream and remembers after which request most was allocated."""
 
-    def __init__(self, stream: AllocationStream, scenario: Scenario) -> None:
+    def __init__(self, stream: AllocationTrace, scenario: Scenario) -> None:
         self.player = Player(stream, build_allocator(stream, scenario), watch=self._look, step_peaks=False)
         self._tally = self.player.allocator.statistics.overall
         self._highest = -1
@@ -141,7 +141,7 @@ class _PeakWatch:
 class _LiveNotes:
     """The note of each slot's tensor after a number of requests; `last` is that of the last allocation."""
 
-    def __init__(self, stream: AllocationStream, count: int) -> None:
+    def __init__(self, stream: AllocationTrace, count: int) -> None:
         self._stream = stream
         self._by_slot: dict[int, Note] = {}
         self._nameless = Note()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Op
 
 Integers = NDArray[np.int64]
 
@@ -26,7 +26,7 @@ class LiveShare:
     num_bytes: int
 
 
-def shares_at_peak(stream: AllocationStream, *, until_request: int | None = None) -> tuple[LiveShare, ...]:
+def shares_at_peak(stream: AllocationTrace, *, until_request: int | None = None) -> tuple[LiveShare, ...]:
     """The parts of the peak, largest first; with `until_request`, of what led up to the request of that number."""
     places, copies = _played(stream, len(stream) if until_request is None else until_request)
     totals: dict[tuple[str | None, str | None, str | None], int] = {}
@@ -42,7 +42,7 @@ def shares_at_peak(stream: AllocationStream, *, until_request: int | None = None
     return tuple(sorted(shares, key=lambda share: -share.num_bytes))
 
 
-def _played(stream: AllocationStream, num_requests: int) -> tuple[Integers, Integers]:
+def _played(stream: AllocationTrace, num_requests: int) -> tuple[Integers, Integers]:
     """Places of allocations and frees in their order, and how many times each counts.
 
     Of rounds that repeat, the first and the last are played; what each round between them leaves behind, a tensor
@@ -59,7 +59,7 @@ def _played(stream: AllocationStream, num_requests: int) -> tuple[Integers, Inte
     return places[chosen], copies[chosen]
 
 
-def _pieces(stream: AllocationStream, num_requests: int) -> Iterator[tuple[int, int, int]]:
+def _pieces(stream: AllocationTrace, num_requests: int) -> Iterator[tuple[int, int, int]]:
     """Ranges of stored requests, and how many times they happen: 1, or, of the rounds in the middle, more."""
     rest = num_requests
     for part in stream.parts():
@@ -74,7 +74,7 @@ def _pieces(stream: AllocationStream, num_requests: int) -> Iterator[tuple[int, 
             return
 
 
-def _live_at_peak(stream: AllocationStream, places: Integers, copies: Integers) -> Iterator[tuple[int, int]]:
+def _live_at_peak(stream: AllocationTrace, places: Integers, copies: Integers) -> Iterator[tuple[int, int]]:
     """(place, bytes) of the allocations that are live when the most is."""
     if not len(places):
         return
@@ -98,7 +98,7 @@ def _births(slots: Integers, is_birth: NDArray[np.bool_]) -> Integers:
 UNKNOWN = "other"
 
 
-def most_by_category(stream: AllocationStream) -> Mapping[str, int]:
+def most_by_category(stream: AllocationTrace) -> Mapping[str, int]:
     """The most requested bytes of each category, each at its own time; what repeats is looked at once.
 
     Tensors whose category nobody told count as "other".

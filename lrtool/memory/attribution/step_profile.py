@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Note, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 
 HALF = 2
 OWNED = frozenset(
@@ -95,12 +95,12 @@ class _Step:
     is_past_backward: bool = False
 
 
-def profile_steps(stream: AllocationStream) -> tuple[StepProfile, ...]:
+def profile_steps(stream: AllocationTrace) -> tuple[StepProfile, ...]:
     """A profile of the build and of every stored step; steps that are repeated stand once."""
     return tuple(_Walk(stream).steps())
 
 
-def leftovers(stream: AllocationStream) -> tuple[Leftover, ...]:
+def leftovers(stream: AllocationTrace) -> tuple[Leftover, ...]:
     """What lines left behind, per step: storages of the third-last stored step that are still live, most bytes first."""
     walk = _Walk(stream)
     number = len(list(walk.steps())) - 1
@@ -108,7 +108,7 @@ def leftovers(stream: AllocationStream) -> tuple[Leftover, ...]:
 
 
 class _Walk:
-    def __init__(self, stream: AllocationStream) -> None:
+    def __init__(self, stream: AllocationTrace) -> None:
         self._stream = stream
         self._live: dict[int, _Live] = {}
         self._nameless: list[_Live] = []
@@ -231,7 +231,7 @@ class _Walk:
         )
 
 
-def _last_backwards(stream: AllocationStream) -> dict[int, int]:
+def _last_backwards(stream: AllocationTrace) -> dict[int, int]:
     """Of each step, the stored request that its last backward pass or optimizer step made."""
     last: dict[int, int] = {}
     step = 0

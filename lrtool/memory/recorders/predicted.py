@@ -11,9 +11,9 @@ from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import CAPABILITIES, find_card
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
 from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.trace.steps import step_of
-from lrtool.memory.tracer.leaks import Survivor
+from lrtool.memory.tracer.leaks import Leak
 from lrtool.memory.tracer.tracer import Kind, Trace, TraceSettings, trace
 from lrtool.results import GrowthSource, PeakShare, TrialDeath
 from lrtool.workload.target import Factory
@@ -83,7 +83,7 @@ def _death(failure: Failure, traced: Trace) -> TrialDeath:
     )
 
 
-def _largest_shares(stream: AllocationStream, failure: Failure | None) -> tuple[LiveShare, ...]:
+def _largest_shares(stream: AllocationTrace, failure: Failure | None) -> tuple[LiveShare, ...]:
     until = None if failure is None else failure.request
     return shares_at_peak(stream, until_request=until)[:MAX_PEAK_SHARES]
 
@@ -98,7 +98,7 @@ def _share(share: LiveShare) -> PeakShare:
     )
 
 
-def source_of(survivor: Survivor) -> GrowthSource:
+def source_of(survivor: Leak) -> GrowthSource:
     """What piles up, by the line that keeps it where that is known, else by its line of birth."""
     place, _, line = (survivor.stored_at or survivor.source or "unknown").partition(" ")
     return GrowthSource(

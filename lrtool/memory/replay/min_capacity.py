@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from lrtool.memory.allocator.config import SEGMENT_GRANULE_BYTES
 from lrtool.memory.replay.replay import ReplayResult, Scenario, parse_scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 
 MAX_ASCENDING_REQUESTS = 2_000_000
 
@@ -24,7 +24,7 @@ class MinCapacity:
     num_alloc_retries: int
 
 
-def min_capacity(stream: AllocationStream, scenario: Scenario | None = None) -> MinCapacity | None:
+def min_capacity(stream: AllocationTrace, scenario: Scenario | None = None) -> MinCapacity | None:
     """Search the least capacity under a scenario (whose own capacity is ignored); None where none is enough.
 
     Capacities are tried on the grid of segment sizes, 2 MiB, or of single bytes where caching is off.
@@ -55,7 +55,7 @@ def min_capacity(stream: AllocationStream, scenario: Scenario | None = None) -> 
 class _Search:
     """Runs at capacities of whole grains, each at most once."""
 
-    def __init__(self, stream: AllocationStream, scenario: Scenario, grain: int) -> None:
+    def __init__(self, stream: AllocationTrace, scenario: Scenario, grain: int) -> None:
         self._stream = stream
         self._scenario = scenario
         self._grain = grain

@@ -15,7 +15,7 @@ from lrtool.memory.allocator.heap import AllocatorAssertError
 from lrtool.memory.allocator.restore import restore
 from lrtool.memory.allocator.state import Progress, Quick, State, full_state, progress_of, quick_state, skip_periods
 from lrtool.memory.allocator.statistics import EventCounts
-from lrtool.memory.trace.allocation_trace import ALL_STREAMS, AllocationStream, Op, Repeat, StreamError
+from lrtool.memory.trace.allocation_trace import ALL_STREAMS, AllocationTrace, Op, Repeat, TraceError
 from lrtool.memory.trace.steps import rounds
 
 CHUNK = 65_536
@@ -71,7 +71,7 @@ class Player:
 
     def __init__(
         self,
-        stream: AllocationStream,
+        stream: AllocationTrace,
         allocator: Allocator,
         *,
         prove: bool = True,
@@ -273,15 +273,15 @@ def _later(step: StepEnd, growth: tuple[int, int, int], periods: int) -> StepEnd
     )
 
 
-def _change_settings(allocator: Allocator, stream: AllocationStream, value: int) -> None:
+def _change_settings(allocator: Allocator, stream: AllocationTrace, value: int) -> None:
     conf = stream.texts[value]
     try:
         allocator.change_settings(conf)
     except UsageError as error:
-        raise StreamError(f"{stream.name}: settings {conf!r}: {error.message}", hint=error.hint) from None
+        raise TraceError(f"{stream.name}: settings {conf!r}: {error.message}", hint=error.hint) from None
 
 
-_CALLS: dict[int, Callable[[Allocator, AllocationStream, int], None]] = {
+_CALLS: dict[int, Callable[[Allocator, AllocationTrace, int], None]] = {
     Op.ADVANCE: lambda allocator, _, value: allocator.advance(None if value == ALL_STREAMS else value),
     Op.EMPTY_CACHE: lambda allocator, _, __: allocator.empty_cache(),
     Op.RESET_PEAK: lambda allocator, _, __: allocator.statistics.reset_peaks(),

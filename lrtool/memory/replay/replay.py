@@ -13,7 +13,7 @@ from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
 from lrtool.memory.metrics import Churn, Fragmentation, Peaks, churn, died_of_fragmentation, fragmentation, peaks
 from lrtool.memory.replay.player import Death, Player, StepEnd
-from lrtool.memory.trace.allocation_trace import AllocationStream, Note
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note
 
 UNLIMITED_CAPACITY_BYTES = 2**47
 CURE_SETTINGS = (
@@ -84,7 +84,7 @@ class ReplayResult:
         return self.failure is None
 
 
-def replay(stream: AllocationStream, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
+def replay(stream: AllocationTrace, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
     """Replay `stream` up to its end or its first failing request; `prove` skips what provably repeats.
 
     Raises UsageError for settings that the scenario's torch does not have.
@@ -95,7 +95,7 @@ def replay(stream: AllocationStream, scenario: Scenario | None = None, *, prove:
     return _result(player, scenario, death)
 
 
-def build_allocator(stream: AllocationStream, scenario: Scenario) -> Allocator:
+def build_allocator(stream: AllocationTrace, scenario: Scenario) -> Allocator:
     """The allocator a scenario describes, before the stream's first request."""
     settings = parse_scenario(scenario)
     by_address = scenario.version.tie_order is TieOrder.ADDRESS
@@ -121,7 +121,7 @@ def best(results: Iterable[ReplayResult]) -> ReplayResult:
 
 
 def surviving_settings(
-    stream: AllocationStream, scenario: Scenario, candidates: Sequence[str] = CURE_SETTINGS
+    stream: AllocationTrace, scenario: Scenario, candidates: Sequence[str] = CURE_SETTINGS
 ) -> tuple[str, ...]:
     """Those of `candidates` under which the stream survives on the scenario's capacity, best first.
 

@@ -7,7 +7,7 @@ from lrtool.memory.allocator.blocks import Block, Segment
 from lrtool.memory.allocator.caching_allocator import Allocator
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 
 
 class BlockState(Enum):
@@ -52,7 +52,7 @@ def segment_views(allocator: Allocator) -> tuple[SegmentView, ...]:
 
 
 def segments_after(
-    stream: AllocationStream, scenario: Scenario | None = None, *, request: int
+    stream: AllocationTrace, scenario: Scenario | None = None, *, request: int
 ) -> tuple[SegmentView, ...]:
     """The segments right after the request of that number, or as the run's death or end left them before it."""
     for prove in (True, False):

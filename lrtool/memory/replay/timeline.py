@@ -7,12 +7,12 @@ from lrtool.memory.allocator.blocks import Block
 from lrtool.memory.allocator.caching_allocator import Allocator, OutOfMemoryError
 from lrtool.memory.replay.player import FAILURES, Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Op
 
 Row = dict[str, object]
 
 
-def per_op_rows(stream: AllocationStream, scenario: Scenario | None = None) -> Iterator[Row]:
+def per_op_rows(stream: AllocationTrace, scenario: Scenario | None = None) -> Iterator[Row]:
     """One row per request, as it happens: {"status", "where", "stats"}; failed requests do not end the run.
 
     `status` is "ok", "oom", "error" or "noop" (free of what was never obtained); `where` of an alloc is [segment in
@@ -26,7 +26,7 @@ def per_op_rows(stream: AllocationStream, scenario: Scenario | None = None) -> I
         yield {"status": status, "where": where, "stats": player.allocator.memory_stats()}
 
 
-def stored_order(stream: AllocationStream) -> Iterator[int]:
+def stored_order(stream: AllocationTrace) -> Iterator[int]:
     """Indices of the stored requests in the order in which they happen."""
     for part in stream.parts():
         for _ in range(part.times):
@@ -85,7 +85,7 @@ class Course:
     num_requests: int
 
 
-def course(stream: AllocationStream, scenario: Scenario | None = None, *, max_samples: int = 2_000) -> Course:
+def course(stream: AllocationTrace, scenario: Scenario | None = None, *, max_samples: int = 2_000) -> Course:
     """At most about `max_samples` samples for a plot; what provably repeats is drawn once, and then its end."""
     allocator = build_allocator(stream, scenario or Scenario())
     sampler = _Sampler(allocator, bucket=max(1, -(-len(stream) // max_samples)))

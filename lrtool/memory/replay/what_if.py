@@ -10,7 +10,7 @@ from lrtool.memory.replay.min_capacity import min_capacity
 from lrtool.memory.replay.replay import ReplayResult, Scenario, best, replay, surviving_settings
 from lrtool.memory.replay.segments import BlockState, SegmentView, segments_after
 from lrtool.memory.replay.timeline import Course, course
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.results import BlockPicture, Death, LeastCapacity, Replay, ReplayRow, SegmentPicture, Timeline
 
 MAX_PICTURES = 6
@@ -26,7 +26,7 @@ class Place:
 
 
 def ask(
-    stream: AllocationStream, *, base: Scenario, settings: Sequence[str], places: Sequence[Place], least: bool = False
+    stream: AllocationTrace, *, base: Scenario, settings: Sequence[str], places: Sequence[Place], least: bool = False
 ) -> Replay:
     """Replay `stream` under each of `settings` on each of `places`, otherwise as in `base`.
 
@@ -55,7 +55,7 @@ def ask(
     )
 
 
-def _row(stream: AllocationStream, result: ReplayResult, place: Place, *, least: bool, pictured: bool) -> ReplayRow:
+def _row(stream: AllocationTrace, result: ReplayResult, place: Place, *, least: bool, pictured: bool) -> ReplayRow:
     scenario, figures = result.scenario, result.fragmentation
     drawn = course(stream, scenario) if pictured else None
     failure = result.failure
@@ -86,7 +86,7 @@ def _row(stream: AllocationStream, result: ReplayResult, place: Place, *, least:
     )
 
 
-def _death(stream: AllocationStream, result: ReplayResult) -> Death:
+def _death(stream: AllocationTrace, result: ReplayResult) -> Death:
     failure = result.failure
     assert failure is not None
     return Death(
@@ -103,7 +103,7 @@ def _death(stream: AllocationStream, result: ReplayResult) -> Death:
     )
 
 
-def _least(stream: AllocationStream, scenario: Scenario) -> LeastCapacity | None:
+def _least(stream: AllocationTrace, scenario: Scenario) -> LeastCapacity | None:
     found = min_capacity(stream, scenario)
     return None if found is None else LeastCapacity(
         capacity_bytes=found.capacity_bytes,
@@ -128,7 +128,7 @@ def _timeline(drawn: Course, *, skipped: int) -> Timeline:
     )
 
 
-def _segments(stream: AllocationStream, scenario: Scenario, drawn: Course) -> tuple[SegmentPicture, ...]:
+def _segments(stream: AllocationTrace, scenario: Scenario, drawn: Course) -> tuple[SegmentPicture, ...]:
     """The segments where the run died, else where most was active."""
     request = drawn.peak.request if drawn.died_at is None else drawn.died_at
     views = segments_after(stream, scenario, request=request)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lrtool.memory.trace.allocation_trace import MAX_SIZE_BYTES, StreamError
+from lrtool.memory.trace.allocation_trace import MAX_SIZE_BYTES, TraceError
 
 _T = TypeVar("_T")
 _HINT = "write it with torch.cuda.memory._dump_snapshot after _record_memory_history()"
@@ -62,18 +62,16 @@ class Snapshot:
 
 
 def checked_snapshot(data: Any, *, name: str) -> Snapshot:
-    """The part of the device with most events. Raises StreamError naming the entry that is not as torch writes it."""
+    """The part of the device with most events. Raises TraceError naming the entry that is not as torch writes it."""
     try:
         traces, segments = data["device_traces"], data["segments"]
         if not isinstance(traces, list) or not isinstance(segments, list):
             raise TypeError
         device = max(range(len(traces)), key=lambda each: len(traces[each]))
     except (TypeError, KeyError, IndexError, ValueError):
-        raise StreamError(
-            f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT
-        ) from None
+        raise TraceError(f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT) from None
     if not traces[device]:
-        raise StreamError(f"{name}: the snapshot holds no events", hint=_HINT)
+        raise TraceError(f"{name}: the snapshot holds no events", hint=_HINT)
     sources = _Sources()
     events = [_entry(name, f"event {i}", raw, lambda raw: _event(raw, sources)) for i, raw in enumerate(traces[device])]
     own = [raw for raw in segments if not isinstance(raw, dict) or raw.get("device", 0) == device]
@@ -94,7 +92,7 @@ def _entry(name: str, place: str, raw: Any, parse: Callable[[Any], _T]) -> _T:
     try:
         return parse(raw)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise StreamError(f"{name}: {place} is not as torch writes it: {error}"[:200], hint=_HINT) from None
+        raise TraceError(f"{name}: {place} is not as torch writes it: {error}"[:200], hint=_HINT) from None
 
 
 class _Sources:

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 
 from lrtool.memory.snapshot.contents import Event, Snapshot
 from lrtool.memory.snapshot.initial_state import rebuild_start
-from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StartState, StreamError
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, StartState, TraceError
+from lrtool.memory.trace.builder import TraceBuilder
 from lrtool.units import format_bytes
 
 
-def snapshot_stream(snapshot: Snapshot, *, name: str) -> AllocationStream:
-    """The requests in the trace of a snapshot's busiest device. Raises StreamError naming `name`."""
-    builder = StreamBuilder(name)
+def snapshot_trace(snapshot: Snapshot, *, name: str) -> AllocationTrace:
+    """The requests in the trace of a snapshot's busiest device. Raises TraceError naming `name`."""
+    builder = TraceBuilder(name)
     try:
         start = rebuild_start(snapshot, adopt=builder.adopt)
         releases = _replay_events(snapshot, builder)
-    except StreamError as error:
-        raise StreamError(f"{name}: {error.message}", hint=error.hint) from None
+    except TraceError as error:
+        raise TraceError(f"{name}: {error.message}", hint=error.hint) from None
     return builder.build(
         start=start,
         recorded_segments=tuple((e.address, e.size) for e in snapshot.events if e.action == "segment_alloc"),
@@ -29,7 +29,7 @@ def snapshot_stream(snapshot: Snapshot, *, name: str) -> AllocationStream:
     )
 
 
-def _replay_events(snapshot: Snapshot, builder: StreamBuilder) -> int:
+def _replay_events(snapshot: Snapshot, builder: TraceBuilder) -> int:
     """Append what the program asked for; returns how often cached memory was released."""
     late = _late_completions(snapshot.events)
     requested: set[int] = set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lrtool.memory.allocator.config import LARGE_SEGMENT_BYTES, MIN_BLOCK_BYTES, SMALL_LIMIT_BYTES, SMALL_SEGMENT_BYTES
 from lrtool.memory.snapshot.contents import Event, FinalSegment, Snapshot
-from lrtool.memory.trace.allocation_trace import StartBlock, StartSegment, StartState, StreamError
+from lrtool.memory.trace.allocation_trace import StartBlock, StartSegment, StartState, TraceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ def rebuild_start(snapshot: Snapshot, *, adopt: Callable[[Hashable], int]) -> St
     live = _undo_blocks(snapshot)
     if not ranges:
         if live:
-            raise StreamError("blocks are freed that lie in no segment", hint="the snapshot's trace is incomplete")
+            raise TraceError("blocks are freed that lie in no segment", hint="the snapshot's trace is incomplete")
         return None
     by_address = sorted(ranges, key=lambda segment: segment.address)
     starts = [segment.address for segment in by_address]
@@ -32,7 +32,7 @@ def rebuild_start(snapshot: Snapshot, *, adopt: Callable[[Hashable], int]) -> St
     for block in live:
         index = bisect_right(starts, block.address) - 1
         if index < 0 or block.address >= starts[index] + by_address[index].size:
-            raise StreamError(
+            raise TraceError(
                 f"the block at {block.address:#x} lies in no segment", hint="the snapshot's trace is incomplete"
             )
         inside[index].append(block)
@@ -125,7 +125,7 @@ def _laid_out(
         size = block.size or -(-max(block.requested, 1) // MIN_BLOCK_BYTES) * MIN_BLOCK_BYTES
         gap = end - block.address - size
         if gap < 0:
-            raise StreamError(
+            raise TraceError(
                 f"the block at {block.address:#x} overlaps the next", hint="the snapshot's trace is incomplete"
             )
         if block.size is None and not segment.is_small and not segment.is_expandable and gap <= SMALL_LIMIT_BYTES:

@@ -7,31 +7,31 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from lrtool.memory.snapshot.contents import Snapshot, checked_snapshot
-from lrtool.memory.snapshot.convert import snapshot_stream
+from lrtool.memory.snapshot.convert import snapshot_trace
 from lrtool.memory.snapshot.unpickle import load_snapshot
-from lrtool.memory.trace.allocation_trace import AllocationStream, StreamError
+from lrtool.memory.trace.allocation_trace import AllocationTrace, TraceError
 from lrtool.memory.trace.jsonl import parse_jsonl
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _PICKLE_STARTS = b"\x80(]}"
 
 
-def read_stream(path: Path) -> AllocationStream:
-    """The stream in `path`, whichever of the known kinds it is. Raises StreamError naming file and line."""
-    return read_trace(path)[0]
+def read_trace(path: Path) -> AllocationTrace:
+    """The stream in `path`, whichever of the known kinds it is. Raises TraceError naming file and line."""
+    return read_trace_and_snapshot(path)[0]
 
 
-def read_trace(path: Path) -> tuple[AllocationStream, Snapshot | None]:
-    """The stream in `path`, and the snapshot that it is; None for JSON lines. Raises StreamError."""
+def read_trace_and_snapshot(path: Path) -> tuple[AllocationTrace, Snapshot | None]:
+    """The stream in `path`, and the snapshot that it is; None for JSON lines. Raises TraceError."""
     try:
         with path.open("rb") as file:
             return _read(file, path.name)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise StreamError(f"{path}: {reason}", hint="is it a trace, and complete?") from None
+        raise TraceError(f"{path}: {reason}", hint="is it a trace, and complete?") from None
 
 
-def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Snapshot | None]:
+def _read(file: BinaryIO, name: str) -> tuple[AllocationTrace, Snapshot | None]:
     magic = file.read(len(_GZIP_MAGIC))
     file.seek(0)
     source = file if magic != _GZIP_MAGIC else cast(BinaryIO, gzip.GzipFile(fileobj=file))
@@ -39,9 +39,9 @@ def _read(file: BinaryIO, name: str) -> tuple[AllocationStream, Snapshot | None]
     first = content.peek(1).lstrip()[:1]
     if first and first in _PICKLE_STARTS:
         snapshot = checked_snapshot(load_snapshot(content, name=name), name=name)
-        return snapshot_stream(snapshot, name=name), snapshot
+        return snapshot_trace(snapshot, name=name), snapshot
     if first not in (b"", b"{"):
-        raise StreamError(
+        raise TraceError(
             f"{name}:1: neither JSON lines nor a CUDA memory snapshot",
             hint='a trace starts with a line like {"op": "alloc", "id": "1", "size": 512}',
         )

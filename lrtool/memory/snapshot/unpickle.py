@@ -8,7 +8,7 @@ import pickle
 from io import BytesIO
 from typing import Any, BinaryIO, NoReturn
 
-from lrtool.memory.trace.allocation_trace import StreamError
+from lrtool.memory.trace.allocation_trace import TraceError
 
 MAX_PICKLE_BYTES = 2**31
 _CHUNK_BYTES = 2**24
@@ -37,15 +37,15 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 def load_snapshot(file: BinaryIO, *, name: str) -> Any:
-    """The plain data pickled in `file`. Raises StreamError where it is anything else, broken or over 2 GiB."""
+    """The plain data pickled in `file`. Raises TraceError where it is anything else, broken or over 2 GiB."""
     data = _read_all(file, name)
     refusal = _refusal(data)
     if refusal is not None:
-        raise StreamError(f"{name}: {refusal}", hint="only what torch.cuda.memory._dump_snapshot writes is read")
+        raise TraceError(f"{name}: {refusal}", hint="only what torch.cuda.memory._dump_snapshot writes is read")
     try:
         return _DataUnpickler(BytesIO(data)).load()
     except Exception as error:  # a broken pickle can raise nearly anything
-        raise StreamError(f"{name}: a broken pickle: {_brief(error)}", hint="is the file complete?") from None
+        raise TraceError(f"{name}: a broken pickle: {_brief(error)}", hint="is the file complete?") from None
 
 
 def _read_all(file: BinaryIO, name: str) -> bytes:
@@ -53,7 +53,7 @@ def _read_all(file: BinaryIO, name: str) -> bytes:
     while chunk := file.read(_CHUNK_BYTES):
         data += chunk
         if len(data) > MAX_PICKLE_BYTES:
-            raise StreamError(
+            raise TraceError(
                 f"{name}: over 2 GiB unpacked", hint="record fewer events: _record_memory_history(max_entries=)"
             )
     return bytes(data)

@@ -17,7 +17,7 @@ NO_SLOT = -1
 NO_NOTE = -1
 
 
-class StreamError(UsageError):
+class TraceError(UsageError):
     """An allocation stream contradicts itself, or cannot be read."""
 
 
@@ -103,7 +103,7 @@ class StartState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationStream:
+class AllocationTrace:
     """Requests as parallel columns: `ops[i]` acts on `slots[i]` (which tensor) with `values[i]` on `streams[i]`.
 
     A value is a size in bytes, a stream, a limit in bytes, or an index into `texts` or `fractions`. Slots are small

@@ -11,12 +11,12 @@ from lrtool.memory.trace.allocation_trace import (
     MAX_STREAM_ID,
     NO_NOTE,
     NO_SLOT,
-    AllocationStream,
+    AllocationTrace,
     Note,
     Op,
     Repeat,
     StartState,
-    StreamError,
+    TraceError,
 )
 
 MAX_REPEATS = 10_000_000
@@ -32,8 +32,8 @@ class _OpenRepeat:
     slots: dict[Hashable, int] = field(default_factory=dict)
 
 
-class StreamBuilder:
-    """Collects requests into an AllocationStream; every method raises StreamError on what cannot happen."""
+class TraceBuilder:
+    """Collects requests into an AllocationTrace; every method raises TraceError on what cannot happen."""
 
     def __init__(self, name: str = "stream") -> None:
         self._name = name
@@ -55,7 +55,7 @@ class StreamBuilder:
     def alloc(self, key: Hashable | None, size: int, *, stream: int = 0, note: Note | None = None) -> None:
         """Ask for `size` bytes on `stream`; a tensor without a `key` is never freed."""
         if not 0 <= size <= MAX_SIZE_BYTES:
-            raise StreamError(
+            raise TraceError(
                 f"alloc of {_named(size)} bytes", hint=f"a size lies between 0 and {MAX_SIZE_BYTES} bytes (256 TiB)"
             )
         slot = NO_SLOT if key is None else self._claim_slot(key)
@@ -66,7 +66,7 @@ class StreamBuilder:
         """Free the live tensor `key`."""
         slot = self._live.pop(key, None)
         if slot is None:
-            raise StreamError(
+            raise TraceError(
                 f"free of {_named(key)}, which is not allocated here", hint="it was never allocated, or freed before"
             )
         if self._open is None:
@@ -78,7 +78,7 @@ class StreamBuilder:
     def record_stream(self, key: Hashable, stream: int) -> None:
         """The live tensor `key` is used by `stream` too."""
         if key not in self._live:
-            raise StreamError(f"record_stream of {_named(key)}, which is not allocated here", hint="allocate it first")
+            raise TraceError(f"record_stream of {_named(key)}, which is not allocated here", hint="allocate it first")
         self._append(Op.RECORD_STREAM, slot=self._live[key], value=_checked_stream(stream))
 
     def advance(self, stream: int | None = None) -> None:
@@ -92,13 +92,13 @@ class StreamBuilder:
     def set_memory_fraction(self, fraction: float) -> None:
         """torch.cuda.set_per_process_memory_fraction."""
         if not 0 <= fraction <= 1:
-            raise StreamError(f"memory fraction {_named(fraction)}", hint="a fraction lies between 0 and 1")
+            raise TraceError(f"memory fraction {_named(fraction)}", hint="a fraction lies between 0 and 1")
         self._append(Op.SET_MEMORY_FRACTION, value=self._fractions.setdefault(float(fraction), len(self._fractions)))
 
     def set_limit(self, num_bytes: int) -> None:
         """From now on the device has only `num_bytes` for this process."""
         if not 0 <= num_bytes <= MAX_SIZE_BYTES:
-            raise StreamError(
+            raise TraceError(
                 f"limit of {_named(num_bytes)} bytes", hint=f"a limit lies between 0 and {MAX_SIZE_BYTES} bytes"
             )
         self._append(Op.SET_LIMIT, value=num_bytes)
@@ -110,9 +110,9 @@ class StreamBuilder:
     def begin_repeat(self, times: int) -> None:
         """What follows, up to `end_repeat`, happens `times` times."""
         if self._open is not None:
-            raise StreamError("a repeat inside a repeat", hint="close the first with end_repeat")
+            raise TraceError("a repeat inside a repeat", hint="close the first with end_repeat")
         if not 1 <= times <= MAX_REPEATS:
-            raise StreamError(
+            raise TraceError(
                 f"repeat {_named(times)} times", hint=f"the number of times lies between 1 and {MAX_REPEATS}"
             )
         self._open = _OpenRepeat(start=len(self._ops), times=times, live_before=frozenset(self._live))
@@ -121,10 +121,10 @@ class StreamBuilder:
         """Close the repetition; a round must leave the same tensors allocated that it found."""
         opened, self._open = self._open, None
         if opened is None:
-            raise StreamError("end_repeat without a repeat", hint="open it with repeat")
+            raise TraceError("end_repeat without a repeat", hint="open it with repeat")
         changed = opened.live_before.symmetric_difference(self._live)
         if changed and opened.times > 1:
-            raise StreamError(
+            raise TraceError(
                 f"the repeated requests do not leave {min(map(_named, changed))} as they found it",
                 hint="free in a round what it allocates; an alloc with id null stands for what is never freed",
             )
@@ -145,11 +145,11 @@ class StreamBuilder:
         recorded_segments: tuple[tuple[int, int], ...] = (),
         recorded_settings: str | None = None,
         warnings: tuple[str, ...] = (),
-    ) -> AllocationStream:
+    ) -> AllocationTrace:
         """The finished stream."""
         if self._open is not None:
-            raise StreamError("the stream ends inside a repeat", hint="close it with end_repeat")
-        return AllocationStream(
+            raise TraceError("the stream ends inside a repeat", hint="close it with end_repeat")
+        return AllocationTrace(
             name=self._name,
             ops=bytes(self._ops),
             slots=self._slots,
@@ -177,7 +177,7 @@ class StreamBuilder:
     def _claim_slot(self, key: Hashable) -> int:
         """The smallest free slot, so that equal steps get equal slots; in a repetition, the key's own."""
         if key in self._live:
-            raise StreamError(
+            raise TraceError(
                 f"alloc of {_named(key)}, which is allocated already", hint="free it first, or use a new id"
             )
         slot = self._open.slots.pop(key, None) if self._open is not None else None
@@ -192,7 +192,7 @@ class StreamBuilder:
 
 def _checked_stream(stream: int) -> int:
     if not 0 <= stream <= MAX_STREAM_ID:
-        raise StreamError(f"stream {_named(stream)}", hint="a stream is a number from 0 on")
+        raise TraceError(f"stream {_named(stream)}", hint="a stream is a number from 0 on")
     return stream
 
 

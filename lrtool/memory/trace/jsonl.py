@@ -22,17 +22,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, cast
 
 from lrtool.errors import did_you_mean
-from lrtool.memory.trace.allocation_trace import ALL_STREAMS, NO_SLOT, AllocationStream, Note, Op, StreamError
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import ALL_STREAMS, NO_SLOT, AllocationTrace, Note, Op, TraceError
+from lrtool.memory.trace.builder import TraceBuilder
 
 MAX_LINE_BYTES = 2**20
 _NOTE_FIELDS = ("phase", "category", "source", "operator")
 _Line = dict[str, Any]
 
 
-def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationStream:
-    """The stream written in `file`. Raises StreamError naming `name` and the line."""
-    builder = StreamBuilder(name)
+def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationTrace:
+    """The stream written in `file`. Raises TraceError naming `name` and the line."""
+    builder = TraceBuilder(name)
     number, opened = 0, 0
     for number, line in _lines(file, name):
         try:
@@ -41,19 +41,19 @@ def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationStream:
                 continue
             opened = number if request["op"] == "repeat" else opened
             _REQUESTS[request["op"]](builder, request)
-        except StreamError as error:
-            raise StreamError(f"{name}:{number}: {error.message}", hint=error.hint) from None
+        except TraceError as error:
+            raise TraceError(f"{name}:{number}: {error.message}", hint=error.hint) from None
     if len(builder) == 0:
-        raise StreamError(
+        raise TraceError(
             f"{name}:{max(number, 1)}: no requests in it", hint="a trace has one JSON object per line, each with an op"
         )
     try:
         return builder.build()
-    except StreamError as error:
-        raise StreamError(f"{name}:{opened}: {error.message}", hint=error.hint) from None
+    except TraceError as error:
+        raise TraceError(f"{name}:{opened}: {error.message}", hint=error.hint) from None
 
 
-def format_jsonl(stream: AllocationStream) -> Iterator[str]:
+def format_jsonl(stream: AllocationTrace) -> Iterator[str]:
     """The lines of a stream, without line ends; the start state and recorded addresses have no place in this form."""
     ends = {repeat.stop for repeat in stream.repeats}
     times = {repeat.start: repeat.times for repeat in stream.repeats}
@@ -73,12 +73,12 @@ def _lines(file: BinaryIO, name: str) -> Iterable[tuple[int, bytes]]:
         try:
             line = file.readline(MAX_LINE_BYTES + 1)
         except (OSError, EOFError) as error:
-            raise StreamError(f"{name}:{number + 1}: cannot be read on: {error}", hint="the file is damaged") from None
+            raise TraceError(f"{name}:{number + 1}: cannot be read on: {error}", hint="the file is damaged") from None
         if not line:
             return
         number += 1
         if len(line) > MAX_LINE_BYTES:
-            raise StreamError(f"{name}:{number}: a line of over 1 MiB", hint="a trace has one request per line")
+            raise TraceError(f"{name}:{number}: a line of over 1 MiB", hint="a trace has one request per line")
         yield number, line
 
 
@@ -89,32 +89,32 @@ def _parse_line(line: bytes) -> _Line | None:
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
-        raise StreamError("not a JSON object", hint="is the file cut off, or of another kind?") from None
+        raise TraceError("not a JSON object", hint="is the file cut off, or of another kind?") from None
     if not isinstance(request, dict) or not isinstance(request.get("op"), str):
-        raise StreamError("no request: an object with an op is expected", hint='like {"op": "free", "id": "7"}')
+        raise TraceError("no request: an object with an op is expected", hint='like {"op": "free", "id": "7"}')
     if request["op"] not in _REQUESTS:
-        raise StreamError(f"unknown op {request['op'][:40]!r}", hint=did_you_mean(request["op"][:40], _REQUESTS))
+        raise TraceError(f"unknown op {request['op'][:40]!r}", hint=did_you_mean(request["op"][:40], _REQUESTS))
     return request
 
 
 def _integer(request: _Line, key: str) -> int:
     value = request.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise StreamError(f"{request['op']}: {key} is {_shown(value)}", hint=f"{key} must be a whole number")
+        raise TraceError(f"{request['op']}: {key} is {_shown(value)}", hint=f"{key} must be a whole number")
     return value
 
 
 def _key(request: _Line) -> str | int:
     key = request.get("id")
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise StreamError(f"{request['op']}: id is {_shown(key)}", hint="an id is a string or a whole number")
+        raise TraceError(f"{request['op']}: id is {_shown(key)}", hint="an id is a string or a whole number")
     return key
 
 
 def _text(request: _Line, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str):
-        raise StreamError(f"{request['op']}: {key} is {_shown(value)}", hint=f"{key} must be a string")
+        raise TraceError(f"{request['op']}: {key} is {_shown(value)}", hint=f"{key} must be a string")
     return value
 
 
@@ -123,29 +123,29 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _alloc(builder: StreamBuilder, request: _Line) -> None:
+def _alloc(builder: TraceBuilder, request: _Line) -> None:
     key = None if request.get("id", "") is None else _key(request)
     stream = _integer(request, "stream") if "stream" in request else 0
     texts = {field: _text(request, field) for field in _NOTE_FIELDS if field in request}
     builder.alloc(key, _integer(request, "size"), stream=stream, note=Note(**cast(Any, texts)) if texts else None)
 
 
-def _advance(builder: StreamBuilder, request: _Line) -> None:
+def _advance(builder: TraceBuilder, request: _Line) -> None:
     builder.advance(_integer(request, "stream") if "stream" in request else None)
 
 
-def _memory_fraction(builder: StreamBuilder, request: _Line) -> None:
+def _memory_fraction(builder: TraceBuilder, request: _Line) -> None:
     fraction = request.get("fraction")
     if isinstance(fraction, bool) or not isinstance(fraction, int | float):
-        raise StreamError(f"set_memory_fraction: fraction is {_shown(fraction)}", hint="it must be a number")
+        raise TraceError(f"set_memory_fraction: fraction is {_shown(fraction)}", hint="it must be a number")
     builder.set_memory_fraction(fraction)
 
 
-def _call(op: Op) -> Callable[[StreamBuilder, _Line], None]:
+def _call(op: Op) -> Callable[[TraceBuilder, _Line], None]:
     return lambda builder, _request: builder.call(op)
 
 
-_REQUESTS: dict[str, Callable[[StreamBuilder, _Line], None]] = {
+_REQUESTS: dict[str, Callable[[TraceBuilder, _Line], None]] = {
     "alloc": _alloc,
     "free": lambda builder, request: builder.free(_key(request)),
     "record_stream": lambda builder, request: builder.record_stream(_key(request), _integer(request, "stream")),
@@ -162,7 +162,7 @@ _REQUESTS: dict[str, Callable[[StreamBuilder, _Line], None]] = {
 }
 
 
-def _request(stream: AllocationStream, index: int) -> _Line:
+def _request(stream: AllocationTrace, index: int) -> _Line:
     """One stored request as it is written; slots serve as ids."""
     op, slot, value = Op(stream.ops[index]), stream.slots[index], stream.values[index]
     request: _Line = {"op": op.name.lower()}

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op, Repeat
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op, Repeat
 
 _MAX_CYCLE = 4
 
 
-def rounds(stream: AllocationStream) -> Iterator[Repeat]:
+def rounds(stream: AllocationTrace) -> Iterator[Repeat]:
     """The stream as ranges of stored requests and how often each happens in a row."""
     for part in stream.parts():
         if part.times > 1:
@@ -17,7 +17,7 @@ def rounds(stream: AllocationStream) -> Iterator[Repeat]:
             yield from _cycles(_steps(stream, part))
 
 
-def _steps(stream: AllocationStream, part: Repeat) -> tuple[list[int], list[int]]:
+def _steps(stream: AllocationTrace, part: Repeat) -> tuple[list[int], list[int]]:
     """Borders of the steps in a part, and a number per step that is equal where the requests are."""
     borders, position = [part.start], stream.ops.find(Op.STEP, part.start + 1, part.stop)
     while position >= 0:
@@ -29,7 +29,7 @@ def _steps(stream: AllocationStream, part: Repeat) -> tuple[list[int], list[int]
     return borders, kinds
 
 
-def _content(stream: AllocationStream, start: int, stop: int) -> tuple[bytes, ...]:
+def _content(stream: AllocationTrace, start: int, stop: int) -> tuple[bytes, ...]:
     columns = (stream.slots, stream.values, stream.streams)
     return (stream.ops[start:stop], *(column[start:stop].tobytes() for column in columns))
 
@@ -57,7 +57,7 @@ def _times(kinds: list[int], first: int, cycle: int) -> int:
     return times
 
 
-def step_of(stream: AllocationStream, request: int) -> int:
+def step_of(stream: AllocationTrace, request: int) -> int:
     """The step, from 1, in which request number `request` was made; 0 before the first."""
     step = position = 0
     for times, marks, length in _marks(stream):
@@ -69,7 +69,7 @@ def step_of(stream: AllocationStream, request: int) -> int:
     return step
 
 
-def _marks(stream: AllocationStream) -> Iterator[tuple[int, list[int], int]]:
+def _marks(stream: AllocationTrace) -> Iterator[tuple[int, list[int], int]]:
     """(times, where steps begin, requests) of each part of a stream."""
     for part in stream.parts():
         requests = stream.ops[part.start : part.stop]

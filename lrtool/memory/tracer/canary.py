@@ -8,7 +8,7 @@ from torch import nn
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.config import MIN_BLOCK_BYTES
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import from_callable
 
@@ -56,7 +56,7 @@ def build() -> dict[str, object]:
     }
 
 
-def _signed_sizes(stream: AllocationStream) -> list[int]:
+def _signed_sizes(stream: AllocationTrace) -> list[int]:
     sizes: dict[int, int] = {}
     found = []
     for op, slot, value in zip(stream.ops, stream.slots, stream.values, strict=True):

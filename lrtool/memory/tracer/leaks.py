@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lrtool.memory.tracer.log import BUILD
-from lrtool.memory.tracer.referrers import HolderSearch
+from lrtool.memory.tracer.referrers import ReferrerSearch
 from lrtool.memory.tracer.steady_state import Period
 from lrtool.memory.tracer.storage_recorder import LiveStorage, StorageRecorder
 
@@ -16,7 +16,7 @@ _Count = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survivor:
+class Leak:
     """A line whose storages pile up, with the bytes requested and storages it leaves per step on average.
 
     `source` is the line of birth, `holder` the container by its name in the user's code, `stored_at` the line that
@@ -30,7 +30,7 @@ class Survivor:
     stored_at: str | None
 
 
-class SurvivorWatch:
+class LeakWatch:
     """Follows how many storages of each line outlive their step."""
 
     def __init__(self, recorder: StorageRecorder) -> None:
@@ -46,17 +46,17 @@ class SurvivorWatch:
                 counts[storage.source] = (number + 1, num_bytes + storage.num_bytes)
         self._history.append(counts)
 
-    def survivors(self, period: Period | None) -> tuple[Survivor, ...]:
+    def survivors(self, period: Period | None) -> tuple[Leak, ...]:
         """What has grown from each of the last three periods (without one, steps) to the next, largest first."""
         rates = _growing(self._history, 1 if period is None else period.num_steps)
         if not rates:
             return ()
         old = {source: self._old_storages(source) for source in rates}
-        search = HolderSearch(frozenset().union(*old.values()), device_type=self._recorder.device_type)
+        search = ReferrerSearch(frozenset().union(*old.values()), device_type=self._recorder.device_type)
         found = []
         for source, (storages_per_step, bytes_per_step) in rates.items():
-            holder = search.holder_of(old[source])
-            survivor = Survivor(
+            holder = search.referrer_of(old[source])
+            survivor = Leak(
                 source=source,
                 bytes_per_step=bytes_per_step,
                 storages_per_step=storages_per_step,

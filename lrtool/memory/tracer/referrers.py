@@ -25,15 +25,15 @@ _ASSIGNING = r"\s*=(?!=)"
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Referrer:
     """A container by its name in the user's code; `stored_at` is `file.py:line source`, None where it was not found."""
 
     name: str
     stored_at: str | None
 
 
-class HolderSearch:
-    """One look through all tensors of the process; `holder_of` then names who holds given storages."""
+class ReferrerSearch:
+    """One look through all tensors of the process; `referrer_of` then names who holds given storages."""
 
     def __init__(self, storages: frozenset[int], *, device_type: str) -> None:
         tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
@@ -41,16 +41,16 @@ class HolderSearch:
         self._tensors = tensors
         kept = ((each, kept_storages(each) & storages) for each in tensors)
         self._kept = [(tensor, found) for tensor, found in kept if found]
-        self._names: dict[int, set[Holder]] = {}
+        self._names: dict[int, set[Referrer]] = {}
 
-    def holder_of(self, storages: frozenset[int]) -> Holder | None:
+    def referrer_of(self, storages: frozenset[int]) -> Referrer | None:
         """What holds most of `storages` (by address), itself or through a tensor's graph; None where nothing is found."""
-        found: Counter[Holder] = Counter()
+        found: Counter[Referrer] = Counter()
         shares = [(len(kept & storages), tensor) for tensor, kept in self._kept]
         holding = sorted((share for share in shares if share[0]), key=lambda share: -share[0])
         for _, tensor in holding[:_MAX_NAMED_TENSORS]:  # a loss keeps all of its graph, a tensor within it a part
             if id(tensor) not in self._names:
-                self._names[id(tensor)] = set(_named_holders(tensor, (self._tensors, self._kept)))
+                self._names[id(tensor)] = set(_named_referrers(tensor, (self._tensors, self._kept)))
             found.update(self._names[id(tensor)])
         return max(found, key=lambda each: (each.stored_at is not None, found[each]), default=None)
 
@@ -86,7 +86,7 @@ def _saved_names(kind: Hashable) -> tuple[str, ...]:
     return tuple(name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors")
 
 
-def _named_holders(value: object, ignored: tuple[object, ...], depth: int = 0) -> Iterator[Holder]:
+def _named_referrers(value: object, ignored: tuple[object, ...], depth: int = 0) -> Iterator[Referrer]:
     """Names by which user code reaches `value`, through nested containers."""
     if depth > _MAX_NESTING:
         return
@@ -100,7 +100,7 @@ def _named_holders(value: object, ignored: tuple[object, ...], depth: int = 0) -
         elif isinstance(referrer, dict):
             yield from _of_dict(referrer, value, ignored, depth)
         elif isinstance(referrer, _CONTAINERS) or _is_users_object(referrer):
-            yield from _named_holders(referrer, ignored, depth + 1)
+            yield from _named_referrers(referrer, ignored, depth + 1)
 
 
 def _is_users_object(value: object) -> bool:
@@ -109,7 +109,7 @@ def _is_users_object(value: object) -> bool:
     return is_users_file(getattr(module, "__file__", None) or "<none>") and not hasattr(value, "__dict__")
 
 
-def _closures(cell: CellType) -> Iterator[Holder]:
+def _closures(cell: CellType) -> Iterator[Referrer]:
     for cells in gc.get_referrers(cell):
         if not isinstance(cells, tuple):
             continue
@@ -120,7 +120,7 @@ def _closures(cell: CellType) -> Iterator[Holder]:
                     yield _holder(f"{name} of {_plain(function.__qualname__)}()", name, function.__code__.co_filename)
 
 
-def _of_dict(holder: dict[Any, Any], value: object, ignored: tuple[object, ...], depth: int) -> Iterator[Holder]:
+def _of_dict(holder: dict[Any, Any], value: object, ignored: tuple[object, ...], depth: int) -> Iterator[Referrer]:
     key = next((key for key, each in holder.items() if each is value), None)
     if key is None:
         return
@@ -131,13 +131,13 @@ def _of_dict(holder: dict[Any, Any], value: object, ignored: tuple[object, ...],
         return
     owner = next((each for each in gc.get_referrers(holder) if getattr(each, "__dict__", None) is holder), None)
     if owner is None:
-        yield from _named_holders(holder, ignored, depth + 1)
+        yield from _named_referrers(holder, ignored, depth + 1)
         return
     file = getattr(sys.modules.get(type(owner).__module__), "__file__", None)
     if file and is_users_file(file):
         yield _holder(f"{key} of {type(owner).__name__}", str(key), file)
     elif not isinstance(owner, Tensor):
-        yield from _named_holders(owner, ignored, depth + 1)
+        yield from _named_referrers(owner, ignored, depth + 1)
 
 
 def _plain(qualified_name: str) -> str:
@@ -145,9 +145,9 @@ def _plain(qualified_name: str) -> str:
 
 
 @cache
-def _holder(name: str, variable: str, filename: str) -> Holder:
+def _holder(name: str, variable: str, filename: str) -> Referrer:
     line = _storing_line(variable, filename, _STORING) or _storing_line(variable, filename, _ASSIGNING)
-    return Holder(name, line)
+    return Referrer(name, line)
 
 
 def _storing_line(variable: str, filename: str, pattern: str) -> str | None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.builder import TraceBuilder
 from lrtool.memory.tracer.log import BUILD, Birth, TracedStep
 from lrtool.memory.tracer.steady_state import Period
 
@@ -27,7 +27,7 @@ def stream_of(
     num_steps: int,
     name: str,
     warnings: tuple[str, ...] = (),
-) -> AllocationStream:
+) -> AllocationTrace:
     """The stream of the build (`steps[0]`) and `num_steps` training steps, of which `steps[1:]` were traced.
 
     Without a period the stream ends with the last traced step.
@@ -43,9 +43,9 @@ class _Writer:
         self._last = num_steps if period is not None else min(num_steps, len(steps) - 1)
         self._round = self._choose_round()
         self._freed = self._all_freed()
-        self._builder = StreamBuilder(name)
+        self._builder = TraceBuilder(name)
 
-    def write(self, warnings: tuple[str, ...]) -> AllocationStream:
+    def write(self, warnings: tuple[str, ...]) -> AllocationTrace:
         self._write_step(BUILD)
         step, part = 1, self._round
         while step <= self._last:

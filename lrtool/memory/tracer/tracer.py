@@ -15,7 +15,7 @@ from lrtool.memory.fake_cuda.autograd import watched_engine
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.torch_cuda import Listener
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.hooks import (
     _state_tensors,
     _watched_optimizers,
@@ -26,7 +26,7 @@ from lrtool.memory.tracer.hooks import (
     watched_collectives,
     watched_modules,
 )
-from lrtool.memory.tracer.leaks import Survivor, SurvivorWatch
+from lrtool.memory.tracer.leaks import Leak, LeakWatch
 from lrtool.memory.tracer.log import TraceLog
 from lrtool.memory.tracer.referrers import garbage_bytes
 from lrtool.memory.tracer.steady_state import Period, find_period, grows_regularly
@@ -80,13 +80,13 @@ class Trace:
     end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step.
     """
 
-    stream: AllocationStream
+    stream: AllocationTrace
     kind: Kind
     num_steps: int
     num_traced_steps: int
     period: Period | None
     live_bytes: tuple[int, ...]
-    survivors: tuple[Survivor, ...]
+    survivors: tuple[Leak, ...]
     build_duration_s: float
     step_durations_s: tuple[float, ...]
     num_operations: tuple[int, ...]
@@ -153,7 +153,7 @@ class _Run:
         self._garbage_bytes = 0
         self._warnings: list[str] = []
         self._failure: WorkloadError | None = None
-        self._watch = SurvivorWatch(recorder)
+        self._watch = LeakWatch(recorder)
 
     def build(self) -> None:
         recorder = self._recorder

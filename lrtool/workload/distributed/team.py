@@ -31,8 +31,8 @@ GATHER_AFTER_FAILURE_S = 2.0
 DONE = "done"
 
 
-class AveragedLooks:
-    """Looks at the same steps on all ranks, which see the same losses there and so stop at the same step.
+class AveragedLossReader:
+    """LossReader at the same steps on all ranks, which see the same losses there and so stop at the same step.
 
     The number of steps to the next look comes from the time that the steps before this one took, averaged over the ranks.
     """
@@ -78,8 +78,8 @@ class Team:
             self.distributed = distribute(workload, rank=self.launch.rank, world_size=self.launch.world_size)
         return self.distributed.workload
 
-    def looks(self) -> AveragedLooks:
-        return AveragedLooks(self.device)
+    def looks(self) -> AveragedLossReader:
+        return AveragedLossReader(self.device)
 
     def watched(self, step: Step) -> Step:
         """`step`, of which the other ranks know that it has begun."""

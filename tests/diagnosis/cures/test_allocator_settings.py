@@ -7,7 +7,7 @@ import pytest
 from lrtool.diagnosis.cures.allocator_settings import SettingsCure, settings_cures, split_values
 from lrtool.memory.allocator.versions import LATEST, TorchVersion
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationStream
+from lrtool.memory.trace.allocation_trace import AllocationTrace
 from tests.memory.traces import Call, stream_of
 
 MIB = 2**20
@@ -15,16 +15,16 @@ CAPACITY = 100 * MIB
 
 
 def cures_of(
-    stream: AllocationStream, *, base: str = "", version: TorchVersion = LATEST, capacity: int | None = CAPACITY
+    stream: AllocationTrace, *, base: str = "", version: TorchVersion = LATEST, capacity: int | None = CAPACITY
 ) -> dict[str, SettingsCure]:
     return {cure.name: cure for cure in settings_cures(stream, base=base, version=version, capacity_bytes=capacity)}
 
 
-def reserved_mib(stream: AllocationStream, settings: str = "", capacity: int | None = None) -> float:
+def reserved_mib(stream: AllocationTrace, settings: str = "", capacity: int | None = None) -> float:
     return replay(stream, Scenario(settings=settings, capacity_bytes=capacity)).peaks.reserved_bytes / MIB
 
 
-def least_reserved_mib(stream: AllocationStream, name: str) -> float:
+def least_reserved_mib(stream: AllocationTrace, name: str) -> float:
     return min(reserved_mib(stream, text) for text in cures_of(stream)[name].values)
 
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtool.memory.attribution.peak import LiveShare, shares_at_peak
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationStream, Note, Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
+from lrtool.memory.trace.builder import TraceBuilder
 
 WEIGHTS, ACTIVATION, KEPT = (
     Note(category=category, source=source)
@@ -17,9 +17,9 @@ def share(note: Note, num_bytes: int) -> LiveShare:
     return LiveShare(category=note.category, module=note.module, source=note.source, num_bytes=num_bytes)
 
 
-def leaky(times: int) -> AllocationStream:
+def leaky(times: int) -> AllocationTrace:
     """400 bytes of weights, and in each round 1000 that come and go and 10 that stay."""
-    builder = StreamBuilder("leaky")
+    builder = TraceBuilder("leaky")
     builder.alloc("w", 400, note=WEIGHTS)
     builder.begin_repeat(times)
     builder.call(Op.STEP)
@@ -45,11 +45,11 @@ def test_up_to_a_request_that_failed() -> None:
 
 
 def test_an_empty_stream_has_no_peak() -> None:
-    assert shares_at_peak(StreamBuilder("nothing").build()) == ()
+    assert shares_at_peak(TraceBuilder("nothing").build()) == ()
 
 
 def test_bytes_of_one_line_are_one_share() -> None:
-    builder = StreamBuilder("two")
+    builder = TraceBuilder("two")
     builder.alloc(1, 5, note=WEIGHTS)
     builder.alloc(2, 7, note=WEIGHTS)
     builder.alloc(3, 0, note=KEPT)
@@ -67,7 +67,7 @@ def test_bytes_of_one_line_are_one_share() -> None:
 def test_it_is_the_largest_moment_of_the_stream_played_request_by_request(
     before: list[int], kept: list[int], passing: list[int], times: int, data: st.DataObject
 ) -> None:
-    builder = StreamBuilder("any")
+    builder = TraceBuilder("any")
     for number, size in enumerate(before):
         builder.alloc(("before", number), size, note=WEIGHTS)
     builder.begin_repeat(times)
@@ -88,7 +88,7 @@ def test_it_is_the_largest_moment_of_the_stream_played_request_by_request(
     assert sum(each.num_bytes for each in shares) == highest(stream, until)
 
 
-def highest(stream: AllocationStream, num_requests: int) -> int:
+def highest(stream: AllocationTrace, num_requests: int) -> int:
     """The peak by playing every request, one by one."""
     places = [place for part in stream.parts() for _ in range(part.times) for place in range(part.start, part.stop)]
     live: dict[int, int] = {}

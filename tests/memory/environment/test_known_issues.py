@@ -2,11 +2,11 @@
 
 import pytest
 
-from lrtool.memory.environment.known_issues import TRAPS, traps_of
+from lrtool.memory.environment.known_issues import TRAPS, known_issues_of
 
 
 def titles(*version: int) -> str:
-    return "\n".join(trap.title for trap in traps_of((version[0], version[1])))
+    return "\n".join(trap.title for trap in known_issues_of((version[0], version[1])))
 
 
 @pytest.mark.parametrize(

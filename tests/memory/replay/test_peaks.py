@@ -4,14 +4,14 @@ import pytest
 
 from lrtool.memory.replay.replay import replay
 from lrtool.memory.trace.allocation_trace import Op
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.builder import TraceBuilder
 
 MIB = 2**20
 
 
 @pytest.mark.parametrize("num_resets", [0, 1, 3])
 def test_a_program_that_resets_its_peaks_needs_no_less_memory(num_resets: int) -> None:
-    builder = StreamBuilder()
+    builder = TraceBuilder()
     builder.alloc("big", 40 * MIB)
     builder.free("big")
     builder.call(Op.EMPTY_CACHE)

@@ -9,14 +9,14 @@ from lrtool.memory.replay.min_capacity import min_capacity
 from lrtool.memory.replay.replay import Scenario, best, replay, surviving_settings
 from lrtool.memory.replay.segments import BlockState, segments_after
 from lrtool.memory.replay.timeline import course, per_op_rows
-from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StreamError
-from lrtool.memory.trace.builder import StreamBuilder
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
+from lrtool.memory.trace.builder import TraceBuilder
 from tests.memory.traces import MIB, Call, calls, repeated, stream_of
 
 
-def fragmented() -> AllocationStream:
+def fragmented() -> AllocationTrace:
     """20 MiB stay in a segment of 60, and then 50 are wanted."""
-    builder = StreamBuilder("fragmented")
+    builder = TraceBuilder("fragmented")
     builder.alloc("first", 60 * MIB)
     builder.free("first")
     builder.alloc("kept", 20 * MIB)
@@ -24,9 +24,9 @@ def fragmented() -> AllocationStream:
     return builder.build()
 
 
-def leaking(times: int) -> AllocationStream:
+def leaking(times: int) -> AllocationTrace:
     """A step that keeps 3 MiB each time."""
-    builder = StreamBuilder("leaking")
+    builder = TraceBuilder("leaking")
     builder.begin_repeat(times)
     builder.alloc("activation", 6 * MIB)
     builder.alloc(None, 3 * MIB, note=Note(source="train.py:41"))
@@ -80,9 +80,9 @@ class TestOutcome:
             replay(fragmented(), Scenario(settings="expandable_segments:True", version=TorchVersion(2, 0)))
 
     def test_a_setting_that_fails_within_the_stream_is_named_with_it(self) -> None:
-        builder = StreamBuilder("trace.jsonl")
+        builder = TraceBuilder("trace.jsonl")
         builder.change_settings("max_split_size_mb:1")
-        with pytest.raises(StreamError, match=r"trace\.jsonl: settings 'max_split_size_mb:1'"):
+        with pytest.raises(TraceError, match=r"trace\.jsonl: settings 'max_split_size_mb:1'"):
             replay(builder.build())
 
     def test_ratios_are_those_of_the_moment_when_most_was_reserved(self) -> None:
@@ -147,7 +147,7 @@ class TestProof:
         assert replay(repeated(1000, [], body, marked=True)).num_played < 20
 
     def test_cycles_of_up_to_four_steps_are_found(self) -> None:
-        builder = StreamBuilder("odd and even")
+        builder = TraceBuilder("odd and even")
         for step in range(1000):
             builder.call(Op.STEP)
             builder.alloc(step, (1 + step % 4) * MIB)
@@ -161,7 +161,7 @@ class TestProof:
         assert result.steps[10].allocated_bytes - result.steps[9].allocated_bytes == 3 * MIB
 
     def test_a_failure_in_the_remainder_is_found_at_its_request(self) -> None:
-        builder = StreamBuilder("late")
+        builder = TraceBuilder("late")
         builder.begin_repeat(1000)
         builder.alloc("a", 5 * MIB)
         builder.free("a")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.snapshot.reader import read_stream
-from lrtool.memory.trace.allocation_trace import StreamError
+from lrtool.memory.snapshot.reader import read_trace
+from lrtool.memory.trace.allocation_trace import TraceError
 from tests.memory.recordings import SNAPSHOTS
 
 
@@ -44,8 +44,8 @@ def test_a_pickle_cannot_run_code(tmp_path: Path, protocol: int, wrap: Callable[
     data = pickle.dumps(wrap(RunsOnLoad(target)), protocol=protocol)
     for content in (data, gzip.compress(data)):
         file.write_bytes(content)
-        with pytest.raises(StreamError, match=r"not plain data|neither"):
-            read_stream(file)
+        with pytest.raises(TraceError, match=r"not plain data|neither"):
+            read_trace(file)
     assert not target.exists()
     pickle.loads(data)
     assert target.exists(), "the pickle was harmless, so that nothing was shown"
@@ -65,8 +65,8 @@ def test_a_pickle_cannot_claim_more_memory_than_it_has_bytes(tmp_path: Path, bom
     file = tmp_path / "bomb.pickle"
     file.write_bytes(bomb)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(StreamError):
-        read_stream(file)
+    with pytest.raises(TraceError):
+        read_trace(file)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
@@ -92,8 +92,8 @@ def test_a_pickle_cannot_claim_more_memory_than_it_has_bytes(tmp_path: Path, bom
 def test_a_snapshot_that_is_none_is_refused_by_name(tmp_path: Path, data: Any) -> None:
     file = tmp_path / "odd.pickle"
     file.write_bytes(pickle.dumps(data))
-    with pytest.raises(StreamError, match=r"odd\.pickle: "):
-        read_stream(file)
+    with pytest.raises(TraceError, match=r"odd\.pickle: "):
+        read_trace(file)
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_a_snapshot_that_is_none_is_refused_by_name(tmp_path: Path, data: Any) -
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "odd"
     file.write_bytes(content)
-    with pytest.raises(StreamError):
-        read_stream(file)
+    with pytest.raises(TraceError):
+        read_trace(file)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
-        with pytest.raises(StreamError, match=str(path)):
-            read_stream(path)
+        with pytest.raises(TraceError, match=str(path)):
+            read_trace(path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,4 +122,4 @@ def test_a_damaged_snapshot_never_ends_in_a_traceback(
     file = tmp_path_factory.mktemp("damaged") / "snapshot.pickle"
     file.write_bytes(data[: len(data) - cut % 3 * (cut % len(data))])
     with suppress(LrtoolError):
-        replay(read_stream(file))
+        replay(read_trace(file))

@@ -11,16 +11,16 @@ from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator, replay
 from lrtool.memory.replay.segments import BlockState, segment_views
 from lrtool.memory.snapshot.contents import checked_snapshot
-from lrtool.memory.snapshot.convert import snapshot_stream
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.snapshot.convert import snapshot_trace
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from tests.memory.traces import MIB, Call, calls, stream_of
 
 ADDRESS_TIES = TorchVersion(2, 9)
 
 
-def stream_in(data: dict[str, Any]) -> AllocationStream:
+def stream_in(data: dict[str, Any]) -> AllocationTrace:
     """The stream of a snapshot's plain data."""
-    return snapshot_stream(checked_snapshot(data, name="made"), name="made")
+    return snapshot_trace(checked_snapshot(data, name="made"), name="made")
 
 
 def recorded(requests: list[Call], *, cut: int, scenario: Scenario) -> tuple[dict[str, Any], list[int]]:
@@ -74,7 +74,7 @@ def final_segments(player: Player) -> list[dict[str, Any]]:
     return shown
 
 
-def addresses_given(stream: AllocationStream, scenario: Scenario) -> list[int]:
+def addresses_given(stream: AllocationTrace, scenario: Scenario) -> list[int]:
     player = Player(stream, build_allocator(stream, scenario))
     given_addresses = []
     for index, op in enumerate(stream.ops):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from lrtool.memory.snapshot.reader import read_stream
-from lrtool.memory.trace.allocation_trace import AllocationStream, Note, Op, StreamError
+from lrtool.memory.snapshot.reader import read_trace
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
 from lrtool.memory.trace.jsonl import format_jsonl, parse_jsonl
 from tests.memory.traces import Call, calls, stream_of
 
@@ -33,11 +33,11 @@ EVERY_OP = """
 """
 
 
-def parse(text: str) -> AllocationStream:
+def parse(text: str) -> AllocationTrace:
     return parse_jsonl(BytesIO(text.encode()), name="trace.jsonl")
 
 
-def columns(stream: AllocationStream) -> tuple[object, ...]:
+def columns(stream: AllocationTrace) -> tuple[object, ...]:
     return stream.ops, stream.slots, stream.values, stream.streams, stream.repeats, stream.texts, stream.fractions
 
 
@@ -79,7 +79,7 @@ def test_equal_steps_get_equal_slots_whatever_their_ids() -> None:
 def test_a_file_may_be_compressed(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl.gz"
     path.write_bytes(gzip.compress(EVERY_OP.encode()))
-    assert columns(read_stream(path)) == columns(parse(EVERY_OP))
+    assert columns(read_trace(path)) == columns(parse(EVERY_OP))
 
 
 ALLOC = '{"op": "alloc", "id": "a", "size": 512}\n'
@@ -124,7 +124,7 @@ FREE = '{"op": "free", "id": "a"}\n'
     ],
 )
 def test_what_cannot_be_is_refused_with_its_line(text: str, message: str) -> None:
-    with pytest.raises(StreamError) as caught:
+    with pytest.raises(TraceError) as caught:
         parse(text)
     assert caught.value.message.startswith("trace.jsonl" + message)
     assert caught.value.hint

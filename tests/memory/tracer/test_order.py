@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import place
@@ -32,7 +32,7 @@ def profiled(build: models.Build) -> list[int]:
     return [num_bytes for _, num_bytes in sorted(memory, key=lambda each: each[0])]
 
 
-def signed_sizes(stream: AllocationStream) -> Iterator[int]:
+def signed_sizes(stream: AllocationTrace) -> Iterator[int]:
     """Bytes of each request of a stream, frees negative."""
     sizes: dict[int, int] = {}
     for op, slot, value in zip(stream.ops, stream.slots, stream.values, strict=True):

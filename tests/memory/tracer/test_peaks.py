@@ -9,7 +9,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from lrtool.memory.fake_cuda.autograd import EngineView, watched_engine
 from lrtool.memory.fake_cuda.gpu import fake_cuda
-from lrtool.memory.trace.allocation_trace import AllocationStream, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import place
@@ -29,7 +29,7 @@ def floats(count: int) -> int:
     return rounded(4 * count)
 
 
-def peak_bytes(stream: AllocationStream) -> int:
+def peak_bytes(stream: AllocationTrace) -> int:
     """The most that is live at once, requests rounded."""
     live: dict[int, int] = {}
     total = peak = 0
