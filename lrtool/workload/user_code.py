@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lrtool
 from lrtool.errors import LrtoolError, WorkloadError
 
-_OURS = Path(__file__).resolve().parent
+_OURS = Path(lrtool.__file__).resolve().parent
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}  # also those of the user and of other environments
 _FRAME = re.compile(r'^  File "(?P<file>.+?)", line .*\n(?:    .*\n)*', re.MULTILINE)

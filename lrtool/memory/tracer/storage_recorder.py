@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import (
 )
 from torch.utils.flop_counter import flop_registry
 
+import lrtool
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
 from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow, remember_origin
 from lrtool.memory.fake_cuda.known_values import follow
@@ -34,8 +35,11 @@ aten = torch.ops.aten
 REAL_LIMIT_BYTES = 2**20
 _NOT_RECORDED = ("profiler", "prim")
 _TORCH = str(Path(torch.__file__).parent)
-_OURS = Path(__file__).parents[1]
-_CALLERS = {str(_OURS / name) for name in ("training.py", "target.py", "memory/tracer.py")}
+_CALLERS = {
+    str(Path(lrtool.__file__).parent / name)
+    for name in ("workload/step.py", "workload/target.py", "memory/tracer/tracer.py")
+}
+"""Whose frames end the search for the user's line: they call what is the user's."""
 
 
 @dataclass(slots=True)
