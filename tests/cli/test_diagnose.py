@@ -10,7 +10,7 @@ import pytest
 from tests import WORKLOADS
 from tests.cli.test_replay import Hostile
 from tests.conftest import Lrtool
-from tests.memory.recordings import SNAPSHOTS, shared
+from tests.memory.recordings import SNAPSHOTS, shared_snapshots
 
 CASES = WORKLOADS / "diagnose_cases.py"
 MIB = 2**20
@@ -82,7 +82,7 @@ def test_what_others_held_of_a_known_card_is_seen_in_a_snapshot(lrtool: Lrtool, 
     assert first["cause"] == "other-process"
 
 
-@pytest.mark.parametrize("path", [*SNAPSHOTS, *shared("cuda-snapshots", "*.pickle.gz")])
+@pytest.mark.parametrize("path", [*SNAPSHOTS, *shared_snapshots()])
 def test_real_snapshots_are_read(lrtool: Lrtool, path: Path) -> None:
     outcome = lrtool("diagnose", "--snapshot", path, "--json")
 

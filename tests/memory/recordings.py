@@ -1,7 +1,9 @@
 """Recordings of the real allocator, real snapshots, and where to find them."""
 
+import csv
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,20 +20,26 @@ from lrtool.memory.snapshot.reader import read_trace
 from lrtool.memory.snapshot.unpickle import load_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.jsonl import parse_jsonl
-from tests import ROOT
+from tests import DATA, ROOT
 
-REPOSITORY = ROOT
-SHARED = REPOSITORY.parent / "shared" / "data"
-RECORDINGS = sorted((REPOSITORY / "tests" / "data" / "allocator").glob("*.json.gz"))
-SNAPSHOTS = sorted((REPOSITORY / "tests" / "data" / "snapshots").glob("*.pickle.gz"))
+SHARED = ROOT.parent / "shared" / "data"
+RECORDINGS = sorted((DATA / "allocator").glob("*.json.gz"))
+SNAPSHOTS = sorted((DATA / "snapshots").glob("*.pickle.gz"))
 
 # The snapshots were written by releases which break ties by address.
 SNAPSHOT_VERSION = TorchVersion(2, 9)
 
 
-def shared(folder: str, pattern: str) -> list[Any]:
-    """All files of a shared folder as parameters; one skipped parameter where the folder is absent."""
-    files = sorted((SHARED / folder).glob(pattern))
+def shared_snapshots() -> list[Any]:
+    """Those with a history of events, as parameters: without one there is nothing to reproduce."""
+    rows = [row for index in (SHARED / "cuda-snapshots").glob("index*.csv") for row in csv.DictReader(index.open())]
+    with_history = {row["file"] for row in rows if int(row["events"] or 0) > 1}
+    return shared("cuda-snapshots", "*.pickle.gz", wanted=with_history.__contains__)
+
+
+def shared(folder: str, pattern: str, *, wanted: Callable[[str], bool] = lambda name: True) -> list[Any]:
+    """The files of a shared folder as parameters; one skipped parameter where the folder is absent."""
+    files = sorted(file for file in (SHARED / folder).glob(pattern) if wanted(file.name))
     if not files:
         return [pytest.param(None, marks=pytest.mark.skip(reason=f"{SHARED / folder} is not here"))]
     return [pytest.param(file, id=file.name.removesuffix(".gz")) for file in files]

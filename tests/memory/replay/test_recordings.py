@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.memory.recordings import RECORDINGS, SNAPSHOTS, check_snapshot, first_difference, shared
+from tests.memory.recordings import RECORDINGS, SNAPSHOTS, check_snapshot, first_difference, shared, shared_snapshots
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
@@ -17,7 +17,7 @@ def test_all_recordings_agree(path: Path) -> None:
     assert first_difference(path) is None
 
 
-@pytest.mark.parametrize("path", [*SNAPSHOTS, *shared("cuda-snapshots", "*.pickle.gz")])
+@pytest.mark.parametrize("path", [*SNAPSHOTS, *shared_snapshots()])
 def test_real_gpu_runs_are_reproduced(path: Path) -> None:
     check = check_snapshot(path)
     assert check.num_allocs > 0
