@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -14,11 +15,22 @@ from lrtool.memory.fake_cuda.torch_cuda import Listener, cuda_api
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeGpu:
-    """The GPU to pretend: compute capability, the cuDNN that torch ships with (9.20.0 is 92000), and memory in bytes."""
+    """The GPU to pretend: compute capability, the cuDNN that torch ships with (9.20.0 is 92000), memory in bytes, and
+    multiprocessors.
+    """
 
     capability: tuple[int, int] = (9, 0)
     cudnn_version: int = 92000
     total_bytes: int = 80 * 2**30
+    num_multiprocessors: int = 132
+
+    def properties(self) -> SimpleNamespace:
+        """What torch.cuda.get_device_properties would say of it."""
+        return SimpleNamespace(
+            name="fake GPU", major=self.capability[0], minor=self.capability[1], total_memory=self.total_bytes,
+            multi_processor_count=self.num_multiprocessors, warp_size=32, max_threads_per_multi_processor=2048,
+            gcnArchName="",
+        )  # fmt: skip
 
 
 H100 = FakeGpu()
@@ -36,7 +48,7 @@ def fake_cuda(gpu: FakeGpu = H100, *, listener: Listener | None = None) -> Itera
     with ExitStack() as stack:
         stack.enter_context(cuda_device())
         stack.enter_context(cuda_kernels(gpu.capability, gpu.cudnn_version))
-        stack.enter_context(cuda_api(mode, listener, capability=gpu.capability, total_bytes=gpu.total_bytes))
+        stack.enter_context(cuda_api(mode, listener, device=gpu.properties()))
         stack.enter_context(answered(lambda tensor: listener.on_hidden_birth(tensor)))
         stack.enter_context(mode)
         yield mode

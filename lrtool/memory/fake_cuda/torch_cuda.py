@@ -57,15 +57,13 @@ def replaced(*changes: tuple[Any, str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def cuda_api(
-    mode: FakeTensorMode, listener: Listener, *, capability: tuple[int, int], total_bytes: int
-) -> Iterator[None]:
-    """Answer torch.cuda as one GPU of `capability` with `total_bytes` does, and mend what fake tensors cannot do."""
+def cuda_api(mode: FakeTensorMode, listener: Listener, *, device: SimpleNamespace) -> Iterator[None]:
+    """Answer torch.cuda as one GPU with the properties of `device` does, and mend what fake tensors cannot do."""
     swaps = torch.__future__.get_swap_module_params_on_conversion()
     with ExitStack() as stack:
         torch.__future__.set_swap_module_params_on_conversion(True)  # a moved parameter stays the optimizer's
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
-        stack.enter_context(replaced(*_device_calls(capability, total_bytes), *_memory_calls(listener, total_bytes)))
+        stack.enter_context(replaced(*_device_calls(device), *_memory_calls(listener, device.total_memory)))
         stack.enter_context(replaced(*_stream_classes(listener), *_tensor_methods(listener), *_library_calls(mode)))
         lists = [getattr(module, "_foreach_supported_types", None) for module in (optimizers, _foreach_utils)]
         for types in {id(each): each for each in lists if each is not None}.values():
@@ -96,15 +94,11 @@ def _always(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-def _device_calls(capability: tuple[int, int], total_bytes: int) -> list[tuple[Any, str, Any]]:
-    properties = SimpleNamespace(
-        name="fake GPU", major=capability[0], minor=capability[1], total_memory=total_bytes, multi_processor_count=132,
-        warp_size=32, max_threads_per_multi_processor=2048, gcnArchName="",
-    )  # fmt: skip
+def _device_calls(device: SimpleNamespace) -> list[tuple[Any, str, Any]]:
     answers = {
         "is_available": True, "device_count": 1, "current_device": 0, "is_initialized": True,
-        "is_bf16_supported": True, "get_device_capability": capability, "get_device_name": properties.name,
-        "get_device_properties": properties, "get_rng_state_all": [],
+        "is_bf16_supported": True, "get_device_capability": (device.major, device.minor), "get_device_name": device.name,
+        "get_device_properties": device, "get_rng_state_all": [],
     }  # fmt: skip
     nothing = ("_lazy_init", "init", "synchronize", "set_device", "ipc_collect", "manual_seed", "manual_seed_all", "seed",
                "seed_all", "set_rng_state", "set_rng_state_all", "set_per_process_memory_fraction")  # fmt: skip

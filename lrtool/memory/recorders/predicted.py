@@ -8,7 +8,7 @@ from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.attribution.peak import LiveShare, most_by_category, shares_at_peak
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
-from lrtool.memory.gpus import CAPABILITIES, find_card
+from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
 from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
@@ -57,9 +57,11 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
 def fake_gpu(card_name: str) -> FakeGpu:
     """The card as user code sees it while it is traced."""
     card = find_card(card_name)
-    if card is None:
+    if card is None or card.capability is None or card.num_multiprocessors is None:
         return H100
-    return FakeGpu(capability=CAPABILITIES[card.name], total_bytes=card.total_bytes)
+    return FakeGpu(
+        capability=card.capability, total_bytes=card.total_bytes, num_multiprocessors=card.num_multiprocessors
+    )
 
 
 def _peaks(played: ReplayResult) -> RecordedPeaks:

@@ -100,7 +100,9 @@ def trace(factory: Factory, settings: TraceSettings) -> Trace:
 
     Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had.
     """
-    platform = settings.platform or this_platform(settings.gpu.capability)
+    platform = settings.platform or this_platform(
+        settings.gpu.capability, num_multiprocessors=settings.gpu.num_multiprocessors
+    )
     costs = HiddenCosts(platform) if settings.with_workspaces else None
     with recording(settings.kind, gpu=settings.gpu, costs=costs) as recorder:
         run = _Run(factory, settings, recorder)

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from lrtool.memory.gpus import MULTIPROCESSORS, Multiprocessors
+from lrtool.memory.gpus import Multiprocessors, multiprocessors
 
 KIB, MIB = 2**10, 2**20
 _LARGE_WORKSPACE_SINCE = {9: (0, 0), 10: (2, 12), 11: (2, 14), 12: (2, 12)}
@@ -13,11 +13,14 @@ _LARGE_WORKSPACE_SINCE = {9: (0, 0), 10: (2, 12), 11: (2, 14), 12: (2, 12)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What the costs depend on: compute capability, torch release, and $CUBLAS_WORKSPACE_CONFIG."""
+    """What the costs depend on: the GPU's compute capability and number of multiprocessors, where that is known, the torch
+    release, and $CUBLAS_WORKSPACE_CONFIG.
+    """
 
     capability: tuple[int, int]
     torch_version: tuple[int, int]
     cublas_config: str | None = None
+    num_multiprocessors: int | None = None
 
     @property
     def cublas_workspace_bytes(self) -> int:
@@ -34,15 +37,18 @@ class Platform:
 
     @property
     def multiprocessors(self) -> Multiprocessors:
-        """Those of the best known GPU of this capability, or of the next lower one."""
-        lower = [each for each in MULTIPROCESSORS if each <= self.capability]
-        return MULTIPROCESSORS[max(lower, default=min(MULTIPROCESSORS))]
+        return multiprocessors(self.capability, self.num_multiprocessors)
 
 
-def this_platform(capability: tuple[int, int]) -> Platform:
+def this_platform(capability: tuple[int, int], *, num_multiprocessors: int | None = None) -> Platform:
     """The torch that runs here, on a GPU of `capability`."""
     import torch
 
     major, minor = (int(part) for part in torch.__version__.split(".")[:2])
     config = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    return Platform(capability=capability, torch_version=(major, minor), cublas_config=config)
+    return Platform(
+        capability=capability,
+        torch_version=(major, minor),
+        cublas_config=config,
+        num_multiprocessors=num_multiprocessors,
+    )

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.memory.gpus import MULTIPROCESSORS
+from lrtool.memory.gpus import multiprocessors
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform
 from lrtool.memory.workspaces.reductions import Axis, coalesced, scratch_bytes
 
-H100 = MULTIPROCESSORS[9, 0]
+H100 = multiprocessors((9, 0))
 
 SEEN = {
     (4, 512, 2560): (41_943_040, 80),
@@ -64,7 +64,7 @@ def test_operators_that_reduce_are_known(operator: str) -> None:
 
 def test_a_gpu_that_is_not_known_is_taken_for_an_earlier_one() -> None:
     assert Platform(capability=(9, 1), torch_version=(2, 13)).multiprocessors == H100
-    assert Platform(capability=(6, 0), torch_version=(2, 13)).multiprocessors == MULTIPROCESSORS[7, 0]
+    assert Platform(capability=(5, 2), torch_version=(2, 13)).multiprocessors == multiprocessors((6, 0))
 
 
 def test_softmax_backward_multiplies_into_an_array_of_its_own() -> None:
