@@ -14,12 +14,12 @@ import typer
 
 from lrtool.cli import app
 from lrtool.results import RESULTS
-from tests import DOCS
+from tests import DOCS, ROOT
 from tests.conftest import Lrtool
 from tests.generated_docs import generated, schema
 from tests.report.made_runs import MADE, stored
 
-README = DOCS.parent / "README.md"
+README = ROOT / "README.md"
 GUIDES = ["training.md", "oom.md", "diagnose.md", "json.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$")
@@ -111,13 +111,13 @@ def test_generated_documents_are_up_to_date(name: str) -> None:
 
 def test_every_document_is_linked_and_no_link_is_broken() -> None:
     linked = set()
-    for document in (README, *sorted(DOCS.glob("*.md"))):
+    for document in (README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))):
         prose = FENCED.sub("", document.read_text())
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
             linked.add((document.parent / target).resolve())
 
-    assert {path for path in DOCS.iterdir() if path.suffix in (".md", ".json")} <= linked
+    assert {path for path in DOCS.rglob("*") if path.suffix in (".md", ".json")} <= linked
 
 
 REAL = {
