@@ -1,45 +1,75 @@
-"""Settings: their defaults and limits, and the TOML files they are read from (`lrtool.toml`, `[tool.lrtool]`, `--config`).
+"""Settings: each with its type, its bounds, its default, and the option that sets it, in one place.
 
-Order of precedence: command line, `LRTOOL_*` environment variables, settings file, default. pydantic does the checking.
+A table of a settings file is a class here, and a field of it is an option of its command, under the same name.
 """
 
-import json
-import math
-import os
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le
 
-from lrtool.errors import UsageError, did_you_mean
+from lrtool.errors import UsageError
 from lrtool.gate.limits import Kind, Limit, limit_of
+from lrtool.option import STRICT, Option, Positive
+from lrtool.results.mem_sweep import SweepAxes
 
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
-_STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
+Seconds = Annotated[float, Gt(0)]
+_of_ramp = partial(Option, panel="Range test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangeTestSettings:
     """The ramp of `lrtool range-test`, table `[range-test]` of a settings file."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    start_lr: Annotated[float, Gt(0)] = 1e-7
-    end_lr: Annotated[float, Gt(0)] = 10.0
-    num_steps: Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"] = "auto"
-    mode: Literal["exp", "linear"] = "exp"
-    repeats: Annotated[int, Ge(1)] = 1
-    timeout: Annotated[float, Gt(0)] = 600.0
-    confirm: Confirm = "off"
-    confirm_loss: Literal["train", "val"] = "train"
-    per_group: bool = False
-    batch_size: tuple[Positive, ...] = ()
-    rules: tuple[OtherRules, ...] = ()
+    start_lr: Annotated[float, Gt(0), _of_ramp("LR of the first step.")] = 1e-7
+    end_lr: Annotated[float, Gt(0), _of_ramp("LR of the last step.")] = 10.0
+    num_steps: Annotated[
+        Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"],
+        _of_ramp(
+            "Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
+            metavar="N|auto",
+        ),
+    ] = "auto"
+    mode: Annotated[Literal["exp", "linear"], _of_ramp("Shape of the ramp: exp or linear.")] = "exp"
+    repeats: Annotated[int, Ge(1), _of_ramp("Ramps, each with a seed of its own.")] = 1
+    confirm: Annotated[
+        Confirm,
+        _of_ramp(
+            "Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
+            "constant, super-convergence (one cycle up to max_lr) or off.",
+            metavar="[SCHEDULE]",
+        ),
+    ] = "off"
+    confirm_loss: Annotated[
+        Literal["train", "val"],
+        _of_ramp("The loss that judges these runs: train (the last steps) or val (val_loader)."),
+    ] = "train"
+    per_group: Annotated[bool, _of_ramp("Find a range for each parameter group: ramp each alone, then together.")] = (
+        False
+    )
+    batch_size: Annotated[
+        tuple[Positive, ...],
+        _of_ramp(
+            "Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
+            metavar="LIST",
+        ),
+    ] = ()
+    rules: Annotated[
+        tuple[OtherRules, ...],
+        _of_ramp(
+            "Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
+            "torch-lr-finder, ignite.",
+            metavar="NAMES",
+        ),
+    ] = ()
+    timeout: Annotated[
+        Seconds, _of_ramp("Under torchrun: seconds without a step after which a rank counts as hanging.")
+    ] = 600.0
 
     def __post_init__(self) -> None:
         if not self.start_lr < self.end_lr:
@@ -48,46 +78,45 @@ class RangeTestSettings:
 
 
 RecorderChoice = Literal["auto", "cuda", "predicted", "cpu"]
-Schedule = Literal["cyclic", "onecycle", "constant"]
-Mode = Literal["triangular", "triangular2", "exp_range"]
+_of_trials = partial(Option, panel="Trials")
+_of_cluster = partial(Option, panel="Cluster")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemSweepSettings:
-    """What `lrtool mem-sweep` varies and how its trials run, table `[mem-sweep]` of a settings file.
+class MemSweepSettings(SweepAxes):
+    """What `lrtool mem-sweep` varies and how its trials run, table `[mem-sweep]` of a settings file."""
 
-    Of each tuple every value is tried, with every value of the others; an empty one leaves things as they are.
-    """
+    __pydantic_config__ = STRICT
 
-    __pydantic_config__ = _STRICT
-
-    step_sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (2500, 3000, 3500)
-    step_size_down: tuple[Positive, ...] = ()
-    schedule: Annotated[tuple[Schedule, ...], MinLen(1)] = ("cyclic",)
-    mode: Annotated[tuple[Mode, ...], MinLen(1)] = ("triangular",)
-    gamma: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (1.0,)
-    scale_mode: Annotated[tuple[Literal["cycle", "iterations"], ...], MinLen(1)] = ("cycle",)
-    settings: Annotated[tuple[str, ...], MinLen(1)] = ("",)
-    precision: tuple[Literal["fp32", "bf16", "fp16"], ...] = ()
-    batch_size: tuple[Positive, ...] = ()
-    world_size: tuple[Positive, ...] = ()
-    shard: Annotated[tuple[Literal["none", "fsdp2"], ...], MinLen(1)] = ("none",)
-    cycles: Positive = 1
-    steps: Positive | None = None
-    repeats: Positive = 1
-    order: Literal["shuffled", "given"] = "shuffled"
-    base_lr: Annotated[float, Gt(0)] | None = None
-    max_lr: Annotated[float, Gt(0)] | None = None
-    recorder: RecorderChoice = "auto"
-    gpu: str = "h100"
-    capacity: str | None = None
-    history: tuple[Positive, ...] = ()
-    jobs: Positive = 1
-    timeout: Annotated[float, Gt(0)] | None = None
-    executor: Literal["subprocess", "ray"] = "subprocess"
-    ray_address: str | None = None
-    trial_cpus: Annotated[float, Gt(0)] = 1.0
-    trial_memory: str | None = None
+    cycles: Annotated[Positive, _of_trials("Cycles in a trial, up and down again.")] = 1
+    steps: Annotated[Positive | None, _of_trials("Steps of every trial, instead of whole cycles.")] = None
+    repeats: Annotated[Positive, _of_trials("Trials of each condition.")] = 1
+    order: Annotated[Literal["shuffled", "given"], _of_trials("shuffled (by --seed) or given.")] = "shuffled"
+    base_lr: Annotated[
+        Annotated[float, Gt(0)] | None,
+        _of_trials("Default: of the last range test of the target, else the optimizer's."),
+    ] = None
+    max_lr: Annotated[Annotated[float, Gt(0)] | None, _of_trials("Default: likewise.")] = None
+    recorder: Annotated[
+        RecorderChoice,
+        _of_trials("auto, cuda (measured), predicted (traced without a GPU) or cpu (a real run there)."),
+    ] = "auto"
+    gpu: Annotated[str, _of_trials("The card to predict for: h100, rtx4090 ...")] = "h100"
+    capacity: Annotated[str | None, _of_trials("Memory there is: 24GiB, or a card. Default: --gpu's.")] = None
+    history: Annotated[
+        tuple[Positive, ...], _of_trials("Steps whose allocations are kept in a snapshot, on CUDA.")
+    ] = ()
+    jobs: Annotated[Positive, _of_trials("Trials at once; on CUDA one per GPU.")] = 1
+    timeout: Annotated[Seconds | None, _of_trials("Seconds after which a trial is ended. Default: none.")] = None
+    executor: Annotated[Literal["subprocess", "ray"], _of_cluster("Where trials run: subprocess (here) or ray.")] = (
+        "subprocess"
+    )
+    ray_address: Annotated[
+        str | None,
+        _of_cluster("Of a Ray cluster; auto: that of this machine. Default: one started for the sweep."),
+    ] = None
+    trial_cpus: Annotated[float, Gt(0), _of_cluster("CPUs a trial takes of its node.")] = 1.0
+    trial_memory: Annotated[str | None, _of_cluster("Memory a trial takes of its node: 8GiB. Default: any.")] = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
@@ -103,6 +132,10 @@ class MemSweepSettings:
 
 
 Bounds = dict[str, str | int | float]
+KINDS: dict[str, Kind] = {"max": "max", "min": "min", "max_increase": "increase"}
+"""The kind of limit that each field of bounds holds, in the order in which they are shown."""
+_limit = partial(Option, panel="Limits")
+_limits = partial(_limit, metavar="LIMIT", is_repeatable=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +144,29 @@ class BudgetSettings:
     by how much they may exceed the baseline, a file or a run.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    max: Bounds = field(default_factory=dict)
-    min: Bounds = field(default_factory=dict)
-    max_increase: Bounds = field(default_factory=dict)
-    baseline: str | None = None
-    allow_different: bool = False
+    max: Annotated[
+        Bounds, _limits("METRIC=VALUE that must not be exceeded: peak_allocated=14GiB, growth=0; repeatable.")
+    ] = field(default_factory=dict)
+    min: Annotated[Bounds, _limits("METRIC=VALUE that must be reached: max_lr=0.01; repeatable.")] = field(
+        default_factory=dict
+    )
+    max_increase: Annotated[
+        Bounds,
+        _limits(
+            "METRIC:VALUE by which the baseline may be exceeded: peak_allocated:5% or peak_allocated:200MiB; "
+            "repeatable. Default with a baseline: peak_allocated:1% and growth:0."
+        ),
+    ] = field(default_factory=dict)
+    baseline: Annotated[
+        str | None,
+        _limit("A file of `lrtool baseline`, or a run (directory, number, last).", metavar="RUN-OR-FILE"),
+    ] = None
+    allow_different: Annotated[
+        bool,
+        _limit("Compare although GPU, torch, recorder, allocator settings or conditions differ.", has_variable=False),
+    ] = False
 
     def __post_init__(self) -> None:
         try:
@@ -128,173 +177,91 @@ class BudgetSettings:
     @property
     def limits(self) -> tuple[Limit, ...]:
         """All limits, in the order in which they are shown."""
-        kinds: tuple[tuple[Kind, Bounds], ...] = (("max", self.max), ("min", self.min), ("increase", self.max_increase))
-        return tuple(limit_of(name, value, kind) for kind, bounds in kinds for name, value in bounds.items())
+        bounds = {kind: getattr(self, name) for name, kind in KINDS.items()}
+        return tuple(limit_of(name, value, kind) for kind, values in bounds.items() for name, value in values.items())
+
+
+_of_diagnosis = partial(Option, panel="Diagnosis")
+_of_cures = partial(Option, panel="Cures")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnoseSettings:
-    """What `lrtool diagnose` judges, table `[diagnose]` of a settings file; `settings` are the allocator's.
+    """What `lrtool diagnose` judges and which cures it tries, table `[diagnose]` of a settings file."""
 
-    With `cures`, those named by `only` are tried, all where it is empty, over `cure_steps` steps each; `checkpoint` names the
-    modules to checkpoint, by name or pattern.
+    __pydantic_config__ = STRICT
+
+    steps: Annotated[Positive, _of_diagnosis("Steps of the run that is judged.")] = 1000
+    settings: Annotated[str, _of_diagnosis("PYTORCH_CUDA_ALLOC_CONF, as it is written. Default: torch's own.")] = ""
+    recorder: Annotated[RecorderChoice, _of_diagnosis("auto, cuda, predicted or cpu.")] = "auto"
+    gpu: Annotated[str, _of_diagnosis("The card to judge for: h100, rtx4090 ...")] = "h100"
+    capacity: Annotated[str | None, _of_diagnosis("Memory there is: 24GiB, or a card. Default: --gpu's.")] = None
+    timeout: Annotated[Seconds | None, _of_diagnosis("Seconds after which it is given up. Default: none.")] = None
+    cures: Annotated[bool, _of_cures("Try what may save memory: bytes, time, loss, and how to apply it.")] = False
+    max_batch: Annotated[bool, _of_cures("Search the largest batch that fits the capacity.")] = False
+    only: Annotated[
+        tuple[str, ...], _of_cures("The cures to try: bf16,checkpointing,... (docs/cures.md). Default: all.")
+    ] = ()
+    checkpoint: Annotated[
+        tuple[str, ...],
+        _of_cures("Modules to checkpoint, by name or pattern (encoder.layers.*). Default: repeated blocks, found."),
+    ] = ()
+    cure_steps: Annotated[int, Ge(2), _of_cures("Steps of each cure's trial.")] = 5
+
+
+_of_replay = partial(Option, panel="Replay")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplaySettings:
+    """What `lrtool replay` plays a trace on, table `[replay]` of a settings file: a row for each of the allocator's `settings`
+    and each `capacity`.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    steps: Positive = 1000
-    cures: bool = False
-    max_batch: bool = False
-    only: tuple[str, ...] = ()
-    checkpoint: tuple[str, ...] = ()
-    cure_steps: Annotated[int, Ge(2)] = 5
-    settings: str = ""
-    recorder: RecorderChoice = "auto"
-    gpu: str = "h100"
-    capacity: str | None = None
-    timeout: Annotated[float, Gt(0)] | None = None
+    settings: Annotated[
+        tuple[str, ...],
+        _of_replay(
+            "PYTORCH_CUDA_ALLOC_CONF to replay under, as it is written; repeatable: one row each. Default: torch's own.",
+            is_repeatable=True,
+        ),
+    ] = ()
+    capacity: Annotated[
+        tuple[str, ...],
+        _of_replay(
+            "24GiB, or a card: rtx4090, a100-40, h100 ...; repeatable. Default: as large as it takes.",
+            is_repeatable=True,
+        ),
+    ] = ()
+    torch: Annotated[str, _of_replay("Whose allocator: 2.0 to 2.15.")] = "2.15"
+    no_caching: Annotated[bool, _of_replay("As with PYTORCH_NO_CUDA_MEMORY_CACHING=1.")] = False
+    min_capacity: Annotated[bool, _of_replay("Search the smallest capacity that survives.")] = False
+
+
+_of_target = partial(Option, panel="Target")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The top level of a settings file: what every measuring command shares, and a table for each command."""
+    """The top level of a settings file: what commands share, and a table for each command."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     target: str | None = None
-    params: dict[str, str | int | float | bool] = field(default_factory=dict)
-    device: str = "auto"
-    seed: Annotated[int, Ge(0)] = 0
-    out: str = "runs"
+    params: Annotated[
+        dict[str, str | int | float | bool],
+        _of_target("An argument of build(): NAME=VALUE; repeatable.", flags=("--param", "-p"), is_repeatable=True),
+    ] = field(default_factory=dict)
+    device: Annotated[str, _of_target("auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    seed: Annotated[int, Ge(0), _of_target("Seed of the first run.")] = 0
+    out: Annotated[str, Option("Folder of the numbered run directories.", panel="Output")] = "runs"
     range_test: RangeTestSettings = field(default_factory=RangeTestSettings)
     mem_sweep: MemSweepSettings = field(default_factory=MemSweepSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     diagnose: DiagnoseSettings = field(default_factory=DiagnoseSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SettingsFile:
-    """A settings file that was read and checked: its values (keys with underscores) and where they stand."""
-
-    path: Path | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-def find_settings_file(start: Path) -> SettingsFile:
-    """The nearest `lrtool.toml`, or `pyproject.toml` with `[tool.lrtool]`, from the folder `start` up; else an empty one."""
-    for folder in (start, *start.parents):
-        if (folder / "lrtool.toml").is_file():
-            return read_settings_file(folder / "lrtool.toml")
-        if (folder / "pyproject.toml").is_file() and "lrtool" in _read_toml(folder / "pyproject.toml").get("tool", {}):
-            return read_settings_file(folder / "pyproject.toml")
-    return SettingsFile()
-
-
-def read_settings_file(path: Path) -> SettingsFile:
-    """Read and check one file. Raises UsageError with file, key and nearest spelling."""
-    document = _read_toml(path)
-    if path.name == "pyproject.toml":
-        document = document.get("tool", {}).get("lrtool", {})
-    values = _underscored(document)
-    _validate(values, source=str(path))
-    target = values.get("target")
-    if target and target.partition(":")[0].endswith(".py"):
-        values["target"] = str(path.parent / target)
-    baseline = values.get("budget", {}).get("baseline")
-    if baseline and baseline.endswith(".json"):
-        values["budget"]["baseline"] = str(path.parent / baseline)
-    return SettingsFile(path=path, values=values)
-
-
-def resolve(file: SettingsFile, *, options: Mapping[str, Any], command: str) -> Settings:
-    """Settings from `file`, overridden by those of `options` (flat, as given on the command line) that are not None.
-
-    Raises UsageError that names the option, or the key of the file, that is wrong.
-    """
-    own = {f.name for f in fields(_COMMANDS[command])}
-    given = {name: value for name, value in options.items() if value is not None}
-    merged = dict(file.values)
-    merged |= {name: value for name, value in given.items() if name not in own}
-    merged["params"] = {**file.values.get("params", {}), **given.get("params", {})}
-    merged[command] = {**file.values.get(command, {}), **{n: v for n, v in given.items() if n in own}}
-    return _validate(merged, source=str(file.path), options=given)
-
-
-def search_start(target: str | None) -> Path:
-    """Where the search for a settings file begins: the target's folder, if it is a file."""
-    location = Path((target or "").partition(":")[0])
-    return (location.parent if location.suffix == ".py" else Path()).resolve()
-
-
-def check_environment(known: set[str]) -> None:
-    """Raise UsageError for an `LRTOOL_*` variable that no option reads: a typing mistake there would go unseen."""
-    for name in sorted(os.environ):
-        if name.startswith("LRTOOL_") and name not in known:
-            raise UsageError(f"unknown environment variable {name}", hint=did_you_mean(name, sorted(known)))
-
-
-_COMMANDS: dict[str, type] = {
-    "range_test": RangeTestSettings,
-    "mem_sweep": MemSweepSettings,
-    "diagnose": DiagnoseSettings,
-    "budget": BudgetSettings,
-}
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"settings file {path} does not exist", hint="check the path given to --config") from None
-    except OSError as error:
-        raise UsageError(f"settings file {path} cannot be read: {error.strerror}", hint="give a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}", hint="strings need quotes, tables [brackets]") from None
-
-
-def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys may be spelt as the options are (`num-steps`); the user's own `params` are left alone."""
-    return {
-        key.replace("-", "_"): _underscored(value) if isinstance(value, Mapping) and key != "params" else value
-        for key, value in table.items()
-    }
-
-
-def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, Any] | None = None) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
-
-    try:  # as JSON, because strict checking of Python objects would want dataclasses where TOML has tables
-        return TypeAdapter(Settings).validate_json(json.dumps(values, default=str))
-    except ValidationError as error:
-        raise _settings_error(error.errors()[0], source=source, options=options or {}) from None
-
-
-def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
-    location = [str(part) for part in problem["loc"]]
-    in_table = len(location) > 1 and location[0] in _COMMANDS
-    location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
-    key = location[1] if in_table else location[0]
-    place = f"--{key.replace('_', '-')}" if key in options else f"{source}: {'.'.join(location).replace('_', '-')}"
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        table = _COMMANDS[location[0]] if in_table else Settings
-        names = [f.name.replace("_", "-") for f in fields(table)]
-        return UsageError(f"{place}: no such setting", hint=did_you_mean(key.replace("_", "-"), names))
-    if problem["type"] == "value_error":
-        message, hint = problem["ctx"]["error"].args
-        return UsageError(message, hint=hint)
-    message = problem["msg"].removeprefix("Input ")
-    return UsageError(f"{place}: {_shown(problem['input'])} {message}", hint=_default_hint(location))
-
-
-def _shown(value: object) -> str:
-    return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
-
-
-def _default_hint(location: list[str]) -> str:
-    holder: Any = Settings()
-    for part in location:
-        if isinstance(holder, tuple):  # the default is a whole list
-            break
-        holder = getattr(holder, part, None) if not isinstance(holder, dict) else None
-    shown = ",".join(map(str, holder)) if isinstance(holder, tuple) else repr(holder)
-    return "see `lrtool --help`" if holder in (None, {}) or not shown else f"the default is {shown}"
+TABLES: dict[str, Any] = {each.name: each.type for each in fields(Settings) if is_dataclass(each.type)}
+"""The class of each table of a settings file, by the name of its field."""

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from lrtool.config import (
-    RangeTestSettings,
-    Settings,
+from lrtool.config import RangeTestSettings, Settings
+from lrtool.errors import UsageError
+from lrtool.settings_file import (
     SettingsFile,
     check_environment,
     find_settings_file,
     read_settings_file,
     resolve,
 )  # fmt: skip
-from lrtool.errors import UsageError
 from tests import ROOT
 
 
@@ -30,7 +29,7 @@ def refused(path: Path, text: str) -> UsageError:
 
 
 def test_without_a_file_or_options_the_defaults_hold() -> None:
-    settings = resolve(SettingsFile(), command="range_test", options={})
+    settings = resolve(SettingsFile(), table="range_test", options={})
 
     assert settings == Settings()
     assert settings.range_test == RangeTestSettings(
@@ -41,7 +40,7 @@ def test_without_a_file_or_options_the_defaults_hold() -> None:
 def test_an_option_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:
     file = read_settings_file(write(tmp_path / "x.toml", "seed = 3\n[range-test]\nnum-steps = 50\nend-lr = 1.0\n"))
 
-    settings = resolve(file, command="range_test", options={"num_steps": 70, "seed": None})
+    settings = resolve(file, table="range_test", options={"num_steps": 70, "seed": None})
 
     assert (settings.seed, settings.range_test.num_steps, settings.range_test.end_lr) == (3, 70, 1.0)
     assert settings.range_test.start_lr == 1e-7
@@ -50,7 +49,7 @@ def test_an_option_beats_the_file_and_the_file_beats_the_default(tmp_path: Path)
 def test_params_of_file_and_command_line_are_joined(tmp_path: Path) -> None:
     file = read_settings_file(write(tmp_path / "x.toml", "[params]\nbatch_size = 32\nwidth-x = 8\n"))
 
-    settings = resolve(file, command="range_test", options={"params": {"batch_size": "64"}})
+    settings = resolve(file, table="range_test", options={"params": {"batch_size": "64"}})
 
     assert settings.params == {"batch_size": "64", "width-x": 8}
 
@@ -58,7 +57,7 @@ def test_params_of_file_and_command_line_are_joined(tmp_path: Path) -> None:
 def test_keys_may_have_hyphens_or_underscores(tmp_path: Path) -> None:
     file = read_settings_file(write(tmp_path / "x.toml", "[range_test]\nnum_steps = 50\n"))
 
-    assert resolve(file, command="range_test", options={}).range_test.num_steps == 50
+    assert resolve(file, table="range_test", options={}).range_test.num_steps == 50
 
 
 def test_the_nearest_file_from_the_folder_up_is_taken(tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_start_must_be_below_end(tmp_path: Path) -> None:
 
 def test_a_wrong_option_is_told_as_the_option() -> None:
     with pytest.raises(UsageError, match="--num-steps: 2 should be"):
-        resolve(SettingsFile(), command="range_test", options={"num_steps": 2})
+        resolve(SettingsFile(), table="range_test", options={"num_steps": 2})
 
 
 @pytest.mark.parametrize("text", ["seed = ", "[range-test", "seed = 1\nseed = 2", "\x00"])
@@ -148,4 +147,4 @@ def test_a_misspelt_environment_variable_is_an_error(monkeypatch: pytest.MonkeyP
 def test_the_settings_that_come_with_the_project_are_valid(name: str) -> None:
     file = ROOT / "configs" / f"{name}.toml"
 
-    assert resolve(read_settings_file(file), command="range_test", options={}).target
+    assert resolve(read_settings_file(file), table="range_test", options={}).target

@@ -10,8 +10,9 @@ import typer
 from lrtool.cli import options
 from lrtool.cli.commands import baseline, check, compare, diagnose, doctor, init, mem_sweep, range_test, replay, report
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import Confirm, check_environment
+from lrtool.config import Confirm
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
+from lrtool.settings_file import check_environment
 from lrtool.sweep.executors.process import skip_last_collection
 
 app = typer.Typer(

@@ -1,7 +1,4 @@
-"""Options that several commands share: declared once, so that they read and behave the same everywhere.
-
-Every option is None unless given, on the command line or as its `LRTOOL_*` variable; `config.resolve` fills in the rest.
-"""
+"""Options that are no settings but shared by several commands, and how options are read."""
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -14,16 +11,17 @@ from lrtool.config import Settings
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.examples import DEFAULT_TARGET
 
-TARGET = "Target"
 OUTPUT = "Output"
 VARIABLES = {"LRTOOL_TARGET"}
 """Every environment variable that sets an option, filled as options are declared."""
 
 
-def option(*names: str, help: str, panel: str, default: object = None, **extra: Any) -> Any:
-    """An option that `LRTOOL_NAME` sets too, and whose help shows the default that the settings have."""
-    variable = f"LRTOOL_{names[0].removeprefix('--').replace('-', '_').upper()}"
-    VARIABLES.add(variable)
+def option(
+    *names: str, help: str, panel: str, default: str | None = None, has_variable: bool = True, **extra: Any
+) -> Any:
+    """An option that `LRTOOL_NAME` sets too, unless it has no variable, and whose help shows the `default`."""
+    variable = f"LRTOOL_{names[0].removeprefix('--').replace('-', '_').upper()}" if has_variable else None
+    VARIABLES.update({variable} if variable else ())
     text = help if default is None else f"{help} Default: {default}."
     return typer.Option(
         *names, help=text, rich_help_panel=panel, envvar=variable, show_envvar=False, show_default=False, **extra
@@ -40,23 +38,15 @@ Target = Annotated[
         show_envvar=False,
     ),
 ]
-Param = Annotated[
-    list[str] | None,
-    typer.Option("--param", "-p", help="An argument of build(): NAME=VALUE; repeatable.", rich_help_panel=TARGET),
-]
-Device = Annotated[str | None, option("--device", help="auto, cpu, cuda, cuda:1 or mps.", panel=TARGET, default="auto")]
-Seed = Annotated[int | None, option("--seed", help="Seed of the first run.", panel=TARGET, default=0)]
+RunName = Annotated[str, typer.Argument(help="A run directory, its number below --out, or last.", show_default=True)]
 ConfigFile = Annotated[
     str | None,
     option(
         "--config",
         help="A TOML settings file, instead of the nearest lrtool.toml or \\[tool.lrtool].",
-        panel=TARGET,
+        panel="Target",
         metavar="FILE",
     ),
-]
-Out = Annotated[
-    str | None, option("--out", help="Folder of the numbered run directories.", panel=OUTPUT, default="runs")
 ]
 Json = Annotated[bool, option("--json", help="Print one JSON document on stdout, and nothing else.", panel=OUTPUT)]
 Check = Annotated[
@@ -86,15 +76,18 @@ def target_of(settings: Settings) -> str:
 
 def color(text: str) -> Color:
     """The value of --color. Raises UsageError."""
-    if text not in get_args(Color):
-        raise UsageError(f"--color {text!r} is not one of its values", hint=did_you_mean(text, get_args(Color)))
-    return cast(Color, text)
+    return cast(Color, one_of(text, get_args(Color), name="--color"))
 
 
-def axis(text: str | None, kind: Callable[[str], object] = str) -> list[object] | None:
+def one_of(text: str, values: Sequence[str], *, name: str) -> str:
+    """The value of an option that has to be one of `values`. Raises UsageError."""
+    if text not in values:
+        raise UsageError(f"{name} {text!r} is not one of its values", hint=did_you_mean(text, values))
+    return text
+
+
+def axis(text: str, kind: Callable[[str], object]) -> list[object]:
     """The values of "2500,3000"; what is no number stays text, for the settings' own check to name it."""
-    if text is None:
-        return None
     return [number_or_text(value.strip(), kind) for value in text.split(",")]
 
 

@@ -51,7 +51,7 @@ def show(
     from lrtool.report.terminal import render
 
     if as_json:
-        _print_json(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
+        print_document(terminal, document(run, run_dir=str(run_dir) if run_dir else None))
     else:
         terminal.result(*render(run, run_dir=run_dir, page=page))
 
@@ -67,12 +67,13 @@ def show_checked(
         show(terminal, run, run_dir, as_json=as_json)
     elif as_json:
         whole = document(run, run_dir=str(run_dir) if run_dir else None)
-        _print_json(terminal, {**whole, "check": asdict(check)})
+        print_document(terminal, {**whole, "check": asdict(check)})
     else:
         *parts, closing = render(run, run_dir=run_dir)
         terminal.result(*parts, *check_lines(check), "", closing)
 
 
-def _print_json(terminal: Terminal, whole: Mapping[str, Any]) -> None:
+def print_document(terminal: Terminal, whole: Mapping[str, Any]) -> None:
+    """A document as JSON, and nothing else, on stdout."""
     terminal.out.file.write(json.dumps(whole) + "\n")
     terminal.out.file.flush()

@@ -11,11 +11,12 @@ from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.output import show_checked, store
 from lrtool.cli.ranks import executor_on_ranks, took_part
-from lrtool.config import MemSweepSettings, RecorderChoice, Settings, SettingsFile
+from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial
 from lrtool.results.run_dir import create_run_dir, find_run
+from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration, parse_bytes
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lrtool.config import RangeTestSettings, SettingsFile, resolve
+from lrtool.config import RangeTestSettings
 from lrtool.lr import cyclic
 from lrtool.lr.batch_sizes import (
     as_row,
@@ -23,6 +23,7 @@ from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
 from lrtool.lr.source import Source, describe, find_source
 from lrtool.results import Band, Curve, RangeTest
+from lrtool.settings_file import SettingsFile, resolve
 from lrtool.workload.workload import Workload
 
 DEFAULT = RangeTestSettings()
@@ -60,7 +61,7 @@ def range_test(
         "confirm": confirm, "confirm_loss": confirm_loss,
         "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
     }  # fmt: skip
-    settings = resolve(SettingsFile(), command="range_test", options={**asked, "seed": seed}).range_test
+    settings = resolve(SettingsFile(), table="range_test", options={**asked, "seed": seed}).range_test
     source = find_source(target, params=params or {}, device=device)
     outcome = run(source, settings=settings, seed=seed, on_progress=on_progress or (lambda progress: None))
     if outcome.error is not None:

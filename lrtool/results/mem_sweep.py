@@ -1,11 +1,19 @@
 """What trials measured or predicted of memory, and the verdict over a sweep of them."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
+from annotated_types import Gt, MinLen
+
+from lrtool.option import STRICT, Option, Positive
 from lrtool.results.ranks import Ranks
 
 Recorder = Literal["cuda", "predicted", "cpu"]
+Schedule = Literal["cyclic", "onecycle", "constant"]
+Mode = Literal["triangular", "triangular2", "exp_range"]
+ScaleMode = Literal["cycle", "iterations"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Shard = Literal["none", "fsdp2"]
 """How a simulated rank holds parameters, gradients and optimizer state: whole, under DDP, or its part of them."""
 TrialStatus = Literal["ok", "oom", "failed", "killed", "timeout", "interrupted"]
@@ -71,21 +79,54 @@ class TrialDeath:
     source: str | None
 
 
+_axis = partial(Option, panel="Varied: several values, separated by commas, give a trial each")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepAxes:
+    """The values that a sweep tries, each with every value of the others; none leaves things as they are."""
+
+    __pydantic_config__ = STRICT
+
+    step_sizes: Annotated[tuple[Positive, ...], MinLen(1), _axis("CyclicLR's step_size_up.")] = (2500, 3000, 3500)
+    step_size_down: Annotated[tuple[Positive, ...], _axis("CyclicLR's step_size_down. Default: step_size_up.")] = ()
+    schedule: Annotated[tuple[Schedule, ...], MinLen(1), _axis("cyclic, onecycle or constant.")] = ("cyclic",)
+    mode: Annotated[tuple[Mode, ...], MinLen(1), _axis("triangular, triangular2 or exp_range.")] = ("triangular",)
+    gamma: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), _axis("Of exp_range.")] = (1.0,)
+    scale_mode: Annotated[tuple[ScaleMode, ...], MinLen(1), _axis("cycle or iterations.")] = ("cycle",)
+    settings: Annotated[
+        tuple[str, ...],
+        MinLen(1),
+        _axis(
+            "PYTORCH_CUDA_ALLOC_CONF, as it is written; repeatable: a trial each. Default: torch's own.",
+            is_repeatable=True,
+        ),
+    ] = ("",)
+    precision: Annotated[tuple[Precision, ...], _axis("fp32, bf16 or fp16. Default: the workload's.")] = ()
+    batch_size: Annotated[tuple[Positive, ...], _axis("As --param batch_size=... . Default: build()'s.")] = ()
+    world_size: Annotated[
+        tuple[Positive, ...], _axis("Simulated ranks: what one of so many takes, predicted without them.")
+    ] = ()
+    shard: Annotated[tuple[Shard, ...], MinLen(1), _axis("With --world-size: none (DDP) or fsdp2 (fully_shard).")] = (
+        "none",
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """What is varied: under it one trial runs. `settings` are the allocator's, `params` arguments of build().
+    """One value of each axis: under it one trial runs. `settings` are the allocator's, `params` arguments of build().
 
     With a `world_size` the trial is one of so many simulated ranks.
     """
 
     step_size_up: int
     step_size_down: int
-    schedule: Literal["cyclic", "onecycle", "constant"]
-    mode: Literal["triangular", "triangular2", "exp_range"]
+    schedule: Schedule
+    mode: Mode
     gamma: float
-    scale_mode: Literal["cycle", "iterations"]
+    scale_mode: ScaleMode
     settings: str
-    precision: Literal["fp32", "bf16", "fp16"] | None
+    precision: Precision | None
     params: dict[str, Any]
     world_size: int | None = None
     shard: Shard = "none"

@@ -269,6 +269,6 @@ def test_a_defect_of_ours_is_told_as_one(lrtool: Lrtool, monkeypatch: pytest.Mon
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("inside lrtool")
 
-    monkeypatch.setattr("lrtool.cli.commands.range_test.resolve", broken)
+    monkeypatch.setattr("lrtool.cli.invocation.resolve", broken)
 
     check_told(lrtool("range-test"), 70, "lrtool itself failed: ZeroDivisionError: inside lrtool")

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CyclicLR
 
-from lrtool.config import Schedule
 from lrtool.results import Recorder
+from lrtool.results.mem_sweep import Schedule
 from lrtool.results.trial_dir import read_series
 from lrtool.sweep.schedule import ScheduledBuild
 from lrtool.workload.target import from_callable

@@ -5,21 +5,16 @@ from typing import Annotated
 
 import typer
 
-from lrtool.cli import options
-from lrtool.cli.console import open_terminal
-from lrtool.config import find_settings_file, resolve
+from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.errors import UsageError
 
 
+@reads_settings()
 def command(
+    asked: Invocation,
     runs: Annotated[
         list[str], typer.Argument(help="Runs of one command (directory, number, last); the first is the baseline.")
     ],
-    out: options.Out = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.ColorChoice = "auto",
 ) -> None:
     """Lay the curves of runs over each other, and their figures beside each other with difference and noise.
 
@@ -31,9 +26,7 @@ def command(
     from lrtool.gate.summary import summarize
     from lrtool.results.run_dir import open_run
 
-    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    settings = resolve(find_settings_file(Path.cwd()), command="budget", options={"out": out})
-    folder = Path(settings.out)
+    folder = Path(asked.settings().out)
     if len(runs) < 2:
         raise UsageError("one run alone cannot be compared", hint="name two runs or more, the baseline first")
     opened = [open_run(name, parent=folder) for name in runs]
@@ -44,6 +37,6 @@ def command(
     subjects = [Subject(name=str(run_dir), summary=summarize(run), result=run.result) for run_dir, run in opened]
     result = compare(subjects, curves_of(subjects, [run_dir for run_dir, _ in opened]))
     stored_in, run, unwritten = store(result, command="compare", folder=folder, settings={"runs": runs})
-    show(terminal, run, stored_in, as_json=as_json)
+    show(asked.terminal, run, stored_in, as_json=asked.as_json)
     if unwritten is not None:
         raise unwritten

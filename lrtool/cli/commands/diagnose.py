@@ -6,132 +6,60 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtool.cli import options
-from lrtool.cli.console import open_terminal
-from lrtool.cli.options import axis, option
-from lrtool.config import DiagnoseSettings, find_settings_file, read_settings_file, resolve, search_start
+from lrtool.cli.invocation import Invocation, reads_settings
+from lrtool.config import DiagnoseSettings
 from lrtool.errors import UsageError
 
 if TYPE_CHECKING:
     from lrtool.cli.console import Terminal
-    from lrtool.config import Settings, SettingsFile
+    from lrtool.config import Settings
     from lrtool.memory.gpus import Card
     from lrtool.results import Diagnosis
+    from lrtool.settings_file import SettingsFile
 
 COMMAND = "diagnose"
-PANEL, CURES = "Diagnosis", "Cures"
-DEFAULT = DiagnoseSettings()
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        help="A workload as in mem-sweep, or a finished run: its directory, number, or last. Without it: the one in the "
+        "settings file, else digits.",
+        show_default=False,
+    ),
+]
 
 
+@reads_settings("diagnose", target=Target)
 def command(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as in mem-sweep, or a finished run: its directory, number, or last. Without it: the one in the "
-            "settings file, else digits.",
-            show_default=False,
-        ),
-    ] = None,
-    param: options.Param = None,
-    device: options.Device = None,
-    seed: options.Seed = None,
-    config: options.ConfigFile = None,
+    asked: Invocation,
     snapshot: Annotated[
         Path | None,
         typer.Option(
             "--snapshot",
             help="A torch.cuda.memory._dump_snapshot pickle (or JSON lines) to read, instead of a workload.",
-            rich_help_panel=PANEL,
+            rich_help_panel="Diagnosis",
             metavar="FILE",
         ),
     ] = None,
-    steps: Annotated[
-        int | None, option("--steps", help="Steps of the run that is judged.", panel=PANEL, default=DEFAULT.steps)
-    ] = None,
-    settings: Annotated[
-        str | None,
-        option("--settings", help="PYTORCH_CUDA_ALLOC_CONF, as it is written. Default: torch's own.", panel=PANEL),
-    ] = None,
-    recorder: Annotated[
-        str | None, option("--recorder", help="auto, cuda, predicted or cpu.", panel=PANEL, default=DEFAULT.recorder)
-    ] = None,
-    gpu: Annotated[
-        str | None, option("--gpu", help="The card to judge for: h100, rtx4090 ...", panel=PANEL, default=DEFAULT.gpu)
-    ] = None,
-    capacity: Annotated[
-        str | None, option("--capacity", help="Memory there is: 24GiB, or a card. Default: --gpu's.", panel=PANEL)
-    ] = None,
-    timeout: Annotated[
-        float | None, option("--timeout", help="Seconds after which it is given up. Default: none.", panel=PANEL)
-    ] = None,
-    cures: Annotated[
-        bool, option("--cures", help="Try what may save memory: bytes, time, loss, and how to apply it.", panel=CURES)
-    ] = False,
-    max_batch: Annotated[
-        bool, option("--max-batch", help="Search the largest batch that fits the capacity.", panel=CURES)
-    ] = False,
-    only: Annotated[
-        str | None,
-        option("--only", help="The cures to try: bf16,checkpointing,... (docs/cures.md). Default: all.", panel=CURES),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        option(
-            "--checkpoint",
-            help="Modules to checkpoint, by name or pattern (encoder.layers.*). Default: repeated blocks, found.",
-            panel=CURES,
-        ),
-    ] = None,
-    cure_steps: Annotated[
-        int | None,
-        option("--cure-steps", help="Steps of each cure's trial.", panel=CURES, default=DEFAULT.cure_steps),
-    ] = None,
-    out: options.Out = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.ColorChoice = "auto",
 ) -> None:
     """Find out why memory ran out, or would: the cause with its evidence, what cures it, and where the bytes are.
 
     Examples: lrtool diagnose model.py --capacity 24GiB --cures | lrtool diagnose --snapshot oom.pickle | lrtool diagnose last
     """
-    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
+    target: str | None = asked.given.get("target")
     if snapshot is not None and target is not None:
         raise UsageError("--snapshot and a target do not go together", hint="give one of them")
-    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
-    resolved = resolve(
-        file,
-        command="diagnose",
-        options={
-            "target": target,
-            "params": options.parse_params(param) or None,
-            "device": device,
-            "seed": seed,
-            "steps": steps,
-            "settings": settings,
-            "recorder": recorder,
-            "gpu": gpu,
-            "capacity": capacity,
-            "timeout": timeout,
-            "cures": cures or None,
-            "max_batch": max_batch or None,
-            "only": axis(only),
-            "checkpoint": axis(checkpoint),
-            "cure_steps": cure_steps,
-            "out": out,
-        },
-    )
+    settings = asked.settings()
     is_run = target is not None and _is_run(target)
-    if (cures or max_batch) and (snapshot is not None or is_run):
+    if (asked.given.get("cures") or asked.given.get("max_batch")) and (snapshot is not None or is_run):
         raise UsageError(
             "cures and batches are tried on a workload", hint="name the workload: lrtool diagnose model.py"
         )
     if snapshot is not None:
-        _read_snapshot(terminal, snapshot, resolved, as_json=as_json)
+        _read_snapshot(asked.terminal, snapshot, settings, as_json=asked.as_json)
     elif target is not None and is_run:
-        _read_run(terminal, target, resolved, as_json=as_json)
+        _read_run(asked.terminal, target, settings, as_json=asked.as_json)
     else:
-        _run_workload(terminal, resolved, file=file, as_json=as_json)
+        _run_workload(asked.terminal, settings, file=asked.file, as_json=asked.as_json)
 
 
 def _is_run(target: str) -> bool:

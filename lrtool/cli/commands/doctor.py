@@ -1,6 +1,5 @@
 """`lrtool doctor`: does everything work here, what is known to go wrong, and a block to paste into a bug report."""
 
-import json
 import sys
 import tempfile
 import time
@@ -30,13 +29,14 @@ def command(
 
     Examples: lrtool doctor | lrtool doctor --json
     """
+    from lrtool.cli.output import print_document
+
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
     terminal.note("looking at torch, the GPU and the allocator, and taking five steps under each recorder")
     with stdout_to_stderr():
         result = examine()
     if as_json:
-        terminal.out.file.write(json.dumps(_document(result)) + "\n")
-        terminal.out.file.flush()
+        print_document(terminal, _document(result))
     else:
         from lrtool.report.doctor import doctor_lines
 

@@ -3,22 +3,15 @@
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from lrtool.cli import options
-from lrtool.cli.console import Terminal, open_terminal, progress_of_ramp, stdout_to_stderr
+from lrtool.cli.console import Terminal, progress_of_ramp, stdout_to_stderr
 from lrtool.cli.gating import check_run, failure_of, open_budget
-from lrtool.cli.options import option
-from lrtool.config import (
-    RangeTestSettings,
-    Settings,
-    SettingsFile,
-    find_settings_file,
-    read_settings_file,
-    resolve,
-    search_start,
-)
+from lrtool.cli.invocation import Invocation, reads_settings
+from lrtool.config import Settings
 from lrtool.errors import Interrupted, LrtoolError
+from lrtool.settings_file import SettingsFile
 from lrtool.units import format_lr
 from lrtool.workload.distributed.launch import launch_of
 
@@ -26,131 +19,16 @@ if TYPE_CHECKING:
     from lrtool.lr.range_test import Outcome
     from lrtool.lr.source import Source
 
-PANEL = "Range test"
-DEFAULT = RangeTestSettings()
 
-
-def command(
-    target: options.Target = None,
-    param: options.Param = None,
-    device: options.Device = None,
-    seed: options.Seed = None,
-    config: options.ConfigFile = None,
-    start_lr: Annotated[
-        float | None, option("--start-lr", help="LR of the first step.", panel=PANEL, default=DEFAULT.start_lr)
-    ] = None,
-    end_lr: Annotated[
-        float | None, option("--end-lr", help="LR of the last step.", panel=PANEL, default=DEFAULT.end_lr)
-    ] = None,
-    num_steps: Annotated[
-        str | None,
-        option(
-            "--num-steps",
-            help="Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
-            panel=PANEL,
-            default=DEFAULT.num_steps,
-            metavar="N|auto",
-        ),
-    ] = None,
-    mode: Annotated[
-        str | None, option("--mode", help="Shape of the ramp: exp or linear.", panel=PANEL, default=DEFAULT.mode)
-    ] = None,
-    repeats: Annotated[
-        int | None,
-        option("--repeats", help="Ramps, each with a seed of its own.", panel=PANEL, default=DEFAULT.repeats),
-    ] = None,
-    confirm: Annotated[
-        str | None,
-        option(
-            "--confirm",
-            help="Then try LRs around the suggestion in short runs from the same start: cyclic (also without a value), "
-            "constant, super-convergence (one cycle up to max_lr) or off.",
-            panel=PANEL,
-            default=DEFAULT.confirm,
-            metavar="[SCHEDULE]",
-        ),
-    ] = None,
-    confirm_loss: Annotated[
-        str | None,
-        option(
-            "--confirm-loss",
-            help="The loss that judges these runs: train (the last steps) or val (val_loader).",
-            panel=PANEL,
-            default=DEFAULT.confirm_loss,
-        ),
-    ] = None,
-    per_group: Annotated[
-        bool,
-        option(
-            "--per-group", help="Find a range for each parameter group: ramp each alone, then together.", panel=PANEL
-        ),
-    ] = False,
-    batch_size: Annotated[
-        str | None,
-        option(
-            "--batch-size",
-            help="Sizes to hand to build(), such as 16,32,64: suggests for the first and measures how the LR scales.",
-            panel=PANEL,
-            metavar="LIST",
-        ),
-    ] = None,
-    rules: Annotated[
-        str | None,
-        option(
-            "--rules",
-            help="Show what other finders' rules say on the same curve: all, or some of fastai, lightning, "
-            "torch-lr-finder, ignite.",
-            panel=PANEL,
-            metavar="NAMES",
-        ),
-    ] = None,
-    check: options.Check = False,
-    timeout: Annotated[
-        float | None,
-        option(
-            "--timeout",
-            help="Under torchrun: seconds without a step after which a rank counts as hanging.",
-            panel=PANEL,
-            default=DEFAULT.timeout,
-        ),
-    ] = None,
-    out: options.Out = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.ColorChoice = "auto",
-) -> None:
+@reads_settings("range_test", target=options.Target)
+def command(asked: Invocation, *, check: options.Check = False) -> None:
     """Find the learning-rate range to train with, by an exponential LR range test.
 
     Prints base_lr and max_lr for CyclicLR and OneCycleLR and a constant LR, and draws the curve.
 
     Examples: lrtool range-test digits | lrtool range-test model.py --param batch_size=128 --num-steps 400
     """
-    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
-    settings = resolve(
-        file,
-        command="range_test",
-        options={
-            "target": target,
-            "params": options.parse_params(param),
-            "device": device,
-            "seed": seed,
-            "out": out,
-            "start_lr": start_lr,
-            "end_lr": end_lr,
-            "num_steps": None if num_steps is None else options.number_or_text(num_steps, int),
-            "mode": mode,
-            "repeats": repeats,
-            "timeout": timeout,
-            "confirm": confirm,
-            "confirm_loss": confirm_loss,
-            "per_group": per_group or None,
-            "batch_size": options.axis(batch_size, int),
-            "rules": options.axis(rules),
-        },
-    )
-    run_range_test(terminal, settings, file=file, as_json=as_json, check=check)
+    run_range_test(asked.terminal, asked.settings(), file=asked.file, as_json=asked.as_json, check=check)
 
 
 def run_range_test(

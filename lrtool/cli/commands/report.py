@@ -6,28 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtool.cli import options
-from lrtool.cli.console import open_terminal
-from lrtool.config import find_settings_file, resolve
+from lrtool.cli.invocation import Invocation, reads_settings
 
 if TYPE_CHECKING:
     from lrtool.results import Result, Run
 
 
+@reads_settings()
 def command(
-    run: Annotated[
-        str, typer.Argument(help="A run directory, its number below --out, or last.", show_default=True)
-    ] = "last",
+    asked: Invocation,
+    run: options.RunName = "last",
+    *,
     html: Annotated[
         bool,
         typer.Option(
             "--html", help="Write report.html, one offline page, instead of the plots.", rich_help_panel=options.OUTPUT
         ),
     ] = False,
-    out: options.Out = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.ColorChoice = "auto",
 ) -> None:
     """Print a run's table and draw its plots again, or write its page, from its run directory alone.
 
@@ -36,11 +31,9 @@ def command(
     from lrtool.cli.output import show
     from lrtool.results.run_dir import open_run
 
-    terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
-    settings = resolve(find_settings_file(Path.cwd()), command="range_test", options={"out": out})
-    run_dir, stored = open_run(run, parent=Path(settings.out))
-    page = _write(run_dir, stored, html=html, as_json=as_json)
-    show(terminal, stored, run_dir, as_json=as_json, page=page)
+    run_dir, stored = open_run(run, parent=Path(asked.settings().out))
+    page = _write(run_dir, stored, html=html, as_json=asked.as_json)
+    show(asked.terminal, stored, run_dir, as_json=asked.as_json, page=page)
 
 
 def _write(run_dir: Path, run: "Run[Result]", *, html: bool, as_json: bool) -> Path | None:
