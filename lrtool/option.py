@@ -1,6 +1,7 @@
 """What a field of a settings class says of itself on the command line: the one place where an option is written down."""
 
-from dataclasses import KW_ONLY, Field, dataclass
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, Field, dataclass, fields
 from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -27,10 +28,12 @@ class Option:
     has_variable: bool = True
 
 
-def option_of(field: Field[Any]) -> Option | None:
-    """The option that a field is, if it is one."""
-    parts = get_args(field.type) if get_origin(field.type) is Annotated else ()
-    return next((part for part in parts if isinstance(part, Option)), None)
+def options_of(settings: type) -> Iterator[tuple[Field[Any], Option]]:
+    """The fields of a settings class that are options."""
+    for field in fields(settings):
+        for part in get_args(field.type) if get_origin(field.type) is Annotated else ():
+            if isinstance(part, Option):
+                yield field, part
 
 
 def shown_default(field: Field[Any]) -> str | None:

@@ -1,11 +1,13 @@
 """Settings files: found, read, checked, and overridden in the documented order."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from lrtool.config import RangeTestSettings, Settings
+from lrtool.config import TABLES, RangeTestSettings, Settings
 from lrtool.errors import UsageError
+from lrtool.option import options_of
 from lrtool.settings_file import (
     SettingsFile,
     check_environment,
@@ -141,6 +143,12 @@ def test_a_misspelt_environment_variable_is_an_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError) as caught:
         check_environment({"LRTOOL_NUM_STEPS", "LRTOOL_SEED"})
     assert "LRTOOL_NUM_STEPS" in caught.value.hint
+
+
+def test_every_field_of_a_table_is_an_option() -> None:
+    named = {table: [field.name for field, _ in options_of(kind)] for table, kind in TABLES.items()}
+
+    assert named == {table: [field.name for field in fields(kind)] for table, kind in TABLES.items()}
 
 
 @pytest.mark.parametrize("name", ["smoke", "digits-band", "char-transformer"])

@@ -1,7 +1,7 @@
 """How a command hears what it was asked: its options are made of its table of the settings, next to those that all have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import TABLES, Settings
-from lrtool.option import Option, option_of, shown_default
+from lrtool.option import Option, options_of, shown_default
 from lrtool.settings_file import SettingsFile, find_settings_file, read_settings_file, resolve, search_start
 
 
@@ -86,22 +86,16 @@ def _invocation(table: str | None, values: Mapping[str, Any]) -> Invocation:
     config, target = values.get("config"), values.get("target")
     file = read_settings_file(Path(config)) if config else find_settings_file(search_start(target))
     given = {} if target is None else {"target": target}
-    for each in (*fields(Settings), *(fields(TABLES[table]) if table else ())):
-        option = option_of(each)
-        value = None if option is None else values.get(_name(each, option))
-        if option is not None and value is not None and value != []:
+    for each, option in (*options_of(Settings), *(options_of(TABLES[table]) if table else ())):
+        value = values.get(_name(each, option))
+        if value not in (None, []):
             given[each.name] = _setting(each, option, value)
     return Invocation(terminal=terminal, as_json=values["as_json"], file=file, table=table, given=given)
 
 
 def _derived(settings: type) -> list[Parameter]:
     """A parameter for each field of a settings class that is an option; None where it is not given."""
-    made = []
-    for each in fields(settings):
-        option = option_of(each)
-        if option is not None:
-            made.append(_parameter(_name(each, option), _annotation(each, option)))
-    return made
+    return [_parameter(_name(each, option), _annotation(each, option)) for each, option in options_of(settings)]
 
 
 def _flags(field: Field[Any], option: Option) -> tuple[str, ...]:
@@ -126,36 +120,31 @@ def _annotation(field: Field[Any], option: Option) -> Any:
 
 def _read_as(field: Field[Any], option: Option) -> Any:
     """The type that an option is read as: text where there may be several values, or a word instead of a number."""
-    kinds = _kinds(field.type)
+    kind, *others = _kinds(field.type)
     if option.is_repeatable:
         return list[str]
-    return kinds[0] if len(kinds) == 1 and kinds[0] is not tuple else str
+    return str if others else kind
 
 
 def _setting(field: Field[Any], option: Option, value: Any) -> Any:
     """The value of a setting from what was read for its option."""
-    kinds = _kinds(field.type)
     if field.name == "params":
         return options.parse_params(value)
     if option.is_repeatable or not isinstance(value, str):
         return value
-    if kinds[0] is tuple:
-        return options.axis(value, _kinds(_elements(field.type))[0])
-    return options.number_or_text(value, kinds[0])
+    kind, *others = _kinds(field.type)
+    return options.axis(value, others[0]) if kind is tuple else options.number_or_text(value, kind)
 
 
 def _kinds(hint: Any) -> list[type]:
-    """The classes that a type stands for, without None."""
+    """The classes that a type stands for, without None; after tuple that of its elements."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _kinds(parts[0])
+    if origin is tuple:
+        return [tuple, *_kinds(parts[0])]
     if origin is Literal:
         return [str]
     if origin in (Union, UnionType):
         return [kind for part in parts if part is not NoneType for kind in _kinds(part)]
     return [origin or hint]
-
-
-def _elements(hint: Any) -> Any:
-    """The type of a tuple's elements."""
-    return get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)[0]

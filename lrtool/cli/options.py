@@ -20,12 +20,11 @@ def option(
     *names: str, help: str, panel: str, default: str | None = None, has_variable: bool = True, **extra: Any
 ) -> Any:
     """An option that `LRTOOL_NAME` sets too, unless it has no variable, and whose help shows the `default`."""
-    variable = f"LRTOOL_{names[0].removeprefix('--').replace('-', '_').upper()}" if has_variable else None
-    VARIABLES.update({variable} if variable else ())
     text = help if default is None else f"{help} Default: {default}."
-    return typer.Option(
-        *names, help=text, rich_help_panel=panel, envvar=variable, show_envvar=False, show_default=False, **extra
-    )
+    if has_variable:
+        extra["envvar"] = f"LRTOOL_{names[0].removeprefix('--').replace('-', '_').upper()}"
+        VARIABLES.add(extra["envvar"])
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_envvar=False, show_default=False, **extra)
 
 
 Target = Annotated[

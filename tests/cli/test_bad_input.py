@@ -265,6 +265,11 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "Exception" not in run.stderr
 
 
+@pytest.mark.parametrize("option", ["--mode", "--rules", "--device"])
+def test_text_that_cannot_be_encoded_is_no_defect(lrtool: Lrtool, option: str) -> None:
+    check_told(lrtool("range-test", option, "\ud800"), 2, "the settings are not valid Unicode")
+
+
 def test_a_defect_of_ours_is_told_as_one(lrtool: Lrtool, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("inside lrtool")

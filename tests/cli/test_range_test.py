@@ -175,13 +175,15 @@ def test_settings_come_from_the_file_beside_the_target(
 def test_command_line_beats_environment_beats_file(
     lrtool: Lrtool, monkeypatch: pytest.MonkeyPatch, workload_file: WorkloadFile
 ) -> None:
-    Path("x.toml").write_text("seed = 1\n[range-test]\nnum-steps = 21\nrepeats = 2\n")
+    Path("x.toml").write_text("seed = 1\n[range-test]\nnum-steps = 21\nrepeats = 2\nper-group = true\n")
     monkeypatch.setenv("LRTOOL_NUM_STEPS", "22")
     monkeypatch.setenv("LRTOOL_SEED", "2")
+    monkeypatch.setenv("LRTOOL_PER_GROUP", "0")
     document = lrtool("range-test", workload_file("good"), "--config", "x.toml", "--seed", "3", "--json").json
 
     assert (document["settings"]["seed"], document["settings"]["range_test"]["num_steps"]) == (3, 22)
     assert document["settings"]["range_test"]["repeats"] == 2
+    assert document["settings"]["range_test"]["per_group"] is False
 
 
 def test_without_a_target_the_bundled_digits_are_taken_and_said(lrtool: Lrtool) -> None:

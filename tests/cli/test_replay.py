@@ -53,6 +53,15 @@ def test_one_row_is_answered_in_a_sentence(lrtool: Lrtool, trace: Write) -> None
     assert outcome.out.splitlines()[-1] == "Wrote runs/0001-replay/timeline.png. Next: lrtool report runs/0001-replay"
 
 
+def test_it_has_a_table_of_the_settings_file(lrtool: Lrtool, trace: Write) -> None:
+    Path("lrtool.toml").write_text('[replay]\ncapacity = ["100MiB"]\ntorch = "2.6"\nno-caching = true\n')
+    in_file = lrtool("replay", trace(FRAGMENTED), "--json").json
+    given = lrtool("replay", trace(FRAGMENTED), "--capacity", "64MiB", "--json").json
+
+    assert in_file["settings"] == {"settings": [""], "capacity": ["100MiB"], "torch": "2.6", "no_caching": True}
+    assert given["settings"]["capacity"] == ["64MiB"]
+
+
 def test_the_best_settings_are_named_first(lrtool: Lrtool, trace: Write) -> None:
     settings = ("--settings", "", "--settings", "expandable_segments:True")
     outcome = lrtool("replay", trace(SPLIT), *settings, "--capacity", "64MiB")
