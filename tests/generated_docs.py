@@ -14,7 +14,7 @@ from lrtool.cli import app
 from lrtool.errors import EXIT_CODES
 from lrtool.memory.workspaces.operators import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
-from lrtool.results import RESULTS, SCHEMA, Check, Doctor, Run, RunSummary
+from lrtool.results import RESULTS, SCHEMA, Check, Doctor, KnownCards, Run, RunSummary
 from tests import DOCS
 
 Schema = dict[str, Any]
@@ -131,12 +131,12 @@ def _cell(text: str) -> str:
 def schema() -> Schema:
     """docs/lrtool.schema.json: what `--json` prints, for every command; made of the result types as pydantic reads them."""
     adapters: Any = [(command, "serialization", TypeAdapter(Run[kind])) for command, kind in RUNS.items()]  # type: ignore[valid-type]
-    adapters += [(kind.__name__, "serialization", TypeAdapter(kind)) for kind in (Check, RunSummary)]
+    adapters += [(kind.__name__, "serialization", TypeAdapter(kind)) for kind in (Check, KnownCards, RunSummary)]
     _, document = TypeAdapter.json_schemas(adapters, ref_template="#/$defs/{model}")
     parts: dict[str, Schema] = {name: _without_titles(part) for name, part in document["$defs"].items()}
     _flatten_trials(parts)
     commands = {command: _document_of(command, parts, kind.__name__) for command, kind in RUNS.items()}
-    commands |= {"check": _check_of(parts), "baseline": parts["RunSummary"]}
+    commands |= {"check": _check_of(parts), "baseline": parts["RunSummary"], "cards": parts["KnownCards"]}
     kept = {name: part for name, part in parts.items() if not name.startswith("Run_") and name not in _NAMES}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -147,7 +147,7 @@ def schema() -> Schema:
 
 
 RUNS = {**RESULTS, "doctor": Doctor}
-_NAMES = {kind.__name__ for kind in (*RUNS.values(), Check, RunSummary)}
+_NAMES = {kind.__name__ for kind in (*RUNS.values(), Check, KnownCards, RunSummary)}
 
 
 def _check_of(parts: dict[str, Schema]) -> Schema:

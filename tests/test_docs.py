@@ -149,7 +149,7 @@ def test_a_full_document_is_what_the_schema_says(lrtool: Lrtool, tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("command", "arguments"),
-    [("doctor", []), ("check", ["1", "--max", "growth=0"]), ("baseline", ["1", "-o", "b.json"])],
+    [("doctor", []), ("cards", []), ("check", ["1", "--max", "growth=0"]), ("baseline", ["1", "-o", "b.json"])],
 )
 def test_what_is_no_run_is_as_the_schema_says_too(
     lrtool: Lrtool, tmp_path: Path, command: str, arguments: list[str]

@@ -8,7 +8,19 @@ from typing import Annotated, get_args
 import typer
 
 from lrtool.cli import options
-from lrtool.cli.commands import baseline, check, compare, diagnose, doctor, init, mem_sweep, range_test, replay, report
+from lrtool.cli.commands import (
+    baseline,
+    cards,
+    check,
+    compare,
+    diagnose,
+    doctor,
+    init,
+    mem_sweep,
+    range_test,
+    replay,
+    report,
+)
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import Confirm
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
@@ -33,6 +45,7 @@ app.command("compare", rich_help_panel="Read")(compare.command)
 app.command("check", rich_help_panel="Gate")(check.command)
 app.command("baseline", rich_help_panel="Gate")(baseline.command)
 app.command("doctor", rich_help_panel="Check")(doctor.command)
+app.command("cards", rich_help_panel="Check")(cards.command)
 app.command("init", rich_help_panel="Set up")(init.command)
 
 CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))

@@ -55,7 +55,7 @@ class Card:
 
 
 _MODAL = "nvidia-smi, modal-labs/modal-client#2797"
-_MESSAGE = "total capacity in torch's out-of-memory messages"
+_MESSAGE = "torch's out-of-memory messages"
 
 
 def _nvidia(

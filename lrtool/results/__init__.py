@@ -1,5 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
+from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.cures import (
     BatchTry,
     CureEffect,
@@ -129,6 +130,8 @@ __all__ = [
     "GrowthSource",
     "Installation",
     "Interval",
+    "KnownCard",
+    "KnownCards",
     "KnownIssue",
     "Landmarks",
     "LeastCapacity",

@@ -44,6 +44,7 @@ OPTIONS = {
     ],
     "baseline": ["run", "--output", "-o", *SHARED],
     "doctor": SHARED[1:],
+    "cards": SHARED[1:],
     "report": ["run", "--html", *SHARED],
     "init": ["folder", "--force"],
 }  # fmt: skip
