@@ -1,6 +1,5 @@
 """`lrtool cards`: the GPUs that --gpu and --capacity know by name."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,12 @@ def command(
 
     Examples: lrtool cards | lrtool cards --json
     """
+    from lrtool.cli.output import print_document
+
     terminal = open_terminal(color=options.color(color), quiet=quiet, verbose=verbose)
     known = known_cards()
     if as_json:
-        terminal.out.file.write(json.dumps(asdict(known)) + "\n")
-        terminal.out.file.flush()
+        print_document(terminal, asdict(known))
         return
     from lrtool.report.cards import card_lines
 
