@@ -90,7 +90,7 @@ CARDS = {
         ),
         _nvidia("rtx3070", "GeForce RTX 3070", 7.79 * _GIB, 8, (8, 6, 46)),
         _nvidia("rtx3080", "GeForce RTX 3080 10 GB", 9.78 * _GIB, 10, (8, 6, 68), "zai-org/CogVideo#34"),
-        _nvidia("rtx3080-12", "GeForce RTX 3080 12 GB", 12288 * _MIB, 12, (8, 6, 70), "nvidia-smi"),
+        _nvidia("rtx3080-12", "GeForce RTX 3080 12 GB", 12288 * _MIB, 12, (8, 6, 70), "nominal"),
         _nvidia("rtx3090", "GeForce RTX 3090", 23.70 * _GIB, 24, (8, 6, 82), "GaoLii/DSP#10"),
         _nvidia("rtx3090ti", "GeForce RTX 3090 Ti", 23.69 * _GIB, 24, (8, 6, 84)),
         _nvidia("rtx4060", "GeForce RTX 4060 8 GB", 7.75 * _GIB, 8, (8, 9, 24), "ESRSchao/EdgeRegNet#2"),
