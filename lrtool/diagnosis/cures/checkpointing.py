@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
+from lrtool.diagnosis.cures.cure import Stage, cure
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.workload.workload import Workload
 
@@ -29,6 +30,13 @@ class Block:
     module: nn.Module
 
 
+@cure(
+    name="checkpointing",
+    title="activation checkpointing",
+    stage=Stage.RECOMPUTATION,
+    time_by_operations=True,
+    note="computes the forward pass of each block twice",
+)
 def checkpoint_model(workload: Workload, options: CureOptions) -> AppliedCure:
     """Checkpoint the named modules, else the repeated blocks, else a plain Sequential in pieces.
 
