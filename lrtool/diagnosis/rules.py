@@ -1,7 +1,8 @@
 """From the figures of a run to findings: every cause whose discriminating figures are there, the most telling first. Pure.
 
-Growth comes before everything, as it fills any device; then what explains a death; then what is wasted without one. A cause
-that does not explain a death, because leaving it away would not have been enough, follows the one that does.
+Growth comes before everything, as it fills any device; then what explains why memory ran out; then what is
+wasted elsewhere. A cause that does not explain it, because leaving it away would not have been enough, follows the one
+that does.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Causes of a death for want of memory where all that is active at once is more than there is: what makes it so much. Pure."""
+"""Causes of running out of memory where all that is active at once does not fit: what makes it so much. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
@@ -108,7 +108,7 @@ def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
         cause=name,
         title="the optimizer's state, made at the first step, does not fit",
         evidence=(f"the first forward and backward fit; it died in step {death.step}, {how}",
-                  f"optimizer state takes {format_bytes(state)}"),
+                  f"optimizer state uses {format_bytes(state)}"),
         proof="torch.optim.SGD without momentum: lrtool diagnose again",
         cure="an 8-bit or stateless optimizer, or less of everything else",
         size=state,
@@ -163,7 +163,7 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
 
 
 def _lacks(figures: RunFigures) -> bool:
-    """Whether it died, and not of gaps between what was active."""
+    """Whether it ran out of memory, and not for gaps between what was active."""
     if figures.death is None:
         return False
     if figures.is_traced and figures.capacity_bytes is not None:

@@ -69,7 +69,7 @@ def _fragmented(figures: RunFigures, name: str, *, is_varying: bool) -> Finding 
 
 
 def _evidence(figures: RunFigures) -> list[str]:
-    """Why it counts as fragmented: it died though all that was active would have fitted, it climbs, or much is unused."""
+    """Why it counts as fragmented: it ran out although all that was active would have fitted, it climbs, or much is unused."""
     active, reserved, capacity = figures.peak_active_bytes, figures.peak_reserved_bytes, figures.capacity_bytes
     lost = 1 - active / max(reserved, 1)
     figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"

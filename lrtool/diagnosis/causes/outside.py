@@ -11,7 +11,7 @@ PRESSURE = 0.9
 
 @cause("other-process", "outside")
 def other_process(figures: RunFigures, name: str) -> Finding | None:
-    """Others hold part of the device, and it matters: the run died, or came close to its limit."""
+    """Others hold part of the device, and it matters: the run ran out of memory, or came close to its limit."""
     others, capacity = figures.other_processes_bytes, figures.capacity_bytes
     if not others or capacity is None or others < OTHERS_SHARE * (capacity + others):
         return None

@@ -1,4 +1,4 @@
-"""Causes that take memory which training does not need: told by what is live beyond its time. Pure."""
+"""Causes that use memory which training does not need: told by what is live beyond its time. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures, most

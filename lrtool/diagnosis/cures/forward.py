@@ -21,7 +21,7 @@ Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
     title="bf16 autocast",
     stage=Stage.PRECISION,
     alters="rounding",
-    note="may take more where weights dominate: it keeps fp32 weights and makes bf16 copies",
+    note="may use more where weights dominate: it keeps fp32 weights and makes bf16 copies",
 )
 def autocast(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The forward pass under bf16 autocast; with a step of its own, that of the model alone."""
