@@ -11,6 +11,7 @@ import typer
 from pydantic import TypeAdapter
 
 from lrtool.cli import app
+from lrtool.diagnosis.causes.cause import all_causes
 from lrtool.errors import EXIT_CODES
 from lrtool.memory.workspaces.operators import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
@@ -135,6 +136,8 @@ def schema() -> Schema:
     _, document = TypeAdapter.json_schemas(adapters, ref_template="#/$defs/{model}")
     parts: dict[str, Schema] = {name: _without_titles(part) for name, part in document["$defs"].items()}
     _flatten_trials(parts)
+    names = sorted({each.name for each in all_causes()})
+    parts["Finding"]["properties"]["cause"]["enum"] = [*names, "none"]
     commands = {command: _document_of(command, parts, kind.__name__) for command, kind in RUNS.items()}
     commands |= {"check": _check_of(parts), "baseline": parts["RunSummary"], "cards": parts["KnownCards"]}
     kept = {name: part for name, part in parts.items() if not name.startswith("Run_") and name not in _NAMES}

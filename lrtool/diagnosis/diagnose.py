@@ -40,7 +40,7 @@ def run_diagnosis(
 def diagnose_file(
     path: Path, scenario: Scenario, *, total_bytes: int | None, environment: Mapping[str, str]
 ) -> Diagnosis:
-    """A recorded snapshot, or a stream in JSON lines. Raises TraceError."""
+    """A recorded snapshot, or a trace in JSON lines. Raises TraceError."""
     from lrtool.diagnosis.sources import figures_of_file
 
     figures = figures_of_file(path, scenario, total_bytes=total_bytes, environment=environment)
@@ -108,7 +108,7 @@ def sentence(finding: Finding, figures: RunFigures) -> str:
 
 
 def _tells_most(trial: Trial) -> tuple[bool, int]:
-    """Those that died first, then the longest."""
+    """Those that ran out of memory first, then the longest."""
     return trial.status != "oom", -trial.num_steps_done
 
 

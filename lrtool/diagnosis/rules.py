@@ -1,55 +1,27 @@
 """From the figures of a run to findings: every cause whose discriminating figures are there, the most telling first. Pure.
 
-Growth comes before everything, as it fills any device; then what explains a death; then what is wasted without one. A cause
-that does not explain a death, because leaving it away would not have been enough, follows the one that does.
+Growth comes before everything, as it fills any device; then what explains why memory ran out; then what is
+wasted elsewhere. A cause that does not explain it, because leaving it away would not have been enough, follows the one
+that does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from lrtool.diagnosis.causes import capacity, fragmentation, growth, outside, waste
+from lrtool.diagnosis.causes.cause import Group, all_causes
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
 from lrtool.units import format_bytes
 
-Rule = Callable[[RunFigures], Finding | None]
-GROWTH: tuple[Rule, ...] = (
-    growth.hidden_state,
-    growth.old_run,
-    growth.kept_evaluation,
-    growth.retained_graph,
-)
-OUTSIDE: tuple[Rule, ...] = (outside.other_process, outside.option_not_in_force)
-WASTE: tuple[Rule, ...] = (
-    waste.evaluation_with_graph,
-    waste.garbage,
-    waste.kept_weight_copies,
-    waste.checkpoint_saving,
-    waste.gradients_kept,
-)
-FRAGMENTATION: tuple[Rule, ...] = (
-    fragmentation.side_streams,
-    fragmentation.variable_shapes,
-    fragmentation.fixed_shapes,
-)
-CAPACITY: tuple[Rule, ...] = (
-    capacity.workspaces,
-    capacity.weight_copies,
-    capacity.foreach_temporaries,
-    capacity.lazy_optimizer_state,
-    capacity.variable_shapes,
-    capacity.plain,
-)
-
 
 def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     """All findings, most telling first; one with cause "none" where nothing is wrong."""
-    grows = _first(GROWTH, figures)
-    from_outside = _all(OUTSIDE, figures)
-    wasted = sorted(_all(WASTE, figures), key=lambda finding: -(finding.num_bytes or 0))
+    grows = _all("growth", figures)[:1]
+    from_outside = _all("outside", figures)
+    wasted = sorted(_all("waste", figures), key=lambda finding: -(finding.num_bytes or 0))
     explains = [each for each in wasted if figures.would_fit_without(each.num_bytes or 0)]
     aside = [each for each in wasted if each not in explains]
-    fragmented, full = _first(FRAGMENTATION, figures), _first(CAPACITY, figures)
-    if grows:  # what dies in the end of growth dies at some limit, and may be fragmented there: that is no cause
+    fragmented, full = _all("fragmentation", figures)[:1], _all("capacity", figures)[:1]
+    if grows:  # growth ends at some limit, and memory may be fragmented there: that is no cause
         full, fragmented = [], [each for each in fragmented if each.confidence == "high"]
     found = [*grows, *from_outside, *explains, *fragmented, *full, *aside]
     if figures.death is not None and fragmented and not grows:
@@ -77,12 +49,9 @@ def healthy(figures: RunFigures) -> Finding:
     )
 
 
-def _first(rules: Iterable[Rule], figures: RunFigures) -> list[Finding]:
-    return _all(rules, figures)[:1]
-
-
-def _all(rules: Iterable[Rule], figures: RunFigures) -> list[Finding]:
-    return [finding for rule in rules if (finding := rule(figures)) is not None]
+def _all(group: Group, figures: RunFigures) -> list[Finding]:
+    found = (each.find(figures, each.name) for each in all_causes() if each.group == group)
+    return [finding for finding in found if finding is not None]
 
 
 def _without_repeats(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -38,13 +38,13 @@ class RunFigures:
 
     target: str
     capacity_bytes: int | None
-    recorder: Recorder | None
-    is_traced: bool
     series: StepSeries
     growth: StepGrowth | None
     peak_allocated_bytes: int
     peak_active_bytes: int
     peak_reserved_bytes: int
+    recorder: Recorder | None = None
+    is_traced: bool = False
     death: DeathFigures | None = None
     budget: Budget | None = None
     profiles: tuple[StepProfile, ...] = ()
@@ -96,7 +96,7 @@ class RunFigures:
         return self.peak_allocated_bytes - (highest.at_peak.get("workspace", 0) if highest else 0)
 
     def would_fit_without(self, num_bytes: int) -> bool:
-        """Whether that much less would have fitted; true as well where nothing died."""
+        """Whether that much less would have fitted; true as well where nothing ran out of memory."""
         if self.death is None or self.capacity_bytes is None:
             return True
         return self.peak_active_bytes - num_bytes <= self.capacity_bytes

@@ -1,9 +1,10 @@
 """Run figures from a recording, a trace, a stored trial or a snapshot."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lrtool.diagnosis.run_figures import DeathFigures, RunFigures
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
@@ -11,8 +12,9 @@ from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.growth import step_growth
+from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import source_of
-from lrtool.memory.recorders.recording import Recording, series_of
+from lrtool.memory.recorders.recording import RecordedPeaks, Recording, series_of
 from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
@@ -20,7 +22,7 @@ from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.steps import step_of
 from lrtool.memory.tracer.tracer import Trace
-from lrtool.results import Budget, Recorder, StepSeries, Trial
+from lrtool.results import Budget, StepSeries, Trial
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20
@@ -28,57 +30,127 @@ MANY_REQUESTS = 20
 
 def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_bytes: int | None) -> RunFigures:
     """A run that was measured, or predicted earlier: its steps are known, its phases are not."""
-    death = trial.death
-    return RunFigures(
+    return _measured(
+        trial,
+        series,
+        (trial.max_memory_allocated_bytes, trial.max_memory_active_bytes, trial.max_memory_reserved_bytes),
         target=target,
         capacity_bytes=capacity_bytes,
         recorder=trial.recorder,
-        is_traced=False,
-        series=series,
-        growth=trial.growth or step_growth(series.allocated_bytes),
-        peak_allocated_bytes=trial.max_memory_allocated_bytes or 0,
-        peak_active_bytes=trial.max_memory_active_bytes or 0,
-        peak_reserved_bytes=trial.max_memory_reserved_bytes or 0,
-        death=None if death is None else DeathFigures(
-            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
-        ),
-        sources=trial.growth_sources,
-        other_processes_bytes=trial.other_processes_bytes,
         settings=trial.condition.settings,
-        request_sizes_vary=peaks_vary(series),
-    )  # fmt: skip
+        **({} if trial.growth is None else {"growth": trial.growth}),
+    )
+
+
+def figures_of_recording(recording: Recording, *, target: str, settings: str, problems: tuple[str, ...]) -> RunFigures:
+    """What a recording says. Raises what ended it, unless memory ran out."""
+    if recording.error is not None:
+        raise recording.error
+    return _measured(
+        recording,
+        recording.series,
+        (0, 0, 0) if recording.peaks is None else _three(recording.peaks),
+        target=target,
+        capacity_bytes=recording.capacity_bytes,
+        recorder="cuda",
+        settings=settings,
+        settings_problems=problems,
+        notes=() if recording.note is None else (recording.note,),
+    )
+
+
+def figures_of_traced_run(
+    traced: Trace, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
+) -> RunFigures:
+    """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
+    stream, unlimited = traced.stream, replace(scenario, capacity_bytes=None)
+    free = replay(stream, unlimited)
+    limited = free if scenario.capacity_bytes is None else replay(stream, scenario)
+    return _replayed(
+        scenario,
+        free,
+        segments_after(stream, unlimited, request=free.num_played),
+        target=target,
+        recorder="cpu" if traced.kind == "cpu" else "predicted",
+        is_traced=True,
+        death=None if limited.failure is None else death_of(limited.failure, stream),
+        budget=_budget(stream, scenario, unlimited, limited),
+        profiles=profile_steps(stream),
+        leftovers=leftovers(stream),
+        sources=tuple(map(source_of, traced.survivors)),
+        garbage_bytes=traced.garbage_bytes,
+        settings_problems=settings_problems,
+        notes=traced.warnings,
+    )
 
 
 def figures_of_trace(
     stream: AllocationTrace, scenario: Scenario, *, target: str, death: DeathFigures | None = None
 ) -> RunFigures:
-    """A recorded stream, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
+    """A recorded trace, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
     free = replay(stream, replace(scenario, capacity_bytes=None))
     limited = free if death is not None or scenario.capacity_bytes is None else replay(stream, scenario)
-    side = [each for each in segments_after(stream, scenario, request=len(stream)) if each.stream != 0]
-    series = series_of(free.steps)
-    return RunFigures(
+    return _replayed(
+        scenario,
+        free,
+        segments_after(stream, scenario, request=len(stream)),
         target=target,
-        capacity_bytes=scenario.capacity_bytes,
-        recorder=None,
-        is_traced=False,
-        series=series,
-        growth=step_growth(series.allocated_bytes),
-        peak_allocated_bytes=free.peaks.allocated_bytes,
-        peak_active_bytes=free.peaks.active_bytes,
-        peak_reserved_bytes=free.peaks.reserved_bytes,
         death=death or (None if limited.failure is None else death_of(limited.failure, stream)),
         budget=budget_at_peak(stream, scenario),
-        side_reserved_bytes=sum(each.size_bytes for each in side),
-        side_free_bytes=_free_bytes(side),
-        settings=scenario.settings,
         request_sizes_vary=_sizes_vary(stream),
         notes=stream.warnings,
     )
 
 
+def _measured(
+    run: Trial | Recording, series: StepSeries, peaks: tuple[int | None, int | None, int | None], **known: Any
+) -> RunFigures:
+    death = run.death
+    return _run_figures(
+        series,
+        peaks,
+        death=None if death is None else DeathFigures(
+            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
+        ),
+        sources=run.growth_sources,
+        other_processes_bytes=run.other_processes_bytes,
+        request_sizes_vary=peaks_vary(series),
+        **known,
+    )  # fmt: skip
+
+
+def _replayed(scenario: Scenario, free: ReplayResult, segments: Iterable[SegmentView], **known: Any) -> RunFigures:
+    """`free` is the replay without a limit, `segments` are those that the trace leaves in the end."""
+    side = [segment for segment in segments if segment.stream != 0]
+    return _run_figures(
+        series_of(free.steps),
+        _three(free.peaks),
+        capacity_bytes=scenario.capacity_bytes,
+        settings=scenario.settings,
+        side_reserved_bytes=sum(segment.size_bytes for segment in side),
+        side_free_bytes=sum(segment.free_bytes for segment in side),
+        **known,
+    )
+
+
+def _run_figures(series: StepSeries, peaks: tuple[int | None, int | None, int | None], **known: Any) -> RunFigures:
+    """A run's figures from its steps, its peaks (allocated, active, reserved), and what else is `known`, by field."""
+    allocated, active, reserved = (peak or 0 for peak in peaks)
+    return RunFigures(
+        series=series,
+        peak_allocated_bytes=allocated,
+        peak_active_bytes=active,
+        peak_reserved_bytes=reserved,
+        **{"growth": step_growth(series.allocated_bytes), **known},
+    )
+
+
+def _three(peaks: Peaks | RecordedPeaks) -> tuple[int, int, int]:
+    return peaks.allocated_bytes, peaks.active_bytes, peaks.reserved_bytes
+
+
 def death_of(failure: Failure, stream: AllocationTrace) -> DeathFigures:
-    """The failing request of a replay, with what the stream notes of it."""
+    """The failing request of a replay, with what the trace notes of it."""
     note = failure.note
     return DeathFigures(
         step=step_of(stream, failure.request),
@@ -91,10 +163,6 @@ def death_of(failure: Failure, stream: AllocationTrace) -> DeathFigures:
         operator=note.operator,
         source=note.source,
     )
-
-
-def _free_bytes(segments: list[SegmentView]) -> int:
-    return sum(each.free_bytes for each in segments)
 
 
 def peaks_vary(series: StepSeries) -> bool | None:
@@ -112,70 +180,8 @@ def _sizes_vary(stream: AllocationTrace) -> bool:
     return sum(sizes.values()) >= MANY_REQUESTS and rare > FEW_SIZES * sum(sizes.values())
 
 
-def figures_of_recording(recording: Recording, *, target: str, settings: str, problems: tuple[str, ...]) -> RunFigures:
-    """What a recording says. Raises what ended it, if that was not a want of memory."""
-    if recording.error is not None:
-        raise recording.error
-    peaks, death, series = recording.peaks, recording.death, recording.series
-    return RunFigures(
-        target=target,
-        capacity_bytes=recording.capacity_bytes,
-        recorder="cuda",
-        is_traced=False,
-        series=series,
-        growth=step_growth(series.allocated_bytes),
-        peak_allocated_bytes=peaks.allocated_bytes if peaks else 0,
-        peak_active_bytes=peaks.active_bytes if peaks else 0,
-        peak_reserved_bytes=peaks.reserved_bytes if peaks else 0,
-        death=None if death is None else DeathFigures(
-            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
-        ),
-        sources=recording.growth_sources,
-        other_processes_bytes=recording.other_processes_bytes,
-        settings=settings,
-        settings_problems=problems,
-        request_sizes_vary=peaks_vary(series),
-        notes=() if recording.note is None else (recording.note,),
-    )  # fmt: skip
-
-
-def figures_of_traced_run(
-    traced: Trace, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
-) -> RunFigures:
-    """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
-    stream = traced.stream
-    unlimited = Scenario(settings=scenario.settings, version=scenario.version)
-    free = replay(stream, unlimited)
-    limited = free if scenario.capacity_bytes is None else replay(stream, scenario)
-    side = [each for each in segments_after(stream, unlimited, request=free.num_played) if each.stream != 0]
-    series = series_of(free.steps)
-    recorder: Recorder = "cpu" if traced.kind == "cpu" else "predicted"
-    return RunFigures(
-        target=target,
-        capacity_bytes=scenario.capacity_bytes,
-        recorder=recorder,
-        is_traced=True,
-        series=series,
-        growth=step_growth(series.allocated_bytes),
-        peak_allocated_bytes=free.peaks.allocated_bytes,
-        peak_active_bytes=free.peaks.active_bytes,
-        peak_reserved_bytes=free.peaks.reserved_bytes,
-        death=None if limited.failure is None else death_of(limited.failure, stream),
-        budget=_budget(stream, scenario, unlimited, limited),
-        profiles=profile_steps(stream),
-        leftovers=leftovers(stream),
-        sources=tuple(map(source_of, traced.survivors)),
-        garbage_bytes=traced.garbage_bytes,
-        side_reserved_bytes=sum(each.size_bytes for each in side),
-        side_free_bytes=sum(each.free_bytes for each in side),
-        settings=scenario.settings,
-        settings_problems=settings_problems,
-        notes=traced.warnings,
-    )
-
-
 def _budget(stream: AllocationTrace, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
-    """Where the run dies, what is live just before the failing request; else the peak."""
+    """What is live just before the request that does not fit; where all fit, at the peak."""
     failure = limited.failure
     if failure is None or failure.request == 0:
         return budget_at_peak(stream, unlimited)
@@ -186,7 +192,7 @@ def _budget(stream: AllocationTrace, scenario: Scenario, unlimited: Scenario, li
 def figures_of_file(
     path: Path, scenario: Scenario, *, total_bytes: int | None, environment: Mapping[str, str]
 ) -> RunFigures:
-    """What a snapshot, or a stream in JSON lines, says. `total_bytes` is the device's memory, where it is known.
+    """What a snapshot, or a trace in JSON lines, says. `total_bytes` is the device's memory, where it is known.
 
     Raises TraceError for a file that is neither.
     """
@@ -200,7 +206,7 @@ def figures_of_file(
 
 
 def _death(snapshot: Snapshot) -> DeathFigures | None:
-    """The last out-of-memory of the recording, with what the final segments hold: torch releases its cache before it dies."""
+    """The last out-of-memory of the recording, with what the final segments hold: torch releases its cache first."""
     failed = [event for event in snapshot.events if event.action == "oom"]
     if not failed:
         return None

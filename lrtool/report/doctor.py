@@ -1,4 +1,4 @@
-"""The doctor's findings as lines: what is wrong first, then what was found, known traps, and a block to paste."""
+"""The doctor's findings as lines: what is wrong first, then what was found, known issues, and a block to paste."""
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -105,6 +105,6 @@ def _traps(result: Doctor) -> list[RenderableType]:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for trap in result.traps:
-        table.add_row("-", Text(f"{trap.title} ({trap.source}): {trap.advice}"))
-    return ["", Text(f"Known traps of torch {release}"), table]
+    for issue in result.traps:
+        table.add_row("-", Text(f"{issue.title} ({issue.source}): {issue.advice}"))
+    return ["", Text(f"Known issues of torch {release}"), table]

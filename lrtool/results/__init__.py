@@ -10,7 +10,7 @@ from lrtool.results.cures import (
     MaxBatch,
     TimeBasis,
 )
-from lrtool.results.diagnosis import Budget, BudgetLine, Cause, Diagnosis, Finding
+from lrtool.results.diagnosis import Budget, BudgetLine, Diagnosis, Finding
 from lrtool.results.doctor import (
     AllocatorCheck,
     Doctor,
@@ -99,7 +99,6 @@ __all__ = [
     "Budget",
     "BudgetLine",
     "Case",
-    "Cause",
     "Check",
     "ComparedCurve",
     "ComparedFigure",

@@ -8,37 +8,16 @@ from lrtool.results.mem_sweep import Recorder
 from lrtool.results.range_test import Confidence
 from lrtool.results.ranks import Ranks
 
-Cause = Literal[
-    "retained-graph",
-    "evaluation",
-    "hidden-state",
-    "old-run",
-    "variable-shapes-capacity",
-    "variable-shapes-fragmentation",
-    "split-fragmentation",
-    "capacity",
-    "lazy-optimizer-state",
-    "foreach-temporaries",
-    "gradients-kept",
-    "workspaces",
-    "checkpoint-saving",
-    "side-streams",
-    "autocast-cache",
-    "other-process",
-    "option-not-in-force",
-    "none",
-]
-"""Machine-readable names of the causes; docs/diagnose.md describes each. "none" says that nothing is wrong."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One cause with the figures that tell it apart from others, the command or code that would prove it, and a cure.
 
+    `cause` is one of the names in docs/diagnose.md, or "none" where nothing is wrong.
     `num_bytes` is what the cause accounts for at the peak, or per step where it grows; None where no single figure does.
     """
 
-    cause: Cause
+    cause: str
     title: str
     confidence: Confidence
     evidence: tuple[str, ...]

@@ -23,7 +23,7 @@ def command(
     verbose: options.Verbose = 0,
     color: options.ColorChoice = "auto",
 ) -> None:
-    """Check torch, CUDA, the driver, the allocator's settings, and five steps under each recorder; name known traps.
+    """Check torch, CUDA, the driver, the allocator's settings, and five steps under each recorder; name known issues.
 
     Ends with 4 where something that should work on this machine does not, else with 0. Writes no run directory.
 

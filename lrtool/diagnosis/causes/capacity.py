@@ -1,5 +1,6 @@
-"""Causes of a death for want of memory where all that is active at once is more than there is: what makes it so much. Pure."""
+"""Causes of running out of memory where all that is active at once does not fit: what makes it so much. Pure."""
 
+from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
 from lrtool.units import format_bytes
@@ -28,7 +29,8 @@ CURES = {
 }
 
 
-def workspaces(figures: RunFigures) -> Finding | None:
+@cause("workspaces", "capacity")
+def workspaces(figures: RunFigures, name: str) -> Finding | None:
     """Libraries' workspaces are the largest part."""
     highest = figures.highest
     shares = highest.at_peak if highest else {}
@@ -40,7 +42,7 @@ def workspaces(figures: RunFigures) -> Finding | None:
         return None
     return _lack(
         figures,
-        cause="workspaces",
+        cause=name,
         title="workspaces of cuBLAS and cuDNN take what is missing",
         evidence=(f"{format_bytes(size)} of workspaces at the peak, {size / figures.peak_allocated_bytes:.0%} of it",),
         proof="CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment: lrtool diagnose again",
@@ -49,14 +51,15 @@ def workspaces(figures: RunFigures) -> Finding | None:
     )
 
 
-def weight_copies(figures: RunFigures) -> Finding | None:
+@cause("autocast-cache", "capacity")
+def weight_copies(figures: RunFigures, name: str) -> Finding | None:
     """Autocast's copies of the weights make the difference."""
     size = max((profile.weight_copy_bytes for profile in figures.steady), default=0)
     if not _lacks(figures) or size < COPY_SHARE * figures.peak_allocated_bytes or not figures.would_fit_without(size):
         return None
     return _lack(
         figures,
-        cause="autocast-cache",
+        cause=name,
         title="autocast's copies of the weights take what is missing",
         evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the peak",),
         proof="without autocast, or with the model in bfloat16: lrtool diagnose again",
@@ -65,7 +68,8 @@ def weight_copies(figures: RunFigures) -> Finding | None:
     )
 
 
-def foreach_temporaries(figures: RunFigures) -> Finding | None:
+@cause("foreach-temporaries", "capacity")
+def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
     """The optimizer's step is the peak, by temporaries of all parameters at once."""
     death = figures.death
     size = max((profile.optimizer_temporary_bytes for profile in figures.profiles[1:]), default=0)
@@ -75,7 +79,7 @@ def foreach_temporaries(figures: RunFigures) -> Finding | None:
         return None
     return _lack(
         figures,
-        cause="foreach-temporaries",
+        cause=name,
         title="the optimizer's foreach temporaries take what is missing",
         evidence=(
             f"it died in the optimizer's step, in {death.operator}",
@@ -87,7 +91,8 @@ def foreach_temporaries(figures: RunFigures) -> Finding | None:
     )
 
 
-def lazy_optimizer_state(figures: RunFigures) -> Finding | None:
+@cause("lazy-optimizer-state", "capacity")
+def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
     """The first forward and backward fit; then the optimizer makes its state."""
     death = figures.death
     state = figures.profiles[-1].at_end.get("optimizer state", 0) if figures.profiles else 0
@@ -100,17 +105,18 @@ def lazy_optimizer_state(figures: RunFigures) -> Finding | None:
     how = "while the optimizer made its state" if is_made_there else "in the first step with the optimizer's state"
     return _lack(
         figures,
-        cause="lazy-optimizer-state",
+        cause=name,
         title="the optimizer's state, made at the first step, does not fit",
         evidence=(f"the first forward and backward fit; it died in step {death.step}, {how}",
-                  f"optimizer state takes {format_bytes(state)}"),
+                  f"optimizer state uses {format_bytes(state)}"),
         proof="torch.optim.SGD without momentum: lrtool diagnose again",
         cure="an 8-bit or stateless optimizer, or less of everything else",
         size=state,
     )  # fmt: skip
 
 
-def variable_shapes(figures: RunFigures) -> Finding | None:
+@cause("variable-shapes-capacity", "capacity")
+def variable_shapes(figures: RunFigures, name: str) -> Finding | None:
     """The largest batches do not fit; others do."""
     capacity, steps = figures.capacity_bytes, figures.steady
     if not _lacks(figures) or capacity is None or (figures.num_input_sizes or 1) < 2:
@@ -121,7 +127,7 @@ def variable_shapes(figures: RunFigures) -> Finding | None:
         return None
     return _lack(
         figures,
-        cause="variable-shapes-capacity",
+        cause=name,
         title="the largest batches do not fit",
         evidence=(
             f"batches come in {figures.num_input_sizes} sizes: the smallest peaks at {format_bytes(smallest.peak_bytes)}, "
@@ -133,7 +139,8 @@ def variable_shapes(figures: RunFigures) -> Finding | None:
     )
 
 
-def plain(figures: RunFigures) -> Finding | None:
+@cause("capacity", "capacity")
+def plain(figures: RunFigures, name: str) -> Finding | None:
     """More is active at once than there is."""
     if not _lacks(figures):
         return None
@@ -146,7 +153,7 @@ def plain(figures: RunFigures) -> Finding | None:
     step = figures.death.step if figures.death else 0
     return _lack(
         figures,
-        cause="capacity",
+        cause=name,
         title=f"too little memory: {NAMES[first]} dominate" if first in NAMES else "too little memory",
         evidence=(f"it died in step {step}{where}", f"at the peak: {parts}" if parts else ""),
         proof=f"lrtool diagnose {figures.target} --cures",
@@ -156,7 +163,7 @@ def plain(figures: RunFigures) -> Finding | None:
 
 
 def _lacks(figures: RunFigures) -> bool:
-    """Whether it died, and not of gaps between what was active."""
+    """Whether it ran out of memory, and not for gaps between what was active."""
     if figures.death is None:
         return False
     if figures.is_traced and figures.capacity_bytes is not None:
@@ -170,7 +177,7 @@ def _lack(
     need = f"{format_bytes(figures.peak_active_bytes)} are needed at once"
     room = f", {format_bytes(figures.capacity_bytes)} are there" if figures.capacity_bytes is not None else ""
     return Finding(
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         title=title,
         confidence="high" if figures.is_traced else "medium",
         evidence=(need + room, *filter(None, evidence)),

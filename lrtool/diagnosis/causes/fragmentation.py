@@ -1,5 +1,6 @@
 """Causes of memory that is reserved and cannot be used: more is reserved than is ever active at once. Pure."""
 
+from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import Confidence, Finding
@@ -11,13 +12,14 @@ LEAST_UNUSED_BYTES = 64 * 2**20
 WARMUP_STEPS = 3
 
 
-def side_streams(figures: RunFigures) -> Finding | None:
+@cause("side-streams", "fragmentation")
+def side_streams(figures: RunFigures, name: str) -> Finding | None:
     """Segments of other streams hold memory that the default stream cannot use."""
     size, free = figures.side_reserved_bytes, figures.side_free_bytes
     if not free or free < SIDE_SHARE * figures.peak_reserved_bytes:
         return None
     return Finding(
-        cause="side-streams",
+        cause=name,
         title="memory is tied to side streams",
         confidence="high",
         evidence=(
@@ -30,17 +32,19 @@ def side_streams(figures: RunFigures) -> Finding | None:
     )
 
 
-def variable_shapes(figures: RunFigures) -> Finding | None:
+@cause("variable-shapes-fragmentation", "fragmentation")
+def variable_shapes(figures: RunFigures, name: str) -> Finding | None:
     """Free pieces of one batch's sizes do not fit those of the next."""
-    return _fragmented(figures, is_varying=True)
+    return _fragmented(figures, name, is_varying=True)
 
 
-def fixed_shapes(figures: RunFigures) -> Finding | None:
+@cause("split-fragmentation", "fragmentation")
+def fixed_shapes(figures: RunFigures, name: str) -> Finding | None:
     """Large blocks were split, and what is left of them is too small for what comes."""
-    return _fragmented(figures, is_varying=False)
+    return _fragmented(figures, name, is_varying=False)
 
 
-def _fragmented(figures: RunFigures, *, is_varying: bool) -> Finding | None:
+def _fragmented(figures: RunFigures, name: str, *, is_varying: bool) -> Finding | None:
     evidence = _evidence(figures)
     if not evidence or bool(figures.has_varying_shapes) is not is_varying:
         return None
@@ -53,7 +57,7 @@ def _fragmented(figures: RunFigures, *, is_varying: bool) -> Finding | None:
     died = figures.death is not None
     confidence: Confidence = "high" if died or figures.fragmentation_growth is not None else "medium"
     return Finding(
-        cause="variable-shapes-fragmentation" if is_varying else "split-fragmentation",
+        cause=name,
         title="batches of varying shape fragment memory" if is_varying else "split blocks fragment memory",
         confidence=confidence,
         evidence=(*evidence, shapes),
@@ -65,7 +69,7 @@ def _fragmented(figures: RunFigures, *, is_varying: bool) -> Finding | None:
 
 
 def _evidence(figures: RunFigures) -> list[str]:
-    """Why it counts as fragmented: it died though all that was active would have fitted, it climbs, or much is unused."""
+    """Why it counts as fragmented: it ran out although all that was active would have fitted, it climbs, or much is unused."""
     active, reserved, capacity = figures.peak_active_bytes, figures.peak_reserved_bytes, figures.capacity_bytes
     lost = 1 - active / max(reserved, 1)
     figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import forecast_step
 from lrtool.results import Finding, GrowthSource
@@ -17,7 +18,8 @@ EVALUATION_WORDS = re.compile(
 )
 
 
-def hidden_state(figures: RunFigures) -> Finding | None:
+@cause("hidden-state", "growth")
+def hidden_state(figures: RunFigures, name: str) -> Finding | None:
     """State carried from step to step with its graph: each backward pass goes through all steps before."""
     requests = [profile.num_requests for profile in figures.steady][-STEPS_THAT_GET_LONGER:]
     if not figures.is_growing or len(requests) < STEPS_THAT_GET_LONGER:
@@ -26,7 +28,7 @@ def hidden_state(figures: RunFigures) -> Finding | None:
         return None
     return _growing(
         figures,
-        cause="hidden-state",
+        cause=name,
         title="state is carried from step to step without detach",
         evidence=[
             f"steps get longer: {requests[0]} requests, then {', '.join(map(str, requests[1:]))}: each backward pass goes "
@@ -36,21 +38,23 @@ def hidden_state(figures: RunFigures) -> Finding | None:
     )
 
 
-def old_run(figures: RunFigures) -> Finding | None:
+@cause("old-run", "growth")
+def old_run(figures: RunFigures, name: str) -> Finding | None:
     """What grows is unreachable: cycles that Python's collector has not met yet."""
     growth = figures.growth
     if not figures.is_growing or growth is None or figures.garbage_bytes < GARBAGE_STEPS * growth.bytes_per_step:
         return None
     return _growing(
         figures,
-        cause="old-run",
+        cause=name,
         title="old models or runs are kept alive by reference cycles",
         evidence=[f"{format_bytes(figures.garbage_bytes)} are unreachable: gc.collect() frees them, del does not"],
         cure="break the cycle (schedulers and hooks that keep bound methods make one), or call gc.collect() between runs",
     )
 
 
-def kept_evaluation(figures: RunFigures) -> Finding | None:
+@cause("evaluation", "growth")
+def kept_evaluation(figures: RunFigures, name: str) -> Finding | None:
     """What grows was born in evaluation: the model was in eval mode, or what keeps it is called so."""
     total = sum(each.num_bytes for each in figures.leftovers)
     in_eval_mode = sum(each.num_bytes for each in figures.leftovers if each.phase == "evaluation")
@@ -62,14 +66,15 @@ def kept_evaluation(figures: RunFigures) -> Finding | None:
     graph = "with the graph behind it, which no backward pass frees" if without_backward else "without a graph"
     return _growing(
         figures,
-        cause="evaluation",
+        cause=name,
         title="outputs of evaluation are kept",
         evidence=[f"{format_bytes(kept)} a step are born in an evaluation pass, {graph}"],
         cure="evaluate under torch.no_grad() and keep numbers (.item()) or .cpu() copies",
     )
 
 
-def retained_graph(figures: RunFigures) -> Finding | None:
+@cause("retained-graph", "growth")
+def retained_graph(figures: RunFigures, name: str) -> Finding | None:
     """Tensors of training steps pile up: kept losses or outputs, and the graphs behind them."""
     if not figures.is_growing:
         return None
@@ -83,7 +88,7 @@ def retained_graph(figures: RunFigures) -> Finding | None:
         evidence.append("they come from a forward pass that no backward pass follows, so that its graph is never freed")
     return _growing(
         figures,
-        cause="retained-graph",
+        cause=name,
         title="losses or outputs are kept, with the graph behind them",
         evidence=evidence,
         cure="keep numbers: history.append(loss.item()), or loss.detach() where a tensor is needed; no retain_graph=True",
@@ -100,7 +105,7 @@ def _growing(
     source = figures.sources[0] if figures.sources else None
     full = _forecast(figures)
     return Finding(
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         title=title,
         confidence="high" if source is not None else "medium",
         evidence=(rate, *evidence, *map(_source_line, figures.sources[:2]), *full),

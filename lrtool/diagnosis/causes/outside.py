@@ -1,5 +1,6 @@
 """Causes outside of the training itself: other processes on the device, and allocator options that are not in force. Pure."""
 
+from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
 from lrtool.units import format_bytes
@@ -8,8 +9,9 @@ OTHERS_SHARE = 0.05
 PRESSURE = 0.9
 
 
-def other_process(figures: RunFigures) -> Finding | None:
-    """Others hold part of the device, and it matters: the run died, or came close to its limit."""
+@cause("other-process", "outside")
+def other_process(figures: RunFigures, name: str) -> Finding | None:
+    """Others hold part of the device, and it matters: the run ran out of memory, or came close to its limit."""
     others, capacity = figures.other_processes_bytes, figures.capacity_bytes
     if not others or capacity is None or others < OTHERS_SHARE * (capacity + others):
         return None
@@ -17,7 +19,7 @@ def other_process(figures: RunFigures) -> Finding | None:
     if not is_pressed:
         return None
     return Finding(
-        cause="other-process",
+        cause=name,
         title="another process holds memory of the device",
         confidence="high",
         evidence=(
@@ -30,12 +32,13 @@ def other_process(figures: RunFigures) -> Finding | None:
     )
 
 
-def option_not_in_force(figures: RunFigures) -> Finding | None:
+@cause("option-not-in-force", "outside")
+def option_not_in_force(figures: RunFigures, name: str) -> Finding | None:
     """Options were asked for that this torch did not take."""
     if not figures.settings_problems:
         return None
     return Finding(
-        cause="option-not-in-force",
+        cause=name,
         title="an allocator option that was asked for is not in force",
         confidence="high",
         evidence=figures.settings_problems,

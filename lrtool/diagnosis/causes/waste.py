@@ -1,5 +1,6 @@
-"""Causes that take memory which training does not need: told by what is live beyond its time. Pure."""
+"""Causes that use memory which training does not need: told by what is live beyond its time. Pure."""
 
+from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures, most
 from lrtool.results import Confidence, Finding
 from lrtool.units import format_bytes
@@ -10,7 +11,8 @@ KEPT_SHARE = 0.05
 WHOLE_STATE = 0.9
 
 
-def evaluation_with_graph(figures: RunFigures) -> Finding | None:
+@cause("evaluation", "waste")
+def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
     """A pass that nothing goes back through saves its activations."""
     graphs = [(profile.evaluation_graph_bytes, profile.evaluation_source) for profile in figures.profiles[1:]]
     size, source = max(graphs, key=lambda each: each[0], default=(0, None))
@@ -18,7 +20,7 @@ def evaluation_with_graph(figures: RunFigures) -> Finding | None:
         return None
     return _waste(
         figures,
-        cause="evaluation",
+        cause=name,
         title="evaluation runs without no_grad",
         evidence=(
             f"{format_bytes(size)} of activations are saved by a forward pass that no backward pass follows",
@@ -31,14 +33,15 @@ def evaluation_with_graph(figures: RunFigures) -> Finding | None:
     )
 
 
-def garbage(figures: RunFigures) -> Finding | None:
+@cause("old-run", "waste")
+def garbage(figures: RunFigures, name: str) -> Finding | None:
     """A good part of memory is unreachable."""
     size = figures.garbage_bytes
     if size < GARBAGE_SHARE * figures.own_peak_bytes or not size:
         return None
     return _waste(
         figures,
-        cause="old-run",
+        cause=name,
         title="an old model or run is kept alive by a reference cycle",
         evidence=(f"{format_bytes(size)} are unreachable: gc.collect() frees them, del does not",),
         proof="import gc; gc.collect() before training: torch.cuda.memory_allocated() falls by that much",
@@ -47,14 +50,15 @@ def garbage(figures: RunFigures) -> Finding | None:
     )
 
 
-def kept_weight_copies(figures: RunFigures) -> Finding | None:
+@cause("autocast-cache", "waste")
+def kept_weight_copies(figures: RunFigures, name: str) -> Finding | None:
     """Half-precision copies of weights outlive their step: an autocast context that is never left."""
     size = min((profile.kept_weight_copy_bytes for profile in figures.steady), default=0)
     if size < KEPT_SHARE * figures.own_peak_bytes or not size:
         return None
     return _waste(
         figures,
-        cause="autocast-cache",
+        cause=name,
         title="autocast's copies of the weights are kept between steps",
         evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the steps' ends",),
         proof="torch.clear_autocast_cache() at a step's end: memory falls by that much",
@@ -63,7 +67,8 @@ def kept_weight_copies(figures: RunFigures) -> Finding | None:
     )
 
 
-def checkpoint_saving(figures: RunFigures) -> Finding | None:
+@cause("checkpoint-saving", "waste")
+def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
     """Some steps copy the whole state of the model."""
     parameters = figures.profiles[0].at_end.get("parameter", 0) if figures.profiles else 0
     saving = [each for each in figures.profiles[1:] if parameters and each.state_copy_bytes >= WHOLE_STATE * parameters]
@@ -78,7 +83,7 @@ def checkpoint_saving(figures: RunFigures) -> Finding | None:
         )
     return _waste(
         figures,
-        cause="checkpoint-saving",
+        cause=name,
         title="saving copies the model's state on the GPU",
         evidence=(*evidence, f"at {largest.state_copy_source}" if largest.state_copy_source else ""),
         proof="leave the copy out: lrtool diagnose again",
@@ -88,7 +93,8 @@ def checkpoint_saving(figures: RunFigures) -> Finding | None:
     )
 
 
-def gradients_kept(figures: RunFigures) -> Finding | None:
+@cause("gradients-kept", "waste")
+def gradients_kept(figures: RunFigures, name: str) -> Finding | None:
     """The same gradients are there from step to step, filled with zeros."""
     steady = figures.steady
     size = min((profile.early_gradient_bytes for profile in steady), default=0)
@@ -98,7 +104,7 @@ def gradients_kept(figures: RunFigures) -> Finding | None:
     where = f"; the peak lies in {highest.peak_phase}" if highest and highest.peak_phase else ""
     return _waste(
         figures,
-        cause="gradients-kept",
+        cause=name,
         title="gradients are kept between steps",
         evidence=(
             f"{format_bytes(size)} of gradients are live when a step's forward begins, and no step makes new ones{where}",
@@ -116,7 +122,7 @@ def _waste(
     share = size / max(figures.peak_allocated_bytes, 1)
     confidence: Confidence = "high" if figures.is_traced else "medium"
     return Finding(
-        cause=cause,  # type: ignore[arg-type]
+        cause=cause,
         title=title,
         confidence=confidence,
         evidence=(*filter(None, evidence), f"that is {share:.1%} of the peak"),

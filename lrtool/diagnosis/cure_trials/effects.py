@@ -1,28 +1,14 @@
 """What each cure did against the baseline, and which of them go together: reports in, effects out. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from lrtool.diagnosis.cure_trials.reports import CureReport, Refused, SettingsPeaks
+from lrtool.diagnosis.cures.cure import Cure
 from lrtool.results import CureEffect, CureFigures, CureOutcome, Recorder, TimeBasis
 
 MIN_EFFECT = 0.01
 """Of the baseline's reserved peak: less is no help, and on a GPU equal runs differ by a segment now and then."""
 _WITHOUT_FIGURES: dict[str, CureOutcome] = {"cannot help": "cannot help", "advice": "advice"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Described:
-    """What is known of a cure before it is tried, apart from how it is applied."""
-
-    name: str
-    title: str
-    note: str | None = None
-    alters: str = "nothing"
-    keeps_batches: bool = True
-    time_by_operations: bool = False
-    family: str | None = None
-    at_capacity: bool = False
 
 
 def figures_of(report: CureReport, peaks: SettingsPeaks) -> CureFigures:
@@ -38,22 +24,22 @@ def figures_of(report: CureReport, peaks: SettingsPeaks) -> CureFigures:
     )
 
 
-def effect_of(described: Described, report: CureReport, baseline: CureFigures, *, recorder: Recorder) -> CureEffect:
+def effect_of(cure: Cure, report: CureReport, baseline: CureFigures, *, recorder: Recorder) -> CureEffect:
     """The effect of a cure that changed the workload."""
     if not report.peaks:
         return CureEffect(
-            name=described.name,
-            title=described.title,
+            name=cure.name,
+            title=cure.title,
             outcome=_WITHOUT_FIGURES.get(report.ending, "failed"),
             reason=report.message,
-            note=described.note,
+            note=cure.note,
         )
     figures = figures_of(report, report.peaks[0])
-    return _compared(described, figures, baseline, how=report.how, settings=report.peaks[0].settings, recorder=recorder)
+    return _compared(cure, figures, baseline, how=report.how, settings=report.peaks[0].settings, recorder=recorder)
 
 
 def effect_of_settings(
-    described: Described,
+    cure: Cure,
     tried: Sequence[SettingsPeaks],
     report: CureReport,
     baseline: CureFigures,
@@ -61,10 +47,10 @@ def effect_of_settings(
     recorder: Recorder,
 ) -> CureEffect:
     """The effect of that text of settings which does best: fits, then reserves least; the first of equals."""
-    at_capacity = described.at_capacity
+    at_capacity = cure.at_capacity
     best = min(tried, key=lambda each: (each.fits is False, _reserved_of(each, at_capacity)))
     return _compared(
-        described,
+        cure,
         figures_of(report, best),
         baseline,
         how=(f"PYTORCH_CUDA_ALLOC_CONF={best.settings}",),
@@ -73,17 +59,15 @@ def effect_of_settings(
     )
 
 
-def effect_of_refusal(described: Described, refused: Refused) -> CureEffect:
+def effect_of_refusal(cure: Cure, refused: Refused) -> CureEffect:
     """The effect of a cure that has nothing to do here."""
     outcome: CureOutcome = "advice" if refused.is_advice else "cannot help"
-    return CureEffect(
-        name=described.name, title=described.title, outcome=outcome, reason=refused.reason, note=described.note
-    )
+    return CureEffect(name=cure.name, title=cure.title, outcome=outcome, reason=refused.reason, note=cure.note)
 
 
-def going_together(effects: Iterable[CureEffect], described: Sequence[Described]) -> tuple[str, ...]:
+def going_together(effects: Iterable[CureEffect], cures: Sequence[Cure]) -> tuple[str, ...]:
     """Names of the cures to apply at once: all that help and leave the training what it is, of each family the best one."""
-    known = {each.name: each for each in described}
+    known = {each.name: each for each in cures}
     best: dict[str, CureEffect] = {}
     for effect in effects:
         about = known.get(effect.name)
@@ -93,7 +77,7 @@ def going_together(effects: Iterable[CureEffect], described: Sequence[Described]
         if key not in best or _saved(effect) > _saved(best[key]):
             best[key] = effect
     chosen = {effect.name for effect in best.values()}
-    return tuple(each.name for each in described if each.name in chosen)
+    return tuple(each.name for each in cures if each.name in chosen)
 
 
 def in_order(effects: Iterable[CureEffect]) -> tuple[CureEffect, ...]:
@@ -102,7 +86,7 @@ def in_order(effects: Iterable[CureEffect]) -> tuple[CureEffect, ...]:
 
 
 def _compared(
-    described: Described,
+    cure: Cure,
     figures: CureFigures,
     baseline: CureFigures,
     *,
@@ -111,23 +95,23 @@ def _compared(
     recorder: Recorder,
 ) -> CureEffect:
     is_comparable = recorder != "cuda" or (figures.fits is not False and baseline.fits is not False)
-    before, after = (_reserved(each, described.at_capacity) for each in (baseline, figures))
+    before, after = (_reserved(each, cure.at_capacity) for each in (baseline, figures))
     saved_allocated = baseline.peak_allocated_bytes - figures.peak_allocated_bytes if is_comparable else None
     saved_reserved = before - after if is_comparable else None
-    ratio, basis = _time_ratio(described, figures, baseline)
+    ratio, basis = _time_ratio(cure, figures, baseline)
     return CureEffect(
-        name=described.name,
-        title=described.title,
+        name=cure.name,
+        title=cure.title,
         outcome=_outcome(figures, baseline, saved=(saved_reserved, saved_allocated)),
         how=how,
-        note=described.note,
+        note=cure.note,
         settings=settings,
         figures=figures,
         saved_allocated_bytes=saved_allocated,
         saved_reserved_bytes=saved_reserved,
         time_ratio=ratio,
         time_basis=basis,
-        loss_difference=_loss_difference(described, figures, baseline),
+        loss_difference=_loss_difference(cure, figures, baseline),
     )
 
 
@@ -141,19 +125,17 @@ def _outcome(figures: CureFigures, baseline: CureFigures, *, saved: tuple[int | 
     return "no effect"
 
 
-def _time_ratio(
-    described: Described, figures: CureFigures, baseline: CureFigures
-) -> tuple[float | None, TimeBasis | None]:
+def _time_ratio(cure: Cure, figures: CureFigures, baseline: CureFigures) -> tuple[float | None, TimeBasis | None]:
     if figures.step_duration_s and baseline.step_duration_s:
         return figures.step_duration_s / baseline.step_duration_s, "measured"
-    if described.time_by_operations and figures.num_operations and baseline.num_operations:
+    if cure.time_by_operations and figures.num_operations and baseline.num_operations:
         return figures.num_operations / baseline.num_operations, "operations"
     return None, None
 
 
-def _loss_difference(described: Described, figures: CureFigures, baseline: CureFigures) -> float | None:
+def _loss_difference(cure: Cure, figures: CureFigures, baseline: CureFigures) -> float | None:
     """None where the last step saw another batch: then the difference would be that of the batches."""
-    if not described.keeps_batches or figures.loss is None or baseline.loss is None:
+    if not cure.keeps_batches or figures.loss is None or baseline.loss is None:
         return None
     return figures.loss - baseline.loss
 

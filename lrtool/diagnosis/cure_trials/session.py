@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lrtool.diagnosis.cure_trials.effects import (
-    Described,
     effect_of,
     effect_of_refusal,
     effect_of_settings,
@@ -24,7 +23,8 @@ from lrtool.diagnosis.cure_trials.reports import (
     SettingsPeaks,
     report_of,
 )
-from lrtool.diagnosis.cures.registry import CURES, Cure
+from lrtool.diagnosis.cures.cure import Cure, WorkloadCure
+from lrtool.diagnosis.cures.registry import CURES, OPTIONS
 from lrtool.errors import WorkloadError
 from lrtool.results import CureEffect, CureFigures, Cures, Recorder
 from lrtool.results.trial_dir import TRIAL_FILE, trial_dir, write_json
@@ -32,15 +32,6 @@ from lrtool.sweep.executors.executor import Executor, Job, job_of
 
 MODULE = "lrtool.diagnosis.cure_trials.trial"
 MAX_CONCURRENT_PREDICTIONS = 4
-SETTINGS = (
-    Described(name="expandable-segments", title="expandable_segments", note="no CUDA IPC, pytorch#130330"),
-    Described(name="max-split-size", title="max_split_size_mb"),
-    Described(
-        name="garbage-collection", title="garbage_collection_threshold", at_capacity=True,
-        note="acts only together with a memory fraction",
-    ),
-    Described(name="roundup", title="roundup_power2_divisions", note="rounds requests up, so allocated memory rises"),
-)  # fmt: skip
 BASELINE, TOGETHER = "baseline", "together"
 OnTrial = Callable[[str, int, int], None]
 """Told of each trial as it ends: what was tried, how many are done, how many there are."""
@@ -52,25 +43,13 @@ def num_at_once(setup: CureSetup) -> int:
 
 
 def try_cures(
-    setup: CureSetup, folder: Path, executor: Executor, *, cures: Sequence[Cure] = CURES, on_trial: OnTrial
+    setup: CureSetup, folder: Path, executor: Executor, *, cures: Sequence[WorkloadCure] = CURES, on_trial: OnTrial
 ) -> Cures:
     """Run the baseline, every cure, and the best together; each trial's files are kept in `folder`.
 
     Raises WorkloadError where the baseline itself cannot be run: without it nothing can be compared.
     """
     return _Session(setup, folder, executor, cures, on_trial).run()
-
-
-def describe(cure: Cure) -> Described:
-    return Described(
-        name=cure.name,
-        title=cure.title,
-        note=cure.note,
-        alters=cure.alters,
-        keeps_batches=cure.keeps_batches,
-        time_by_operations=cure.time_by_operations,
-        family=cure.family,
-    )
 
 
 @dataclass(slots=True)
@@ -80,7 +59,7 @@ class _Session:
     setup: CureSetup
     folder: Path
     executor: Executor
-    cures: Sequence[Cure]
+    cures: Sequence[WorkloadCure]
     on_trial: OnTrial
     reports: dict[str, CureReport] = field(default_factory=dict)
     settings_tried: dict[str, list[tuple[SettingsPeaks, CureReport]]] = field(default_factory=dict)
@@ -88,7 +67,6 @@ class _Session:
     was_interrupted: bool = False
 
     def run(self) -> Cures:
-        described = [describe(cure) for cure in self.cures]
         self._try({BASELINE: self._first_trial()})
         baseline = self._baseline()
         refused = {each.name for each in self.reports[BASELINE].refused}
@@ -104,8 +82,8 @@ class _Session:
                 if cure.name not in refused
             }
         )
-        effects = [*self._effects(described, baseline), *self._effects_of_settings(baseline)]
-        together = None if self.was_interrupted else self._together(effects, described, baseline)
+        effects = [*self._effects(baseline), *self._effects_of_settings(baseline)]
+        together = None if self.was_interrupted else self._together(effects, baseline)
         return Cures(
             recorder=self.setup.recorder,
             num_steps=self.setup.num_steps,
@@ -152,9 +130,9 @@ class _Session:
             )
         return figures_of(report, report.peaks[0])
 
-    def _effects(self, described: Sequence[Described], baseline: CureFigures) -> Iterator[CureEffect]:
+    def _effects(self, baseline: CureFigures) -> Iterator[CureEffect]:
         refused = {each.name: each for each in self.reports[BASELINE].refused}
-        for about in described:
+        for about in self.cures:
             report = self.reports.get(about.name)
             if about.name in refused:
                 yield effect_of_refusal(about, refused[about.name])
@@ -166,7 +144,7 @@ class _Session:
             self._measure_settings()
         report = self.reports[BASELINE]
         refused = {each.name: each for each in report.refused}
-        for about in SETTINGS:
+        for about in OPTIONS:
             tried = [peaks for peaks in report.peaks if peaks.name == about.name]
             measured = self.settings_tried.get(about.name, [])
             if tried:
@@ -199,12 +177,12 @@ class _Session:
         if predicted is not None:
             self.reports[BASELINE] = replace(self.reports[BASELINE], refused=predicted.refused)
 
-    def _together(
-        self, effects: Sequence[CureEffect], described: Sequence[Described], baseline: CureFigures
-    ) -> CureEffect | None:
+    def _together(self, effects: Sequence[CureEffect], baseline: CureFigures) -> CureEffect | None:
         """The best of them at once, with the settings that do best on their stream; None where fewer than two help."""
-        names = going_together(effects, described)
-        helpful = [each for each in effects if each.outcome == "helps" and each.name in {s.name for s in SETTINGS}]
+        names = going_together(effects, self.cures)
+        helpful = [
+            each for each in effects if each.outcome == "helps" and each.name in {option.name for option in OPTIONS}
+        ]
         if len(names) + bool(helpful) < 2:
             return None
         settings = self.setup.settings
@@ -221,7 +199,7 @@ class _Session:
         report = self.reports.get(TOGETHER)
         if report is None:
             return None
-        return _effect_together(names, described, report, baseline, recorder=self.setup.recorder)
+        return _effect_together(names, self.cures, report, baseline, recorder=self.setup.recorder)
 
     def _wants_losses(self) -> bool:
         """A prediction computes losses for cures where it was worth doing so for the baseline."""
@@ -233,16 +211,16 @@ class _Session:
 
 def _effect_together(
     names: tuple[str, ...],
-    described: Sequence[Described],
+    cures: Sequence[Cure],
     report: CureReport,
     baseline: CureFigures,
     *,
     recorder: Recorder,
 ) -> CureEffect:
-    members = [each for each in described if each.name in names]
+    members = [each for each in cures if each.name in names]
     titles = [each.title for each in members]
     can_count = all(each.time_by_operations for each in members)
-    about = Described(name=TOGETHER, title=" + ".join(titles), time_by_operations=can_count)
+    about = Cure(name=TOGETHER, title=" + ".join(titles), time_by_operations=can_count)
     own = effect_of(about, report, baseline, recorder=recorder)
     if own.figures is None or len(report.peaks) == 1:
         return own

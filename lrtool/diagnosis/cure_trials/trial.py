@@ -20,9 +20,10 @@ from lrtool.diagnosis.cure_trials.reports import (
     SettingsPeaks,
     TrialEnding,
 )
-from lrtool.diagnosis.cures.allocator_settings import settings_cures
+from lrtool.diagnosis.cures.allocator_settings import settings_to_try
 from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
-from lrtool.diagnosis.cures.registry import Cure, apply_cures, find_cures
+from lrtool.diagnosis.cures.cure import Replayed, WorkloadCure
+from lrtool.diagnosis.cures.registry import apply_cures, find_cures
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.recorders.choose import record
@@ -58,7 +59,7 @@ def run_trial(folder: Path) -> None:
 class CuredBuild:
     """A user's factory whose workloads get cures; `how` are the lines that do the same, once it has built."""
 
-    def __init__(self, factory: Factory, cures: Sequence[Cure], options: CureOptions | None = None) -> None:
+    def __init__(self, factory: Factory, cures: Sequence[WorkloadCure], options: CureOptions | None = None) -> None:
         self._factory, self._cures = factory, cures
         self._options = options or CureOptions()
         self.how: tuple[str, ...] = ()
@@ -70,9 +71,9 @@ class CuredBuild:
         @wraps(build)
         def cured(*arguments: Any, **named: Any) -> Workload:
             workload = as_workload(build(*arguments, **named), name=self._factory.name)
-            treatment = apply_cures(workload, self._cures, self._options)
-            self.how = treatment.how
-            return treatment.workload
+            applied = apply_cures(workload, self._cures, self._options)
+            self.how = applied.how
+            return applied.workload
 
         return replace(self._factory, function=cured)
 
@@ -136,13 +137,14 @@ def _traced(file: CureTrialFile) -> CureReport:
 def _other_settings(
     stream: AllocationTrace, setup: CureSetup, trial: CureTrial
 ) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
-    cures = settings_cures(
-        stream, base=trial.settings, version=torch_version(), capacity_bytes=setup.capacity_bytes
-    )  # fmt: skip
+    replayed = Replayed(trace=stream, version=torch_version(), capacity_bytes=setup.capacity_bytes)
+    options = settings_to_try(replayed, base=trial.settings)
     tried = tuple(
-        peaks_under(stream, text, setup.capacity_bytes, name=cure.name) for cure in cures for text in cure.values
+        peaks_under(stream, text, setup.capacity_bytes, name=each.cure.name)
+        for each in options
+        for text in each.settings
     )
-    refused = tuple(Refused(name=cure.name, reason=cure.reason) for cure in cures if cure.reason is not None)
+    refused = tuple(Refused(name=each.cure.name, reason=each.reason) for each in options if each.reason is not None)
     return tried, refused
 
 

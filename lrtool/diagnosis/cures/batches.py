@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions, OnlyAdvice
+from lrtool.diagnosis.cures.cure import Stage, cure
 from lrtool.workload.workload import Workload, loader_length
 
 PIECES = (4, 3, 2)
@@ -54,6 +55,14 @@ class SizedLoader:
         return self._length
 
 
+@cure(
+    name="accumulation",
+    title="gradient accumulation",
+    stage=Stage.BATCH_SIZE,
+    time_by_operations=True,
+    family="batch",
+    note="same effective batch in smaller pieces; BatchNorm sees the pieces",
+)
 def accumulate(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The same batches in a few pieces, one after the other, with one optimizer step for all of them."""
     if workload.step is not None:
@@ -71,6 +80,16 @@ def accumulate(workload: Workload, _options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(
+    name="half-batch",
+    title="half the batch",
+    stage=Stage.BATCH_SIZE,
+    alters="training",
+    keeps_batches=False,
+    time_by_operations=True,
+    family="batch",
+    note="other gradients: look for the learning rate again",
+)
 def halve(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The first half of every batch."""
     loader = Peeked(workload.train_loader, 1)
@@ -81,6 +100,13 @@ def halve(workload: Workload, _options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(
+    name="longest-first",
+    title="longest batch first",
+    stage=Stage.BATCH_ORDER,
+    keeps_batches=False,
+    note="runs out at once or not at all; later, shorter batches fit into what it reserved",
+)
 def longest_first(workload: Workload, options: CureOptions) -> AppliedCure:
     """Of the batches that a trial takes, the one with the most elements comes first; the others follow in their order."""
     loader = Peeked(workload.train_loader, options.num_batches)
@@ -99,6 +125,7 @@ def longest_first(workload: Workload, options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(name="bucketing", title="length bucketing", stage=Stage.BATCH_ORDER, alters="training")
 def bucket_lengths(workload: Workload, options: CureOptions) -> AppliedCure:
     """Never changes anything: which samples come together is decided in the user's data. Raises OnlyAdvice or CannotHelp."""
     sizes = sorted(map(_num_elements, Peeked(workload.train_loader, options.num_batches).first))

@@ -4,7 +4,6 @@ computed again in the backward pass (Chen et al. 2016, https://arxiv.org/abs/160
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -13,22 +12,22 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
+from lrtool.diagnosis.cures.cure import Stage, cure
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.workload.blocks import Block, repeated_blocks
 from lrtool.workload.workload import Workload
 
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 MIN_LAYERS = 4
 _IMPORT = "from torch.utils.checkpoint import checkpoint"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A module to checkpoint, by its dotted name."""
-
-    name: str
-    module: nn.Module
-
-
+@cure(
+    name="checkpointing",
+    title="activation checkpointing",
+    stage=Stage.RECOMPUTATION,
+    time_by_operations=True,
+    note="computes the forward pass of each block twice",
+)
 def checkpoint_model(workload: Workload, options: CureOptions) -> AppliedCure:
     """Checkpoint the named modules, else the repeated blocks, else a plain Sequential in pieces.
 
@@ -44,14 +43,6 @@ def checkpoint_model(workload: Workload, options: CureOptions) -> AppliedCure:
     if blocks:
         return _checkpointed(workload, blocks)
     return _in_pieces(workload)
-
-
-def repeated_blocks(model: nn.Module) -> list[Block]:
-    """The modules that the model repeats: siblings of one class that consist of modules themselves and have parameters.
-
-    Found from the outside in, and not inside each other; a pair is passed over where a longer row stands inside it.
-    """
-    return _blocks_below(model, "")
 
 
 def named_blocks(model: nn.Module, names: Sequence[str]) -> list[Block]:
@@ -70,22 +61,6 @@ def _matches(name: str, pattern: str) -> bool:
     """Whether each dotted part fits: `*` stands for one part or a piece of it."""
     parts, wanted = name.split("."), pattern.split(".")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-
-
-def _blocks_below(module: nn.Module, prefix: str) -> list[Block]:
-    found: list[Block] = []
-    children = list(module.named_children())
-    for name, child in children:
-        inside = _blocks_below(child, f"{prefix}{name}.")
-        row = sum(type(other) is type(child) for _, other in children)
-        is_block = row > 1 and _is_composite(child) and not (row == 2 and len(inside) > row)
-        found += [Block(name=f"{prefix}{name}", module=child)] if is_block else inside
-    return found
-
-
-def _is_composite(module: nn.Module) -> bool:
-    has_parts = next(module.children(), None) is not None
-    return has_parts and not isinstance(module, CONTAINERS) and next(module.parameters(), None) is not None
 
 
 def _checkpointed(workload: Workload, blocks: Sequence[Block]) -> AppliedCure:

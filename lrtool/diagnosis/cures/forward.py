@@ -9,12 +9,20 @@ import torch
 from torch import nn
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
+from lrtool.diagnosis.cures.cure import Stage, cure
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+@cure(
+    name="bf16",
+    title="bf16 autocast",
+    stage=Stage.PRECISION,
+    alters="rounding",
+    note="may use more where weights dominate: it keeps fp32 weights and makes bf16 copies",
+)
 def autocast(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The forward pass under bf16 autocast; with a step of its own, that of the model alone."""
     if workload.precision != "fp32":
@@ -32,6 +40,24 @@ def autocast(workload: Workload, _options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(
+    name="empty-cache",
+    title="empty_cache() each step",
+    stage=Stage.STEP,
+    note="the device is asked anew for memory in each step, which waits for it",
+)
+def empty_cache(workload: Workload, _options: CureOptions) -> AppliedCure:
+    """Cached memory goes back to the device after every step, when its tensors are gone."""
+    scheduler, own_step = workload.scheduler, workload.step
+    if own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step)):
+        own_step, scheduler = partial(own_step, scheduler=scheduler), None  # it moves the scheduler on by itself
+    return AppliedCure(
+        workload=replace(workload, step=own_step, scheduler=_Emptying(scheduler)),
+        how=("del loss, output, batch  # at the end of each step", "torch.cuda.empty_cache()"),
+    )
+
+
+@cure(name="no-grad", title="no_grad in evaluation", stage=Stage.STEP)
 def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The model's forward pass without gradients whenever it is in evaluation mode."""
     if workload.step is None:
@@ -49,17 +75,6 @@ def no_grad_in_evaluation(workload: Workload, _options: CureOptions) -> AppliedC
     _wrap_forward(model, without)
     return AppliedCure(
         workload=workload, how=("model.eval()", "with torch.no_grad():", "    evaluate(model, val_loader)")
-    )
-
-
-def empty_cache(workload: Workload, _options: CureOptions) -> AppliedCure:
-    """Cached memory goes back to the device after every step, when its tensors are gone."""
-    scheduler, own_step = workload.scheduler, workload.step
-    if own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step)):
-        own_step, scheduler = partial(own_step, scheduler=scheduler), None  # it moves the scheduler on by itself
-    return AppliedCure(
-        workload=replace(workload, step=own_step, scheduler=_Emptying(scheduler)),
-        how=("del loss, output, batch  # at the end of each step", "torch.cuda.empty_cache()"),
     )
 
 

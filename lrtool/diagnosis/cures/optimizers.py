@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
+from lrtool.diagnosis.cures.cure import Stage, cure
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -19,6 +20,7 @@ _WITH_SECOND_MOMENTS = (*_ADAM, "NAdam", "RAdam", "Adamax", "RMSprop", "Adadelta
 _LIBRARIES_OF_8_BITS = (("bitsandbytes.optim", "8bit"), ("torchao.optim", "8bit"))
 
 
+@cure(name="foreach-off", title="foreach=False", stage=Stage.OPTIMIZER, family="optimizer")
 def without_foreach(workload: Workload, _options: CureOptions) -> AppliedCure:
     """One parameter after the other: no temporaries of the size of all parameters at once."""
     optimizer = workload.optimizer
@@ -31,6 +33,7 @@ def without_foreach(workload: Workload, _options: CureOptions) -> AppliedCure:
     return AppliedCure(workload=workload, how=(f"torch.optim.{name}(..., foreach=False)",))
 
 
+@cure(name="fused", title="fused optimizer", stage=Stage.OPTIMIZER, alters="rounding", family="optimizer")
 def fused(workload: Workload, _options: CureOptions) -> AppliedCure:
     """The whole update of a parameter in one kernel, without temporaries."""
     optimizer = workload.optimizer
@@ -43,6 +46,7 @@ def fused(workload: Workload, _options: CureOptions) -> AppliedCure:
     return AppliedCure(workload=workload, how=(f"torch.optim.{name}(..., fused=True)",))
 
 
+@cure(name="set-to-none", title="gradients set to None", stage=Stage.OPTIMIZER)
 def set_to_none(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Gradients go away between steps, whatever the user's own step says to zero_grad."""
     if workload.step is None:
@@ -54,6 +58,14 @@ def set_to_none(workload: Workload, _options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(
+    name="8-bit",
+    title="8-bit optimizer state",
+    stage=Stage.OPTIMIZER,
+    alters="rounding",
+    family="optimizer",
+    note="states of parameters below 4,096 elements stay in 32 bits",
+)
 def in_8_bits(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Adam's moments in 8 bits with a scale for each block (Dettmers et al. 2021, https://arxiv.org/abs/2110.02861)."""
     optimizer = workload.optimizer
@@ -71,6 +83,14 @@ def in_8_bits(workload: Workload, _options: CureOptions) -> AppliedCure:
     )
 
 
+@cure(
+    name="small-state",
+    title="optimizer with less state",
+    stage=Stage.OPTIMIZER,
+    alters="training",
+    family="optimizer",
+    note="another optimizer: look for the learning rate again",
+)
 def small_state(workload: Workload, _options: CureOptions) -> AppliedCure:
     """Adafactor, whose second moments are a row and a column for each matrix, for an optimizer that adapts; else no momentum.
 

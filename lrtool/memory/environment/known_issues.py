@@ -9,7 +9,7 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionedIssue:
-    """A trap of the releases from `since` on and before `before`; None is without limit on that side."""
+    """A known issue of the releases from `since` on and before `before`; None is without limit on that side."""
 
     since: Version | None = None
     before: Version | None = None
@@ -22,15 +22,15 @@ class VersionedIssue:
 
 
 def known_issues_of(version: Version) -> tuple[KnownIssue, ...]:
-    """The traps of torch `version`, as (major, minor)."""
+    """The known issues of torch `version`, as (major, minor)."""
     return tuple(
-        KnownIssue(title=trap.title, advice=trap.advice, source=trap.source)
-        for trap in TRAPS
-        if trap.concerns(version)
+        KnownIssue(title=issue.title, advice=issue.advice, source=issue.source)
+        for issue in KNOWN_ISSUES
+        if issue.concerns(version)
     )  # fmt: skip
 
 
-TRAPS = (
+KNOWN_ISSUES = (
     VersionedIssue(
         before=(1, 13),
         title="CyclicLR keeps its optimizer, and so the model, alive until the garbage collector runs",

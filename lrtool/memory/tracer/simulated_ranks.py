@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lrtool.errors import UnavailableError
 from lrtool.memory.fake_cuda.torch_cuda import replaced
 from lrtool.results import Shard
+from lrtool.workload.blocks import blocks_to_shard
 from lrtool.workload.devices import place
 from lrtool.workload.distributed.wrapping import wrap, wrapping_of
 from lrtool.workload.workload import Workload
@@ -66,7 +67,7 @@ def _sharded(workload: Workload, device: torch.device) -> Workload:
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     groups = _let_go(workload)
-    blocks = blocks_of(workload.model)
+    blocks = blocks_to_shard(workload.model)
     for block in blocks:
         block.to(device)
         fully_shard(block, mesh=mesh)
@@ -89,27 +90,6 @@ def _let_go(workload: Workload) -> list[list[str]]:
     for group in groups:
         group["params"] = []
     return held
-
-
-def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The repeated blocks of a model: the elements of its outermost ModuleLists, else of its outermost Sequentials."""
-    for kind in (nn.ModuleList, nn.Sequential):
-        found = [block for holder in _outermost(model, kind) for block in holder.children() if _has_parameters(block)]
-        if len(found) > 1:
-            return found
-    return []
-
-
-def _outermost(module: nn.Module, kind: type[nn.Module]) -> Iterator[nn.Module]:
-    if isinstance(module, kind):
-        yield module
-        return
-    for child in module.children():
-        yield from _outermost(child, kind)
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
 
 
 def _without_exchange(original: Callable[..., None]) -> Callable[..., None]:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from lrtool.diagnosis.cure_trials.effects import Described, effect_of, effect_of_settings, going_together, in_order
+from lrtool.diagnosis.cure_trials.effects import effect_of, effect_of_settings, going_together, in_order
 from lrtool.diagnosis.cure_trials.reports import CureReport, CureTrial, SettingsPeaks, TrialEnding
+from lrtool.diagnosis.cures.cure import Cure
 from lrtool.results import CureEffect, CureFigures, Recorder
 from tests.diagnosis.cure_trials.made_cures import MIB, effect, figures
 
-CURE = Described(name="checkpointing", title="activation checkpointing", time_by_operations=True)
+CURE = Cure(name="checkpointing", title="activation checkpointing", time_by_operations=True)
 
 
 def peaks(
@@ -26,10 +27,8 @@ def report(*of: SettingsPeaks, ending: TrialEnding = "ok", **more: Any) -> CureR
     return CureReport(trial=CureTrial(number=2), ending=ending, peaks=of, **more)
 
 
-def found(
-    after: CureReport, before: CureFigures, described: Described = CURE, recorder: Recorder = "predicted"
-) -> CureEffect:
-    return effect_of(described, after, before, recorder=recorder)
+def found(after: CureReport, before: CureFigures, cure: Cure = CURE, recorder: Recorder = "predicted") -> CureEffect:
+    return effect_of(cure, after, before, recorder=recorder)
 
 
 def test_saved_bytes_are_the_difference_of_the_peaks() -> None:
@@ -60,7 +59,7 @@ def test_time_is_measured_else_by_operations_where_these_tell_it_else_left_out()
     before = figures(100, num_operations=300, step_duration_s=0.1)
     counted = found(report(peaks(50), num_operations=400), before)
     measured = found(report(peaks(50), num_operations=400, step_duration_s=0.15), before)
-    untold = found(report(peaks(50), num_operations=300), before, Described(name="bf16", title="bf16"))
+    untold = found(report(peaks(50), num_operations=300), before, Cure(name="bf16", title="bf16"))
 
     assert (counted.time_ratio, counted.time_basis) == (400 / 300, "operations")
     assert measured.time_ratio == pytest.approx(1.5)
@@ -70,7 +69,7 @@ def test_time_is_measured_else_by_operations_where_these_tell_it_else_left_out()
 
 def test_losses_are_compared_only_where_both_were_computed_on_the_same_batches() -> None:
     before, after = figures(100, loss=2.0), report(peaks(50), loss=2.5)
-    other = Described(name="half", title="half the batch", keeps_batches=False)
+    other = Cure(name="half", title="half the batch", keeps_batches=False)
 
     assert found(after, before).loss_difference == 0.5
     assert found(after, figures(100)).loss_difference is None
@@ -106,7 +105,7 @@ def test_of_several_values_the_one_that_fits_and_then_the_smallest_is_taken() ->
 
 
 def test_what_acts_at_the_capacity_is_judged_there() -> None:
-    about = Described(name="garbage-collection", title="garbage_collection_threshold", at_capacity=True)
+    about = Cure(name="garbage-collection", title="garbage_collection_threshold", at_capacity=True)
 
     before = figures(150, reserved_at_capacity_bytes=98 * MIB)
 
@@ -116,12 +115,12 @@ def test_what_acts_at_the_capacity_is_judged_there() -> None:
 
 
 ALL = [
-    Described(name="bf16", title="bf16", alters="rounding"),
-    Described(name="half", title="half", alters="training", family="batch"),
-    Described(name="accumulation", title="accumulation", family="batch"),
-    Described(name="foreach-off", title="foreach off", family="optimizer"),
-    Described(name="fused", title="fused", family="optimizer"),
-    Described(name="empty", title="empty"),
+    Cure(name="bf16", title="bf16", alters="rounding"),
+    Cure(name="half", title="half", alters="training", family="batch"),
+    Cure(name="accumulation", title="accumulation", family="batch"),
+    Cure(name="foreach-off", title="foreach off", family="optimizer"),
+    Cure(name="fused", title="fused", family="optimizer"),
+    Cure(name="empty", title="empty"),
 ]
 
 

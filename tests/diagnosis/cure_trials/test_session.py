@@ -101,7 +101,7 @@ def test_a_real_run_on_the_cpu_has_times_by_the_clock(tmp_path: Path) -> None:
 
 def test_in_a_process_of_its_own_the_report_is_the_same(tmp_path: Path) -> None:
     file = CureTrialFile(
-        setup=replace(setup(), target=f"{WORKLOADS.parent / 'memory' / 'cured_models.py'}:tower"),
+        setup=replace(setup(), target=f"{WORKLOADS.parent / 'diagnosis' / 'cures' / 'cured_models.py'}:tower"),
         trial=CureTrial(number=1, cures=("checkpointing",), wants_loss=False),
     )
     for executor, name in ((InlineExecutor(), "here"), (SubprocessExecutor(), "there")):

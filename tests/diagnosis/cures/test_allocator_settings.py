@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lrtool.diagnosis.cures.allocator_settings import SettingsCure, settings_cures, split_values
+from lrtool.diagnosis.cures.allocator_settings import SettingsToTry, settings_to_try, split_values
+from lrtool.diagnosis.cures.cure import Replayed
 from lrtool.memory.allocator.versions import LATEST, TorchVersion
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
@@ -16,8 +17,9 @@ CAPACITY = 100 * MIB
 
 def cures_of(
     stream: AllocationTrace, *, base: str = "", version: TorchVersion = LATEST, capacity: int | None = CAPACITY
-) -> dict[str, SettingsCure]:
-    return {cure.name: cure for cure in settings_cures(stream, base=base, version=version, capacity_bytes=capacity)}
+) -> dict[str, SettingsToTry]:
+    replayed = Replayed(trace=stream, version=version, capacity_bytes=capacity)
+    return {each.cure.name: each for each in settings_to_try(replayed, base=base)}
 
 
 def reserved_mib(stream: AllocationTrace, settings: str = "", capacity: int | None = None) -> float:
@@ -25,7 +27,7 @@ def reserved_mib(stream: AllocationTrace, settings: str = "", capacity: int | No
 
 
 def least_reserved_mib(stream: AllocationTrace, name: str) -> float:
-    return min(reserved_mib(stream, text) for text in cures_of(stream)[name].values)
+    return min(reserved_mib(stream, text) for text in cures_of(stream)[name].settings)
 
 
 def one_after_the_other(*megabytes: float) -> Iterator[Call]:
@@ -55,7 +57,7 @@ BIG_SPLIT_BY_SMALL: tuple[Call, ...] = (
 def test_a_large_block_that_is_not_split_is_there_for_the_next_large_request() -> None:
     stream = stream_of(*BIG_SPLIT_BY_SMALL)
 
-    assert cures_of(stream)["max-split-size"].values == ("max_split_size_mb:40",)
+    assert cures_of(stream)["max-split-size"].settings == ("max_split_size_mb:40",)
     assert reserved_mib(stream) == 40 + 40
     assert least_reserved_mib(stream, "max-split-size") == 40 + 20
 
@@ -63,7 +65,7 @@ def test_a_large_block_that_is_not_split_is_there_for_the_next_large_request() -
 def test_without_a_large_request_there_is_no_block_to_keep_whole() -> None:
     cure = cures_of(stream_of(*one_after_the_other(2, 5, 10)))["max-split-size"]
 
-    assert cure.values == ()
+    assert cure.settings == ()
     assert cure.reason == "no request is as large as its smallest legal value, 20 MiB"
 
 
@@ -86,14 +88,14 @@ def test_garbage_collection_gives_an_old_block_back_when_four_fifths_are_reserve
     stream = stream_of(*OLD_BLOCK_CACHED)
     cure = cures_of(stream)["garbage-collection"]
 
-    assert cure.at_capacity
+    assert cure.cure.at_capacity
     assert reserved_mib(stream, capacity=CAPACITY) == 12 + 70 + 16
-    assert reserved_mib(stream, cure.values[0], capacity=CAPACITY) == 70 + 16
+    assert reserved_mib(stream, cure.settings[0], capacity=CAPACITY) == 70 + 16
 
 
 def test_garbage_collection_does_nothing_below_that() -> None:
     stream = stream_of(*OLD_BLOCK_CACHED[:3])
-    (value,) = cures_of(stream, capacity=2 * CAPACITY)["garbage-collection"].values
+    (value,) = cures_of(stream, capacity=2 * CAPACITY)["garbage-collection"].settings
 
     assert reserved_mib(stream, value, capacity=2 * CAPACITY) == reserved_mib(stream, capacity=2 * CAPACITY) == 82
 
@@ -106,7 +108,7 @@ def test_garbage_collection_needs_a_limit_and_an_option_that_sets_it() -> None:
 
     assert without.reason == "it acts only where memory is limited, and no capacity is given"
     assert old.reason == "torch 2.8 needs torch.cuda.set_per_process_memory_fraction(1.0) with it"
-    assert without.values == old.values == ()
+    assert without.settings == old.settings == ()
 
 
 def test_requests_of_about_one_size_share_a_segment_once_they_are_rounded_up() -> None:
@@ -127,7 +129,7 @@ def test_an_option_that_is_set_already_is_left_and_others_come_on_top() -> None:
     cures = cures_of(stream_of(*BIG_SPLIT_BY_SMALL), base="expandable_segments:True")
 
     assert cures["expandable-segments"].reason == "it is set already"
-    assert cures["roundup"].values[0] == "expandable_segments:True,roundup_power2_divisions:2"
+    assert cures["roundup"].settings[0] == "expandable_segments:True,roundup_power2_divisions:2"
 
 
 def test_what_this_torch_does_not_have_is_not_tried() -> None:

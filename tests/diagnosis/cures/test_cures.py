@@ -11,11 +11,12 @@ from torch import nn
 
 from lrtool.diagnosis.cure_trials.trial import CuredBuild
 from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
-from lrtool.diagnosis.cures.checkpointing import named_blocks, repeated_blocks
+from lrtool.diagnosis.cures.checkpointing import named_blocks
 from lrtool.diagnosis.cures.registry import CURES, find_cures
 from lrtool.errors import UsageError
 from lrtool.memory.replay.replay import replay
 from lrtool.memory.tracer.tracer import Trace, TraceSettings, trace
+from lrtool.workload.blocks import repeated_blocks
 from lrtool.workload.target import from_callable
 from tests.diagnosis.cures import cured_models
 from tests.diagnosis.cures.cured_models import ACTIVATION, WEIGHT, evaluates, keeps_gradients, tower, varying, weights

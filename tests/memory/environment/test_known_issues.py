@@ -1,12 +1,12 @@
-"""Which traps a torch release has; the scheduler rows were tried on the releases named here."""
+"""Which known issues a torch release has; the scheduler rows were tried on the releases named here."""
 
 import pytest
 
-from lrtool.memory.environment.known_issues import TRAPS, known_issues_of
+from lrtool.memory.environment.known_issues import KNOWN_ISSUES, known_issues_of
 
 
 def titles(*version: int) -> str:
-    return "\n".join(trap.title for trap in known_issues_of((version[0], version[1])))
+    return "\n".join(issue.title for issue in known_issues_of((version[0], version[1])))
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_workspaces_are_kept_or_passing_never_both() -> None:
 
 
 def test_every_trap_says_what_to_do_and_who_says_so() -> None:
-    assert all(trap.title and trap.advice and trap.source for trap in TRAPS)
-    assert all(trap.since is None or trap.before is None or trap.since < trap.before for trap in TRAPS)
+    assert all(issue.title and issue.advice and issue.source for issue in KNOWN_ISSUES)
+    assert all(issue.since is None or issue.before is None or issue.since < issue.before for issue in KNOWN_ISSUES)
