@@ -1,78 +1,30 @@
-"""Parts of tables that several results use: labelled rows, the ranks of a run, CSV."""
+"""What several results write in the same way: figures that may not be known, labelled rows, CSV."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from rich import box
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.replay.tables import percent
-from lrtool.results import RankMemory, Ranks, Wrapping
-from lrtool.units import format_bytes
-
-FIGURES = {
-    "peak_allocated_bytes": "peak allocated",
-    "peak_reserved_bytes": "peak reserved",
-    "peak_resident_bytes": "peak host memory",
-}
-WRAPPING: dict[Wrapping, str] = {
-    "ddp": "DistributedDataParallel by lrtool",
-    "own ddp": "the workload's own DistributedDataParallel",
-    "fsdp1": "the workload's own FSDP",
-    "fsdp2": "the workload's own fully_shard",
-    "own sharding": "the workload's own sharding",
-    "none": "not split",
-}
-MAX_ROWS = 16
+from lrtool.units import format_bytes, format_lr
 
 
-def rank_lines(ranks: Ranks) -> list[RenderableType]:
-    """A table of the ranks, how the run was spread over them, and who took most and least."""
-    buckets = f", gradient buckets of {format_bytes(ranks.bucket_bytes)}" if ranks.bucket_bytes else ""
-    rows = [("spread", f"{ranks.world_size} ranks over {ranks.backend}; {WRAPPING[ranks.wrapping]}{buckets}")]
-    if ranks.max_bytes is not None and ranks.min_bytes is not None:
-        rows.append(
-            (
-                "memory",
-                f"{FIGURES[ranks.figure]}: most {format_bytes(ranks.max_bytes)} on rank {ranks.max_rank}, "
-                f"least {format_bytes(ranks.min_bytes)} on rank {ranks.min_rank}, imbalance {percent(ranks.imbalance)}",
-            )
-        )
-    if ranks.note:
-        rows.append(("note", ranks.note))
-    return [_table(ranks), "", labelled(rows)]
+def percent(ratio: float | None) -> str:
+    """With as many decimals as fit six characters."""
+    if not ratio:
+        return "-" if ratio is None else "0%"
+    return f"{100 * ratio:.2f}%" if 100 * ratio < 9.995 else f"{100 * ratio:.1f}%"
 
 
-def _table(ranks: Ranks) -> Table:
-    known = {name: title for name, title in FIGURES.items() if any(getattr(each, name) for each in ranks.memory)}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("device", no_wrap=True)
-    for heading in known.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for each in _shown(ranks):
-        has_failed = each.rank == ranks.failed_rank
-        table.add_row(
-            str(each.rank),
-            f"{each.device}, failed" if has_failed else each.device,
-            *(_bytes(getattr(each, name)) for name in known),
-            style="red" if has_failed else "",
-        )
-    return table
-
-
-def _shown(ranks: Ranks) -> list[RankMemory]:
-    """Of many ranks the first ones, and those that stand out."""
-    remarkable = (ranks.failed_rank, ranks.max_rank, ranks.min_rank)
-    first = sorted(ranks.memory, key=lambda each: each.rank not in remarkable)[:MAX_ROWS]
-    return sorted(first, key=lambda each: each.rank)
-
-
-def _bytes(num_bytes: int | None) -> str:
+def known_bytes(num_bytes: int | None) -> str:
+    """Bytes as people read them, "-" where they are not known."""
     return "-" if num_bytes is None else format_bytes(num_bytes)
+
+
+def known_lr(lr: float | None) -> str:
+    """A learning rate as people read it, "-" where there is none."""
+    return "-" if lr is None else format_lr(lr)
 
 
 def labelled(rows: Iterable[tuple[str, str | Text]]) -> Table:

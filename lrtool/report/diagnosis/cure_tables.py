@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import csv_text, labelled
+from lrtool.report.parts import csv_text, known_bytes, labelled
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
 from lrtool.units import format_bytes
 
@@ -66,7 +66,7 @@ def try_table(found: MaxBatch) -> Table:
     table.add_column("fits", no_wrap=True)
     table.add_column("figures", no_wrap=True)
     for each in sorted(found.tries, key=lambda each: (each.batch_size, each.recorder)):
-        peak = "-" if each.peak_reserved_bytes is None else format_bytes(each.peak_reserved_bytes)
+        peak = known_bytes(each.peak_reserved_bytes)
         table.add_row(
             f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if each.recorder == "cuda" else "predicted"
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
 from lrtool.report.diagnosis.tables import budget_table, diagnosis_facts, finding_table
 from lrtool.report.page import Page, Plots, Section, blocks_of, most_bytes, some
-from lrtool.report.replay.tables import percent
+from lrtool.report.parts import percent
 from lrtool.results import Diagnosis
 
 TERMS = (

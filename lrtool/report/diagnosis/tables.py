@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
-from lrtool.report.parts import rank_lines
+from lrtool.report.ranks import rank_lines
 from lrtool.results import Budget, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 

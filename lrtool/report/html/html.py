@@ -2,52 +2,24 @@
 
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from lrtool.gate.check_file import read_check
-from lrtool.report.diagnosis.page import diagnosis_page
 from lrtool.report.figures import ON_DARK
-from lrtool.report.files import figures_of
-from lrtool.report.gate.page import comparison_page
 from lrtool.report.gate.tables import check_lines
 from lrtool.report.glossary import GLOSSARY
 from lrtool.report.html.svg import css_name, inline_svg
 from lrtool.report.page import Facts, Page, Plot, Plots, Section, blocks_of
-from lrtool.report.range_test.page import range_test_page
-from lrtool.report.replay.page import replay_page
-from lrtool.report.sweep.page import sweep_page
-from lrtool.report.terminal import result_parts
-from lrtool.results import Check, Comparison, Diagnosis, MemSweep, RangeTest, Replay, Result, Run
+from lrtool.report.reports import report_of
+from lrtool.results import Check, Result, Run
 from lrtool.results.run_dir import write_file
 from lrtool.units import printable
 
 REPORT_FILE = "report.html"
-DESCRIPTIONS = {
-    "curve": "Training loss over the learning rate, which is on a log scale: raw and smoothed. The suggested range is "
-    "shaded, its ends are marked by a triangle and a square, the constant LR by a diamond.",
-    "groups": "Training loss over the learning rate of one parameter group at a time, a panel for each, the others held at 0. "
-    "A dotted line marks where half of the descent is done; the range found when all were ramped together is shaded.",
-    "scaling": "max_lr over the batch size, both on a log scale: a circle for each test, a square for the mean of each size, "
-    "a line for the law measured, and dashed lines for linear and square-root scaling.",
-    "steps": "Memory over the training steps, a panel for each trial with the same axes: reserved as a thick line, peak "
-    "allocated as a thin one, allocated at the step's end as an area.",
-    "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
-    "timeline": "Memory over the allocator's requests, a panel for each replay with the same axes: reserved and active as "
-    "lines, allocated as an area.",
-    "compare": "The curves of the runs that are compared, over each other, a panel for each condition: the first run as a "
-    "broad band, the others as dashed lines.",
-    "cures": "Peak reserved memory of each cure over the time of a step, with the best front as a line; on the right those "
-    "whose time is not known.",
-    "batches": "Peak reserved memory over the batch size: circles fit, crosses do not.",
-    "segments": "The largest segments, a bar for each, divided into blocks in use, free ones, and free ones split off.",
-}
-"""What is to be seen, for those who cannot see it."""
 
 
 def write_html(run_dir: Path, run: Run[Result]) -> Path:
@@ -59,7 +31,9 @@ def write_html(run_dir: Path, run: Run[Result]) -> Path:
 
 def render_html(run: Run[Result], *, run_dir: Path) -> str:
     """The page as text. Whatever stands in it is escaped, and control characters are shown as text."""
-    plots = {name: _plot(name, figure) for name, figure in figures_of(run_dir, run.result).items()}
+    report = report_of(run.result)
+    figures = report.plots(run_dir, run.result)
+    plots = {name: _plot(name, figure, report.descriptions.get(name)) for name, figure in figures.items()}
     page = page_of(run.result, plots, check=read_check(run_dir))
     environment = Environment(
         loader=PackageLoader("lrtool.report.html"),
@@ -79,9 +53,9 @@ def render_html(run: Run[Result], *, run_dir: Path) -> str:
     )
 
 
-def _plot(name: str, figure: Figure) -> Plot:
+def _plot(name: str, figure: Figure, description: str | None) -> Plot:
     title = _take_title(figure)
-    description = DESCRIPTIONS.get(name, title)
+    description = title if description is None else description
     return Plot(
         svg=inline_svg(figure, name=name, title=title or description.partition(":")[0], description=description),
         caption=title or description,
@@ -124,21 +98,13 @@ def _settings(run: Run[Result]) -> list[tuple[str, str]]:
     return [(name.replace("_", "-"), json.dumps(value)) for name, value in {**shared, **own}.items()]
 
 
-PAGES: dict[type, Callable[[Any, Plots], Page]] = {
-    RangeTest: range_test_page,
-    MemSweep: sweep_page,
-    Replay: replay_page,
-    Diagnosis: diagnosis_page,
-    Comparison: comparison_page,
-}
-
-
 def page_of(result: Result, plots: Plots, *, check: Check | None = None) -> Page:
     """The page of a result; `plots` are its drawn figures by name, and those that no section shows come in the end.
 
     `check` is its last one, whose limits the page shows.
     """
-    page = PAGES.get(type(result), _as_in_the_terminal)(result, plots)
+    own = report_of(result).page
+    page = _as_in_the_terminal(result) if own is None else own(result, plots)
     if check is not None:
         limits = Section(place="gates", heading="Limits", blocks=blocks_of(check_lines(check), caption="Limits"))
         page = replace(page, sections=(*page.sections, limits))
@@ -148,8 +114,8 @@ def page_of(result: Result, plots: Plots, *, check: Check | None = None) -> Page
     return page
 
 
-def _as_in_the_terminal(result: Result, plots: Plots) -> Page:
+def _as_in_the_terminal(result: Result) -> Page:
     """For a result that nobody wrote a page for."""
-    verdict, *parts = result_parts(result)
+    verdict, *parts = report_of(result).lines(result)
     figures = Section(place="sweep", heading="Figures", blocks=blocks_of(parts))
     return Page(verdict=str(verdict), numbers=(), sections=(figures,), terms=())

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from lrtool.report.page import Page, Plots, Section, Snippet, blocks_of, some
-from lrtool.report.parts import rank_lines
+from lrtool.report.parts import known_lr
 from lrtool.report.range_test.batch_scaling import scaling_table
 from lrtool.report.range_test.confirming_runs import runs_table
 from lrtool.report.range_test.rule_picks import rules_table
 from lrtool.report.range_test.tables import answer, fact_table, group_table, step_size_note
+from lrtool.report.ranks import rank_lines
 from lrtool.results import RangeTest
-from lrtool.units import format_lr
 
 TERMS = ("base_lr", "max_lr", "suggested_lr", "confidence", "interval", "step_size_up", "smoothed loss", "noise")
 
@@ -19,9 +19,9 @@ def range_test_page(result: RangeTest, plots: Plots) -> Page:
     return Page(
         verdict=answer(result),
         numbers=(
-            ("base_lr", _lr(result.base_lr)),
-            ("max_lr", _lr(result.max_lr)),
-            ("suggested_lr (constant)", _lr(result.suggested_lr)),
+            ("base_lr", known_lr(result.base_lr)),
+            ("max_lr", known_lr(result.max_lr)),
+            ("suggested_lr (constant)", known_lr(result.suggested_lr)),
             ("confidence", result.confidence),
         ),
         sections=tuple(_sections(result, plots)),
@@ -47,7 +47,3 @@ def _sections(result: RangeTest, plots: Plots) -> Iterator[Section]:
         yield Section(place="sweep", heading="Other finders' rules", blocks=blocks_of([rules_table(result)]))
     if result.ranks is not None:
         yield Section(place="budget", heading="The ranks", blocks=blocks_of(rank_lines(result.ranks)))
-
-
-def _lr(lr: float | None) -> str:
-    return "-" if lr is None else format_lr(lr)

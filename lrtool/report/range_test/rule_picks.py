@@ -5,6 +5,7 @@ from rich import box
 from rich.table import Table
 
 from lrtool.report.figures import BLUE, GREEN, GREY
+from lrtool.report.parts import known_lr
 from lrtool.results import RangeTest, RulePick
 from lrtool.units import format_lr, three_digits
 
@@ -20,7 +21,7 @@ def rules_table(result: RangeTest) -> Table:
     for heading in ("LR", "/ max_lr", "/ suggested_lr"):
         table.add_column(heading, justify="right", no_wrap=True)
     for pick in result.rules:
-        lr = "-" if pick.lr is None else format_lr(pick.lr)
+        lr = known_lr(pick.lr)
         table.add_row(name_of(pick), lr, _times(pick.lr, result.max_lr), _times(pick.lr, result.suggested_lr))
         if pick.why_none is not None:
             table.add_row(f"  {pick.why_none}")

@@ -6,11 +6,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import labelled, rank_lines
+from lrtool.report.parts import known_lr, labelled
 from lrtool.report.range_test.batch_scaling import scaling_sentence, scaling_table
 from lrtool.report.range_test.confirming_runs import runs_table
 from lrtool.report.range_test.group_tests import groups_text
 from lrtool.report.range_test.rule_picks import rules_table
+from lrtool.report.ranks import rank_lines
 from lrtool.results import RangeTest
 from lrtool.units import format_duration, format_lr
 
@@ -28,7 +29,8 @@ def answer(result: RangeTest) -> str:
     )
 
 
-def _range_test(result: RangeTest) -> list[RenderableType]:
+def range_test_lines(result: RangeTest) -> list[RenderableType]:
+    """Everything but the closing line."""
     parts: list[RenderableType] = [Text(answer(result), style="bold")]
     if result.max_lr is not None:
         parts += [group_table(result)]
@@ -60,7 +62,7 @@ def group_table(result: RangeTest) -> Table:
         name = "all" if len(result.param_groups) == 1 else str(number)
         if result.group_tests:
             name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
-        table.add_row(name, *(_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
+        table.add_row(name, *(known_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
     return table
 
 
@@ -105,7 +107,3 @@ def step_size_note(result: RangeTest) -> str:
         return "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
     epochs = result.step_size_up // result.steps_per_epoch
     return f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
-
-
-def _lr(lr: float | None) -> str:
-    return "-" if lr is None else format_lr(lr)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from lrtool.report.page import Page, Plots, Section, blocks_of
-from lrtool.report.replay.tables import death_lines, figure_table, least_lines, percent, replay_answer, scenario_table
+from lrtool.report.parts import percent
+from lrtool.report.replay.tables import death_lines, figure_table, least_lines, replay_answer, scenario_table
 from lrtool.results import Replay
 from lrtool.units import format_bytes
 

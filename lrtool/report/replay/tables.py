@@ -5,6 +5,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.parts import percent
 from lrtool.results import Death, Replay, ReplayRow
 from lrtool.units import format_bytes
 
@@ -41,13 +42,6 @@ def replay_answer(result: Replay) -> str:
 def settings_name(row: ReplayRow) -> str:
     """The settings as a person would say them."""
     return (row.settings or "default settings") + ("" if row.caching else ", no caching")
-
-
-def percent(ratio: float | None) -> str:
-    """With as many decimals as fit six characters."""
-    if not ratio:
-        return "-" if ratio is None else "0%"
-    return f"{100 * ratio:.2f}%" if 100 * ratio < 9.995 else f"{100 * ratio:.1f}%"
 
 
 def _on(row: ReplayRow) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lrtool.report.figures import BLUE, GREEN, GREY, SKY, VERMILLION
-from lrtool.report.replay.tables import percent
+from lrtool.report.parts import percent
 from lrtool.report.sweep.tables import HOW_KNOWN, STATUS, groups_of, growth_text, step_size_name
 from lrtool.results import MemSweep, StepSeries, Trial
 from lrtool.units import format_bytes

@@ -5,8 +5,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import labelled, rank_lines
-from lrtool.report.replay.tables import percent
+from lrtool.report.parts import known_bytes, labelled, percent
+from lrtool.report.ranks import rank_lines
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -94,8 +94,8 @@ def _row(trial: Trial, *, repeated: bool) -> list[str]:
         f"{trial.num_steps_done:,}",
         STATUS[trial.status],
         HOW_KNOWN[trial.recorder],
-        _bytes(trial.max_memory_allocated_bytes),
-        _bytes(trial.max_memory_reserved_bytes),
+        known_bytes(trial.max_memory_allocated_bytes),
+        known_bytes(trial.max_memory_reserved_bytes),
         percent(trial.fragmentation),
         growth_text(trial.growth),
         _short_duration(trial.duration_s),
@@ -144,10 +144,6 @@ def _short_duration(seconds: float) -> str:
     return f"{three_digits(seconds / 60)} min" if seconds < 5970 else f"{three_digits(seconds / 3600)} h"
 
 
-def _bytes(num_bytes: int | None) -> str:
-    return "-" if num_bytes is None else format_bytes(num_bytes)
-
-
 COLUMNS = {
     "param.": ("parameter",),
     "grad.": ("gradient",),
@@ -186,5 +182,5 @@ def _scaling_row(trial: Trial) -> list[str]:
     return [
         f"{trial.condition.world_size or 1:,}",
         f"{trial.condition.shard}{status}",
-        *("-" if each is None else format_bytes(each) for each in figures),
+        *map(known_bytes, figures),
     ]

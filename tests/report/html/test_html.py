@@ -11,9 +11,9 @@ from rich.console import Console
 
 from lrtool.report.figures import ON_DARK
 from lrtool.report.glossary import GLOSSARY
-from lrtool.report.html.html import PAGES, render_html, write_html
+from lrtool.report.html.html import render_html, write_html
 from lrtool.report.page import ORDER
-from lrtool.report.terminal import result_parts
+from lrtool.report.reports import REPORTS, report_of
 from lrtool.results import RESULTS, BlockPicture, Curve, MemSweep, RangeTest, Replay, Result, SegmentPicture, StepSeries
 from lrtool.results.run_dir import open_run
 from lrtool.results.trial_dir import trial_dir, write_series
@@ -50,7 +50,7 @@ def text(request: pytest.FixtureRequest, page_of: Callable[[str], str]) -> str:
 
 
 def test_every_command_has_a_page_of_its_own() -> None:
-    assert set(PAGES) == set(RESULTS.values())
+    assert {kind for kind, report in REPORTS.items() if report.page is not None} == set(RESULTS.values())
 
 
 def test_the_verdict_comes_first_and_the_environment_last(text: str) -> None:
@@ -73,7 +73,7 @@ def test_everything_that_the_terminal_says_is_on_the_page(
 ) -> None:
     result, _ = MADE[command]()
     console = Console(width=10_000, record=True, quiet=False, file=(tmp_path / "out").open("w"))
-    for part in result_parts(result):
+    for part in report_of(result).lines(result):
         console.print(part, markup=False)
     said = {word for word in console.export_text().split() if re.search(r"\w", word)}
     said -= {"parameter", "group", "all"}  # a table of one group is the numbers on top
@@ -87,8 +87,9 @@ def test_a_result_that_nobody_wrote_a_page_for_is_shown_as_in_the_terminal(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_of: Callable[[str], str]
 ) -> None:
     own = page_of(command)
-    monkeypatch.setattr("lrtool.report.html.html.PAGES", {})
-    text = page_text(command, *MADE[command](), tmp_path / "plain")
+    result, series = MADE[command]()
+    monkeypatch.setitem(REPORTS, type(result), replace(report_of(result), page=None))
+    text = page_text(command, result, series, tmp_path / "plain")
 
     assert re.findall(r"<h1>.*?</h1>", text) == re.findall(r"<h1>.*?</h1>", own)
     assert text.count("<svg") == own.count("<svg")

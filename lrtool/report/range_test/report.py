@@ -1,17 +1,30 @@
-"""What the run directory of a range test holds beside `run.json`: its plots, and the CSVs they show."""
+"""A range test's report: its plots, and the CSVs they show."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from lrtool.report.range_test.batch_scaling import draw_scaling
 from lrtool.report.range_test.group_tests import draw_groups
+from lrtool.report.range_test.page import range_test_page
 from lrtool.report.range_test.plots import draw_curve
+from lrtool.report.range_test.tables import range_test_lines
+from lrtool.report.report import Report
 from lrtool.results import BatchSizeTest, RangeTest, RulePick
 
+DESCRIPTIONS = {
+    "curve": "Training loss over the learning rate, which is on a log scale: raw and smoothed. The suggested range is "
+    "shaded, its ends are marked by a triangle and a square, the constant LR by a diamond.",
+    "groups": "Training loss over the learning rate of one parameter group at a time, a panel for each, the others held at 0. "
+    "A dotted line marks where half of the descent is done; the range found when all were ramped together is shaded.",
+    "scaling": "max_lr over the batch size, both on a log scale: a circle for each test, a square for the mean of each size, "
+    "a line for the law measured, and dashed lines for linear and square-root scaling.",
+}
 
-def range_test_figures(result: RangeTest) -> dict[str, Figure]:
+
+def plots(_: Path, result: RangeTest) -> dict[str, Figure]:
     """The plots by name: the curve, and where they were measured the groups alone and the batch sizes."""
     figures = {"curve": draw_curve(result)}
     if result.group_tests:
@@ -21,7 +34,7 @@ def range_test_figures(result: RangeTest) -> dict[str, Figure]:
     return figures
 
 
-def range_test_tables(result: RangeTest) -> dict[str, str]:
+def csvs(result: RangeTest) -> dict[str, str]:
     """The CSVs by name: one for each plot, and one for other finders' rules."""
     tables = {"curve": curve_csv(result)}
     if result.group_tests:
@@ -59,3 +72,8 @@ def _records_csv(records: Sequence[BatchSizeTest | RulePick]) -> str:
     import pandas as pd
 
     return pd.DataFrame([asdict(record) for record in records]).to_csv(index=False)
+
+
+REPORT = Report(
+    lines=range_test_lines, page=range_test_page, plots=plots, csvs=csvs, main_plot="curve", descriptions=DESCRIPTIONS
+)

@@ -1,0 +1,34 @@
+"""A sweep's report: its plots, drawn with the steps that the trials stored, and the trials as CSV."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lrtool.report.report import Report
+from lrtool.report.sweep.page import sweep_page
+from lrtool.report.sweep.plots import draw_peaks, draw_steps
+from lrtool.report.sweep.tables import sweep_lines
+from lrtool.results import MemSweep
+from lrtool.results.trial_dir import read_series, trials_csv
+
+DESCRIPTIONS = {
+    "steps": "Memory over the training steps, a panel for each trial with the same axes: reserved as a thick line, peak "
+    "allocated as a thin one, allocated at the step's end as an area.",
+    "peaks": "Peak reserved (squares) and peak allocated memory (circles) by step size, and fragmentation below.",
+}
+
+
+def plots(run_dir: Path, result: MemSweep) -> dict[str, Figure]:
+    """Raises UsageError where the steps of a trial cannot be read."""
+    read = {trial.number: read_series(run_dir, trial.number) for trial in result.trials}
+    series = {number: steps for number, steps in read.items() if steps is not None}
+    return {"steps": draw_steps(result, series), "peaks": draw_peaks(result)}
+
+
+def csvs(result: MemSweep) -> dict[str, str]:
+    return {"trials": trials_csv(result.trials)}
+
+
+REPORT = Report(
+    lines=sweep_lines, page=sweep_page, plots=plots, csvs=csvs, main_plot="steps", descriptions=DESCRIPTIONS
+)
