@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lrtool.diagnosis.run_figures import DeathFigures, RunFigures
+from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
@@ -13,14 +13,13 @@ from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.growth import step_growth
 from lrtool.memory.recorders.predicted import source_of
 from lrtool.memory.recorders.recording import Recording, series_of
-from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
-from lrtool.memory.trace.steps import step_of
 from lrtool.memory.tracer.tracer import Trace
-from lrtool.results import Budget, Recorder, StepSeries, Trial
+from lrtool.results import Budget, Oom, Recorder, StepSeries, Trial
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20
@@ -28,7 +27,7 @@ MANY_REQUESTS = 20
 
 def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_bytes: int | None) -> RunFigures:
     """A run that was measured, or predicted earlier: its steps are known, its phases are not."""
-    death = trial.death
+    oom = trial.death
     return RunFigures(
         target=target,
         capacity_bytes=capacity_bytes,
@@ -39,9 +38,7 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
         peak_allocated_bytes=trial.max_memory_allocated_bytes or 0,
         peak_active_bytes=trial.max_memory_active_bytes or 0,
         peak_reserved_bytes=trial.max_memory_reserved_bytes or 0,
-        death=None if death is None else DeathFigures(
-            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
-        ),
+        oom=None if oom is None else oom.oom,
         sources=trial.growth_sources,
         other_processes_bytes=trial.other_processes_bytes,
         settings=trial.condition.settings,
@@ -49,12 +46,10 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
     )  # fmt: skip
 
 
-def figures_of_trace(
-    stream: AllocationTrace, scenario: Scenario, *, target: str, death: DeathFigures | None = None
-) -> RunFigures:
-    """A recorded stream, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
+def figures_of_trace(stream: AllocationTrace, scenario: Scenario, *, target: str, oom: Oom | None = None) -> RunFigures:
+    """A recorded stream, replayed with and without the capacity; `oom` is the one that the recording holds."""
     free = replay(stream, replace(scenario, capacity_bytes=None))
-    limited = free if death is not None or scenario.capacity_bytes is None else replay(stream, scenario)
+    limited = free if oom is not None or scenario.capacity_bytes is None else replay(stream, scenario)
     side = [each for each in segments_after(stream, scenario, request=len(stream)) if each.stream != 0]
     series = series_of(free.steps)
     return RunFigures(
@@ -67,29 +62,13 @@ def figures_of_trace(
         peak_allocated_bytes=free.peaks.allocated_bytes,
         peak_active_bytes=free.peaks.active_bytes,
         peak_reserved_bytes=free.peaks.reserved_bytes,
-        death=death or (None if limited.failure is None else death_of(limited.failure, stream)),
+        oom=oom or limited.oom,
         budget=budget_at_peak(stream, scenario),
         side_reserved_bytes=sum(each.size_bytes for each in side),
         side_free_bytes=_free_bytes(side),
         settings=scenario.settings,
         request_sizes_vary=_sizes_vary(stream),
         notes=stream.warnings,
-    )
-
-
-def death_of(failure: Failure, stream: AllocationTrace) -> DeathFigures:
-    """The failing request of a replay, with what the stream notes of it."""
-    note = failure.note
-    return DeathFigures(
-        step=step_of(stream, failure.request),
-        size_bytes=failure.size_bytes,
-        cause=failure.cause,
-        largest_free_bytes=failure.largest_free_bytes,
-        free_bytes=failure.free_bytes,
-        phase=note.phase,
-        category=note.category,
-        operator=note.operator,
-        source=note.source,
     )
 
 
@@ -116,7 +95,7 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
     """What a recording says. Raises what ended it, if that was not a want of memory."""
     if recording.error is not None:
         raise recording.error
-    peaks, death, series = recording.peaks, recording.death, recording.series
+    peaks, oom, series = recording.peaks, recording.death, recording.series
     return RunFigures(
         target=target,
         capacity_bytes=recording.capacity_bytes,
@@ -127,9 +106,7 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
         peak_allocated_bytes=peaks.allocated_bytes if peaks else 0,
         peak_active_bytes=peaks.active_bytes if peaks else 0,
         peak_reserved_bytes=peaks.reserved_bytes if peaks else 0,
-        death=None if death is None else DeathFigures(
-            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
-        ),
+        oom=None if oom is None else oom.oom,
         sources=recording.growth_sources,
         other_processes_bytes=recording.other_processes_bytes,
         settings=settings,
@@ -160,7 +137,7 @@ def figures_of_traced_run(
         peak_allocated_bytes=free.peaks.allocated_bytes,
         peak_active_bytes=free.peaks.active_bytes,
         peak_reserved_bytes=free.peaks.reserved_bytes,
-        death=None if limited.failure is None else death_of(limited.failure, stream),
+        oom=limited.oom,
         budget=_budget(stream, scenario, unlimited, limited),
         profiles=profile_steps(stream),
         leftovers=leftovers(stream),
@@ -176,10 +153,10 @@ def figures_of_traced_run(
 
 def _budget(stream: AllocationTrace, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
     """Where the run dies, what is live just before the failing request; else the peak."""
-    failure = limited.failure
-    if failure is None or failure.request == 0:
+    oom = limited.oom
+    if oom is None or not oom.request:
         return budget_at_peak(stream, unlimited)
-    moment = Moment(request=failure.request, step=step_of(stream, failure.request))
+    moment = Moment(request=oom.request, step=oom.step)
     return budget_at(stream, scenario, moment)
 
 
@@ -194,12 +171,12 @@ def figures_of_file(
     own = scenario if scenario.settings else replace(scenario, settings=stream.recorded_settings or "")
     if snapshot is None:
         return figures_of_trace(stream, own, target=str(path))
-    figures = figures_of_trace(stream, own, target=str(path), death=_death(snapshot))
+    figures = figures_of_trace(stream, own, target=str(path), oom=_last_oom(snapshot))
     figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
     return _with_limits(figures, snapshot, total_bytes=total_bytes)
 
 
-def _death(snapshot: Snapshot) -> DeathFigures | None:
+def _last_oom(snapshot: Snapshot) -> Oom | None:
     """The last out-of-memory of the recording, with what the final segments hold: torch releases its cache before it dies."""
     failed = [event for event in snapshot.events if event.action == "oom"]
     if not failed:
@@ -208,7 +185,7 @@ def _death(snapshot: Snapshot) -> DeathFigures | None:
     free = [block.size for segment in snapshot.segments for block in segment.blocks if not block.is_active]
     largest, total = max([device_free, *free]), device_free + sum(free)
     size = failed[-1].size
-    return DeathFigures(
+    return Oom(
         step=0,
         size_bytes=size,
         cause="fragmentation" if largest < size <= total else "capacity",

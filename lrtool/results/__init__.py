@@ -43,10 +43,10 @@ from lrtool.results.mem_sweep import (
     StepGrowth,
     StepSeries,
     Trial,
-    TrialDeath,
     TrialStatus,
     Verdict,
 )
+from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     Band,
     BatchScaling,
@@ -68,7 +68,6 @@ from lrtool.results.range_test import (
 from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
     BlockPicture,
-    Death,
     LeastCapacity,
     Replay,
     ReplayRow,
@@ -115,7 +114,6 @@ __all__ = [
     "CureOutcome",
     "Cures",
     "Curve",
-    "Death",
     "Diagnosis",
     "Doctor",
     "Environment",
@@ -138,6 +136,7 @@ __all__ = [
     "MaxBatch",
     "MemSweep",
     "MemoryFigure",
+    "Oom",
     "PeakShare",
     "PowerLaw",
     "R_co",
@@ -146,6 +145,7 @@ __all__ = [
     "Ranks",
     "Recorder",
     "Replay",
+    "ReplayOom",
     "ReplayRow",
     "Result",
     "RulePick",
@@ -161,7 +161,7 @@ __all__ = [
     "TimeBasis",
     "Timeline",
     "Trial",
-    "TrialDeath",
+    "TrialOom",
     "TrialStatus",
     "Verdict",
     "Wrapping",

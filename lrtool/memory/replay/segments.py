@@ -59,10 +59,10 @@ def segments_after(
         allocator = build_allocator(stream, scenario or Scenario())
         stop = _Stop(request)
         try:
-            death = Player(stream, allocator, prove=prove, watch=stop).play()
+            oom = Player(stream, allocator, prove=prove, watch=stop).play()
         except _RequestReached:
             break
-        if death is not None or request >= len(stream):
+        if oom is not None or request >= len(stream):
             break
     return segment_views(allocator)
 
