@@ -72,7 +72,7 @@ def diagnose_run(run_dir: Path, sweep: MemSweep) -> Diagnosis:
 def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
     """What figures say: the findings, and the first of them as a sentence."""
     findings = diagnose(figures)
-    death = figures.death
+    oom = figures.oom
     return Diagnosis(
         target=figures.target,
         origin=origin,
@@ -82,7 +82,7 @@ def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
         card=None,
         settings=figures.settings,
         num_steps=len(figures.series.allocated_bytes) or None,
-        num_steps_fit=None if death is None or not death.step else death.step - 1,
+        num_steps_fit=None if oom is None or not oom.step else oom.step - 1,
         peak_allocated_bytes=figures.peak_allocated_bytes,
         peak_reserved_bytes=figures.peak_reserved_bytes,
         fragmentation=fragmentation_ratio(figures.peak_active_bytes, figures.peak_reserved_bytes),
@@ -97,13 +97,13 @@ def sentence(finding: Finding, figures: RunFigures) -> str:
     """The answer: what is wrong, where it leads, and from where it comes."""
     title = f"{finding.title[:1].upper()}{finding.title[1:]}"
     source = f", {finding.source}" if finding.source else ""
-    death = figures.death
-    if death is None:
+    oom = figures.oom
+    if oom is None:
         if finding.cause == "none" and figures.capacity_bytes is not None:
             return f"{title}: {format_bytes(figures.peak_reserved_bytes)} of {format_bytes(figures.capacity_bytes)} are used."
         return f"{title}{source}."
     room = f" {format_bytes(figures.capacity_bytes)}" if figures.capacity_bytes is not None else " memory"
-    when = f" at step {death.step:,}" if death.step else ""
+    when = f" at step {oom.step:,}" if oom.step else ""
     return f"{title}{source}; out of{room}{when}."
 
 

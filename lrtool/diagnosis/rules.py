@@ -24,7 +24,7 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     if grows:  # growth ends at some limit, and memory may be fragmented there: that is no cause
         full, fragmented = [], [each for each in fragmented if each.confidence == "high"]
     found = [*grows, *from_outside, *explains, *fragmented, *full, *aside]
-    if figures.death is not None and fragmented and not grows:
+    if figures.oom is not None and fragmented and not grows:
         found = [*from_outside, *fragmented, *explains, *full, *aside]
     return _without_repeats(found) or (healthy(figures),)
 

@@ -2,29 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
 from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_growing
-from lrtool.results import Budget, GrowthSource, Recorder, StepGrowth, StepSeries
+from lrtool.results import Budget, GrowthSource, Oom, Recorder, StepGrowth, StepSeries
 
 STEADY_FROM = 2
 """The first step in which everything is there: optimizer state appears at the end of step 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeathFigures:
-    """The request that failed; `phase`, `category` and `operator` are known of traces only."""
-
-    step: int
-    size_bytes: int | None
-    cause: Literal["capacity", "fragmentation"] | None
-    largest_free_bytes: int | None = None
-    free_bytes: int | None = None
-    phase: str | None = None
-    category: str | None = None
-    operator: str | None = None
-    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +29,7 @@ class RunFigures:
     peak_reserved_bytes: int
     recorder: Recorder | None = None
     is_traced: bool = False
-    death: DeathFigures | None = None
+    oom: Oom | None = None
     budget: Budget | None = None
     profiles: tuple[StepProfile, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
@@ -97,7 +81,7 @@ class RunFigures:
 
     def would_fit_without(self, num_bytes: int) -> bool:
         """Whether that much less would have fitted; true as well where nothing ran out of memory."""
-        if self.death is None or self.capacity_bytes is None:
+        if self.oom is None or self.capacity_bytes is None:
             return True
         return self.peak_active_bytes - num_bytes <= self.capacity_bytes
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrtool.diagnosis.run_figures import DeathFigures, RunFigures
+from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
@@ -15,14 +15,13 @@ from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import source_of
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, series_of
-from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
-from lrtool.memory.trace.steps import step_of
 from lrtool.memory.tracer.tracer import Trace
-from lrtool.results import Budget, StepSeries, Trial
+from lrtool.results import Budget, Oom, StepSeries, Trial
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20
@@ -73,7 +72,7 @@ def figures_of_traced_run(
         target=target,
         recorder="cpu" if traced.kind == "cpu" else "predicted",
         is_traced=True,
-        death=None if limited.failure is None else death_of(limited.failure, stream),
+        oom=limited.oom,
         budget=_budget(stream, scenario, unlimited, limited),
         profiles=profile_steps(stream),
         leftovers=leftovers(stream),
@@ -84,18 +83,16 @@ def figures_of_traced_run(
     )
 
 
-def figures_of_trace(
-    stream: AllocationTrace, scenario: Scenario, *, target: str, death: DeathFigures | None = None
-) -> RunFigures:
-    """A recorded trace, replayed with and without the capacity; `death` is the out-of-memory that the recording holds."""
+def figures_of_trace(stream: AllocationTrace, scenario: Scenario, *, target: str, oom: Oom | None = None) -> RunFigures:
+    """A recorded trace, replayed with and without the capacity; `oom` is the one that the recording holds."""
     free = replay(stream, replace(scenario, capacity_bytes=None))
-    limited = free if death is not None or scenario.capacity_bytes is None else replay(stream, scenario)
+    limited = free if oom is not None or scenario.capacity_bytes is None else replay(stream, scenario)
     return _replayed(
         scenario,
         free,
         segments_after(stream, scenario, request=len(stream)),
         target=target,
-        death=death or (None if limited.failure is None else death_of(limited.failure, stream)),
+        oom=oom or limited.oom,
         budget=budget_at_peak(stream, scenario),
         request_sizes_vary=_sizes_vary(stream),
         notes=stream.warnings,
@@ -105,13 +102,10 @@ def figures_of_trace(
 def _measured(
     run: Trial | Recording, series: StepSeries, peaks: tuple[int | None, int | None, int | None], **known: Any
 ) -> RunFigures:
-    death = run.death
     return _run_figures(
         series,
         peaks,
-        death=None if death is None else DeathFigures(
-            step=death.step, size_bytes=death.request_bytes, cause=death.cause, source=death.source
-        ),
+        oom=None if run.death is None else run.death.oom,
         sources=run.growth_sources,
         other_processes_bytes=run.other_processes_bytes,
         request_sizes_vary=peaks_vary(series),
@@ -149,22 +143,6 @@ def _three(peaks: Peaks | RecordedPeaks) -> tuple[int, int, int]:
     return peaks.allocated_bytes, peaks.active_bytes, peaks.reserved_bytes
 
 
-def death_of(failure: Failure, stream: AllocationTrace) -> DeathFigures:
-    """The failing request of a replay, with what the trace notes of it."""
-    note = failure.note
-    return DeathFigures(
-        step=step_of(stream, failure.request),
-        size_bytes=failure.size_bytes,
-        cause=failure.cause,
-        largest_free_bytes=failure.largest_free_bytes,
-        free_bytes=failure.free_bytes,
-        phase=note.phase,
-        category=note.category,
-        operator=note.operator,
-        source=note.source,
-    )
-
-
 def peaks_vary(series: StepSeries) -> bool | None:
     """Whether steps after the warm-up peak differently over what was there before them, so that batches seem to differ."""
     rises = [peak - end for peak, end in zip(series.peak_allocated_bytes[3:], series.allocated_bytes[2:], strict=False)]
@@ -180,13 +158,12 @@ def _sizes_vary(stream: AllocationTrace) -> bool:
     return sum(sizes.values()) >= MANY_REQUESTS and rare > FEW_SIZES * sum(sizes.values())
 
 
-def _budget(stream: AllocationTrace, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
+def _budget(trace: AllocationTrace, scenario: Scenario, unlimited: Scenario, limited: ReplayResult) -> Budget | None:
     """What is live just before the request that does not fit; where all fit, at the peak."""
-    failure = limited.failure
-    if failure is None or failure.request == 0:
-        return budget_at_peak(stream, unlimited)
-    moment = Moment(request=failure.request, step=step_of(stream, failure.request))
-    return budget_at(stream, scenario, moment)
+    oom = limited.oom
+    if oom is None or not oom.request:
+        return budget_at_peak(trace, unlimited)
+    return budget_at(trace, scenario, Moment(request=oom.request, step=oom.step))
 
 
 def figures_of_file(
@@ -200,12 +177,12 @@ def figures_of_file(
     own = scenario if scenario.settings else replace(scenario, settings=stream.recorded_settings or "")
     if snapshot is None:
         return figures_of_trace(stream, own, target=str(path))
-    figures = figures_of_trace(stream, own, target=str(path), death=_death(snapshot))
+    figures = figures_of_trace(stream, own, target=str(path), oom=_last_oom(snapshot))
     figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
     return _with_limits(figures, snapshot, total_bytes=total_bytes)
 
 
-def _death(snapshot: Snapshot) -> DeathFigures | None:
+def _last_oom(snapshot: Snapshot) -> Oom | None:
     """The last out-of-memory of the recording, with what the final segments hold: torch releases its cache first."""
     failed = [event for event in snapshot.events if event.action == "oom"]
     if not failed:
@@ -214,7 +191,7 @@ def _death(snapshot: Snapshot) -> DeathFigures | None:
     free = [block.size for segment in snapshot.segments for block in segment.blocks if not block.is_active]
     largest, total = max([device_free, *free]), device_free + sum(free)
     size = failed[-1].size
-    return DeathFigures(
+    return Oom(
         step=0,
         size_bytes=size,
         cause="fragmentation" if largest < size <= total else "capacity",

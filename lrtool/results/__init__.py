@@ -43,10 +43,10 @@ from lrtool.results.mem_sweep import (
     StepGrowth,
     StepSeries,
     Trial,
-    TrialDeath,
     TrialStatus,
     Verdict,
 )
+from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     Band,
     BatchScaling,
@@ -68,7 +68,6 @@ from lrtool.results.range_test import (
 from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
     BlockPicture,
-    Death,
     LeastCapacity,
     Replay,
     ReplayRow,
@@ -114,7 +113,6 @@ __all__ = [
     "CureOutcome",
     "Cures",
     "Curve",
-    "Death",
     "Diagnosis",
     "Doctor",
     "Environment",
@@ -137,6 +135,7 @@ __all__ = [
     "MaxBatch",
     "MemSweep",
     "MemoryFigure",
+    "Oom",
     "PeakShare",
     "PowerLaw",
     "R_co",
@@ -145,6 +144,7 @@ __all__ = [
     "Ranks",
     "Recorder",
     "Replay",
+    "ReplayOom",
     "ReplayRow",
     "Result",
     "RulePick",
@@ -160,7 +160,7 @@ __all__ = [
     "TimeBasis",
     "Timeline",
     "Trial",
-    "TrialDeath",
+    "TrialOom",
     "TrialStatus",
     "Verdict",
     "Wrapping",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
+from lrtool.results.oom import TrialOom
 from lrtool.results.ranks import Ranks
 
 Recorder = Literal["cuda", "predicted", "cpu"]
@@ -67,16 +68,6 @@ class PeakShare:
     source: str | None
     line: str | None
     num_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialDeath:
-    """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
-
-    step: int
-    request_bytes: int | None
-    cause: Literal["capacity", "fragmentation"] | None
-    source: str | None
 
 
 _axis = partial(Option, panel="Varied: several values, separated by commas, give a trial each")
@@ -164,7 +155,7 @@ class Trial:
     growth: StepGrowth | None
     growth_sources: tuple[GrowthSource, ...]
     peak_shares: tuple[PeakShare, ...] = ()
-    death: TrialDeath | None
+    death: TrialOom | None
     other_processes_bytes: int | None
     duration_s: float
     most_by_category: dict[str, int] = field(default_factory=dict)

@@ -3,25 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Death:
-    """The request at which a replayed program dies, in bytes, and what would let it live.
-
-    "fragmentation" means that no free piece was large enough though all of them together were; `is_barred` that one was,
-    but tied to another stream or kept by a setting.
-    """
-
-    request: int
-    size_bytes: int
-    phase: str | None
-    source: str | None
-    cause: Literal["capacity", "fragmentation"]
-    is_barred: bool
-    largest_free_bytes: int
-    free_bytes: int
-    detail: str | None
-    surviving_settings: tuple[str, ...]
+from lrtool.results.oom import ReplayOom
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +72,7 @@ class ReplayRow:
     num_device_frees: int
     num_played: int
     outcome: Literal["ok", "oom", "error"]
-    death: Death | None
+    death: ReplayOom | None
     least_capacity: LeastCapacity | None
     timeline: Timeline | None
     segments: tuple[SegmentPicture, ...]

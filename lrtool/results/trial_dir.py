@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lrtool.errors import UsageError
-from lrtool.results import StepGrowth, StepSeries, Trial, TrialDeath
+from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
 from lrtool.results.checked_json import MAX_INTEGER, parse_json, validated
 from lrtool.results.run_dir import write_file
 
@@ -21,7 +21,7 @@ TABLE_FILE = "trials.csv"
 _END_OF_LOG_BYTES = 2**16  # a log can be of any length
 COLUMNS = tuple(field.name for field in fields(StepSeries))
 _FIGURES_OF_GROWTH = [field.name for field in fields(StepGrowth)]
-_FIGURES_OF_DEATH = [field.name for field in fields(TrialDeath)]
+_FIGURES_OF_OOM = [field.name for field in fields(TrialOom)]
 _FIGURES_OF_RANKS = ("world_size", "max_rank", "min_rank", "min_bytes", "imbalance", "failed_rank")
 _DAMAGED = "it may be cut off, edited by hand, or written by another version"
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def _row(trial: Trial) -> dict[str, object]:
     return {
         "number": row.pop("number"), **condition, **params, **row,
         **{f"growth_{name}": growth.get(name) for name in _FIGURES_OF_GROWTH}, "growth_sources": sources,
-        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_DEATH}, **parts,
+        **{f"death_{name}": death.get(name) for name in _FIGURES_OF_OOM}, **parts,
         **{name: ranks[name] for name in _FIGURES_OF_RANKS if ranks},
     }  # fmt: skip
 

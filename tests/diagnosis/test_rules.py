@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from lrtool.diagnosis.rules import diagnose
-from lrtool.diagnosis.run_figures import DeathFigures, RunFigures
+from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import step_growth
-from lrtool.results import StepSeries
+from lrtool.results import Oom, StepSeries
 
 MIB, GIB = 2**20, 2**30
 
@@ -34,7 +34,7 @@ def figures(**changed: Any) -> RunFigures:
     return RunFigures(**{**measured, **changed})
 
 
-DEATH = DeathFigures(step=7, size_bytes=600 * MIB, cause="capacity")
+DEATH = Oom(step=7, size_bytes=600 * MIB, cause="capacity")
 
 
 def first(**changed: Any) -> str:
@@ -56,9 +56,9 @@ def test_measured_growth_is_named_without_a_line() -> None:
 
 
 def test_another_process_matters_where_memory_ran_out() -> None:
-    assert first(other_processes_bytes=3 * GIB, death=DEATH) == "other-process"
+    assert first(other_processes_bytes=3 * GIB, oom=DEATH) == "other-process"
     assert first(other_processes_bytes=3 * GIB) == "none"
-    assert first(other_processes_bytes=MIB, death=DEATH) == "capacity"
+    assert first(other_processes_bytes=MIB, oom=DEATH) == "capacity"
 
 
 def test_an_option_that_is_not_in_force_is_named() -> None:
@@ -78,10 +78,8 @@ def test_reserved_memory_that_climbs_alone_is_fragmentation(varies: bool, cause:
 
 
 def test_a_death_by_fragmentation_shows_the_request_and_the_pieces() -> None:
-    death = DeathFigures(
-        step=9, size_bytes=256 * MIB, cause="fragmentation", largest_free_bytes=200 * MIB, free_bytes=700 * MIB
-    )
-    (finding,) = diagnose(figures(death=death, peak_reserved_bytes=4 * GIB))
+    death = Oom(step=9, size_bytes=256 * MIB, cause="fragmentation", largest_free_bytes=200 * MIB, free_bytes=700 * MIB)
+    (finding,) = diagnose(figures(oom=death, peak_reserved_bytes=4 * GIB))
 
     assert finding.cause == "split-fragmentation"
     assert "the failing request asked for 256 MiB: largest free piece 200 MiB, all free 700 MiB" in finding.evidence

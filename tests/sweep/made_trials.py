@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrtool.memory.growth import step_growth
-from lrtool.results import Condition, GrowthSource, Recorder, StepSeries, Trial, TrialDeath, TrialStatus
+from lrtool.results import Condition, GrowthSource, Recorder, StepSeries, Trial, TrialOom, TrialStatus
 
 MIB = 2**20
 GIB = 2**30
@@ -38,7 +38,7 @@ def trial(
     done = len(steps.allocated_bytes) if steps else 0
     peak = max(steps.peak_allocated_bytes) if steps else None
     reserved = max(steps.reserved_bytes) if steps else None
-    death = TrialDeath(step=done + 1, request_bytes=request, cause="capacity", source=None) if status == "oom" else None
+    death = TrialOom(step=done + 1, request_bytes=request, cause="capacity", source=None) if status == "oom" else None
     return Trial(
         number=number, condition=of, repeat=repeat, position=number if position is None else position, seed=seed,
         num_steps=num_steps or of.step_size_up + of.step_size_down, num_steps_done=done, num_steps_traced=None,

@@ -71,9 +71,9 @@ def weight_copies(figures: RunFigures, name: str) -> Finding | None:
 @cause("foreach-temporaries", "capacity")
 def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
     """The optimizer's step is the peak, by temporaries of all parameters at once."""
-    death = figures.death
+    oom = figures.oom
     size = max((profile.optimizer_temporary_bytes for profile in figures.profiles[1:]), default=0)
-    if not _lacks(figures) or death is None or death.phase != "optimizer" or death.category == "optimizer state":
+    if not _lacks(figures) or oom is None or oom.phase != "optimizer" or oom.category == "optimizer state":
         return None
     if not size or not figures.would_fit_without(size):
         return None
@@ -82,7 +82,7 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
         cause=name,
         title="the optimizer's foreach temporaries take what is missing",
         evidence=(
-            f"it died in the optimizer's step, in {death.operator}",
+            f"it died in the optimizer's step, in {oom.operator}",
             f"that step makes {format_bytes(size)} of temporaries at once",
         ),
         proof="foreach=False or fused=True in the optimizer: lrtool diagnose again",
@@ -94,12 +94,12 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
 @cause("lazy-optimizer-state", "capacity")
 def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
     """The first forward and backward fit; then the optimizer makes its state."""
-    death = figures.death
+    oom = figures.oom
     state = figures.profiles[-1].at_end.get("optimizer state", 0) if figures.profiles else 0
-    if not _lacks(figures) or death is None or state < STATE_SHARE * figures.peak_allocated_bytes:
+    if not _lacks(figures) or oom is None or state < STATE_SHARE * figures.peak_allocated_bytes:
         return None
-    is_made_there = death.phase == "optimizer" and death.category == "optimizer state"
-    comes_next = death.step == 2 and death.phase != "optimizer" and figures.would_fit_without(state)
+    is_made_there = oom.phase == "optimizer" and oom.category == "optimizer state"
+    comes_next = oom.step == 2 and oom.phase != "optimizer" and figures.would_fit_without(state)
     if not is_made_there and not comes_next:
         return None
     how = "while the optimizer made its state" if is_made_there else "in the first step with the optimizer's state"
@@ -107,7 +107,7 @@ def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
         figures,
         cause=name,
         title="the optimizer's state, made at the first step, does not fit",
-        evidence=(f"the first forward and backward fit; it died in step {death.step}, {how}",
+        evidence=(f"the first forward and backward fit; it died in step {oom.step}, {how}",
                   f"optimizer state uses {format_bytes(state)}"),
         proof="torch.optim.SGD without momentum: lrtool diagnose again",
         cure="an 8-bit or stateless optimizer, or less of everything else",
@@ -149,8 +149,8 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
     total = sum(size for _, size in shares) or 1
     parts = ", ".join(f"{NAMES.get(name, name)} {size / total:.0%}" for name, size in shares[:4])
     first = shares[0][0] if shares else ""
-    where = f", in {figures.death.phase}" if figures.death and figures.death.phase else ""
-    step = figures.death.step if figures.death else 0
+    where = f", in {figures.oom.phase}" if figures.oom and figures.oom.phase else ""
+    step = figures.oom.step if figures.oom else 0
     return _lack(
         figures,
         cause=name,
@@ -164,11 +164,11 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
 
 def _lacks(figures: RunFigures) -> bool:
     """Whether it ran out of memory, and not for gaps between what was active."""
-    if figures.death is None:
+    if figures.oom is None:
         return False
     if figures.is_traced and figures.capacity_bytes is not None:
         return figures.peak_active_bytes > figures.capacity_bytes
-    return figures.death.cause != "fragmentation"
+    return figures.oom.cause != "fragmentation"
 
 
 def _lack(

@@ -54,7 +54,7 @@ def _fragmented(figures: RunFigures, name: str, *, is_varying: bool) -> Finding 
     else:
         shapes = "batches have one size" if sizes else "steps ask for the same sizes"
     unused = figures.peak_reserved_bytes - figures.peak_active_bytes
-    died = figures.death is not None
+    died = figures.oom is not None
     confidence: Confidence = "high" if died or figures.fragmentation_growth is not None else "medium"
     return Finding(
         cause=name,
@@ -73,8 +73,8 @@ def _evidence(figures: RunFigures) -> list[str]:
     active, reserved, capacity = figures.peak_active_bytes, figures.peak_reserved_bytes, figures.capacity_bytes
     lost = 1 - active / max(reserved, 1)
     figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"
-    if figures.death is not None:
-        return [figure, *_death_lines(figures)] if _died_of_it(figures) else []
+    if figures.oom is not None:
+        return [figure, *_oom_lines(figures)] if _died_of_it(figures) else []
     climb = figures.fragmentation_growth
     churn = device_allocs_per_step(figures.series.num_device_allocs, warmup_steps=WARMUP_STEPS) or 0.0
     if climb is not None:
@@ -91,19 +91,19 @@ def _evidence(figures: RunFigures) -> list[str]:
 
 def _died_of_it(figures: RunFigures) -> bool:
     """Whether everything that is ever active at once would have fitted, packed without gaps."""
-    death, capacity = figures.death, figures.capacity_bytes
+    oom, capacity = figures.oom, figures.capacity_bytes
     if figures.is_traced and capacity is not None:
         return figures.peak_active_bytes <= capacity
-    return death is not None and death.cause == "fragmentation"
+    return oom is not None and oom.cause == "fragmentation"
 
 
-def _death_lines(figures: RunFigures) -> list[str]:
-    death = figures.death
-    assert death is not None
-    lines = [f"it died at step {death.step} though all that is active at once would fit"]
-    if death.size_bytes is not None and death.free_bytes is not None and death.largest_free_bytes is not None:
+def _oom_lines(figures: RunFigures) -> list[str]:
+    oom = figures.oom
+    assert oom is not None
+    lines = [f"it died at step {oom.step} though all that is active at once would fit"]
+    if oom.size_bytes is not None and oom.free_bytes is not None and oom.largest_free_bytes is not None:
         lines.append(
-            f"the failing request asked for {format_bytes(death.size_bytes)}: largest free piece "
-            f"{format_bytes(death.largest_free_bytes)}, all free {format_bytes(death.free_bytes)}"
+            f"the failing request asked for {format_bytes(oom.size_bytes)}: largest free piece "
+            f"{format_bytes(oom.largest_free_bytes)}, all free {format_bytes(oom.free_bytes)}"
         )
     return lines

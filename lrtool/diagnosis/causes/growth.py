@@ -135,6 +135,6 @@ def _forecast(figures: RunFigures) -> tuple[str, ...]:
         capacity_bytes=figures.capacity_bytes,
         within_step_bytes=series.peak_allocated_bytes[-1] - level,
     )
-    if figures.death is not None and figures.death.step:
-        return (f"{format_bytes(figures.capacity_bytes)} are full at step {figures.death.step:,}",)
+    if figures.oom is not None and figures.oom.step:
+        return (f"{format_bytes(figures.capacity_bytes)} are full at step {figures.oom.step:,}",)
     return () if step is None else (f"{format_bytes(figures.capacity_bytes)} are full at step {step:,}, at this rate",)

@@ -15,7 +15,7 @@ def other_process(figures: RunFigures, name: str) -> Finding | None:
     others, capacity = figures.other_processes_bytes, figures.capacity_bytes
     if not others or capacity is None or others < OTHERS_SHARE * (capacity + others):
         return None
-    is_pressed = figures.death is not None or figures.peak_reserved_bytes > PRESSURE * capacity
+    is_pressed = figures.oom is not None or figures.peak_reserved_bytes > PRESSURE * capacity
     if not is_pressed:
         return None
     return Finding(

@@ -5,13 +5,13 @@ stream, free pieces of segments in use, and whole free segments.
 """
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lrtool.memory.allocator.caching_allocator import Allocator
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
+from lrtool.memory.replay.segments import played_until
 from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 from lrtool.results import Budget, BudgetLine
 
@@ -30,7 +30,6 @@ CATEGORIES = {
     "unsharded parameter": "unsharded parameters",
 }
 """The categories of a trace, and what their lines are called."""
-REST = ("rounding", "waiting for a stream", "split", "cache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +55,8 @@ def peak_moment(stream: AllocationTrace, scenario: Scenario) -> Moment | None:
 
 def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
     """The budget right after `moment.request` requests."""
-    allocator = build_allocator(stream, scenario)
-    player = Player(stream, allocator, prove=False, watch=_Stop(moment.request), step_peaks=False)
-    with suppress(_Reached):
-        player.play()
+    player = played_until(stream, scenario, request=moment.request - 1)
+    allocator = player.allocator
     notes = _LiveNotes(stream, moment.request)
     lines, modules = _live_lines(player, notes)
     return Budget(
@@ -107,19 +104,6 @@ def _all_lines(live: Counter[str], allocator: Allocator) -> list[tuple[str, int]
     lines = [*named, *rest.items()]
     assert sum(size for _, size in lines) == now.reserved_bytes, "the budget does not add up to reserved memory"
     return lines
-
-
-class _Reached(Exception):
-    pass
-
-
-class _Stop:
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __call__(self, request: int) -> None:
-        if request + 1 >= self._count:
-            raise _Reached
 
 
 class _PeakWatch:

@@ -92,7 +92,6 @@ class _Step:
     evaluation_source: str | None = None
     weight_copy_bytes: int = 0
     copies: dict[str | None, Counter[int]] = field(default_factory=dict)
-    is_past_backward: bool = False
 
 
 def profile_steps(stream: AllocationTrace) -> tuple[StepProfile, ...]:

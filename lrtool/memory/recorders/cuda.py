@@ -15,7 +15,7 @@ import torch
 from lrtool.errors import LrtoolError
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
-from lrtool.results import TrialDeath
+from lrtool.results import TrialOom
 from lrtool.units import parse_bytes
 from lrtool.workload.batches import Batches, LoaderEnded
 from lrtool.workload.devices import pick_device, place
@@ -107,19 +107,19 @@ class GpuRecorder:
         self._look()
         self._memory.reset_peaks()
 
-    def ran_out(self, error: BaseException) -> TrialDeath:
+    def ran_out(self, error: BaseException) -> TrialOom:
         """Keep a snapshot of how memory stood, and tell where."""
         self._look()
         self._keep_snapshot("out-of-memory.pickle")
         tried = _TRIED.search(str(error))
-        return TrialDeath(
+        return TrialOom(
             step=len(self._columns) + 1 if self._is_built else 0,
             request_bytes=None if tried is None else parse_bytes(tried[1]),
             cause=None,
             source=_last_line(error),
         )
 
-    def recording(self, *, death: TrialDeath | None, error: BaseException | None, note: str | None) -> Recording:
+    def recording(self, *, oom: TrialOom | None, error: BaseException | None, note: str | None) -> Recording:
         """All that was recorded; free memory is asked of the device once, now."""
         self._look()
         free, total = self._memory.free_and_total_bytes()
@@ -132,7 +132,7 @@ class GpuRecorder:
                 inactive_split_bytes=self._split_bytes,
                 reserved_when_split_bytes=self._split_reserved_bytes,
             ),
-            death=death,
+            death=oom,
             error=error,
             note=note,
             other_processes_bytes=others,
@@ -173,7 +173,7 @@ def record_on_gpu(factory: Factory, settings: RecordSettings) -> Recording:
 
 def run_recorded(recorder: GpuRecorder, build: Callable[[], Step], *, num_steps: int) -> Recording:
     """Build and take the steps of a trial under `recorder`; whatever raises is part of the recording."""
-    death: TrialDeath | None = None
+    oom: TrialOom | None = None
     error: BaseException | None = None
     note: str | None = None
     try:
@@ -188,10 +188,10 @@ def run_recorded(recorder: GpuRecorder, build: Callable[[], Step], *, num_steps:
         note = ended.message
     except (LrtoolError, KeyboardInterrupt) as raised:
         if is_out_of_memory(raised.__cause__ or raised):
-            death = recorder.ran_out(raised.__cause__ or raised)
+            oom = recorder.ran_out(raised.__cause__ or raised)
         else:
             error = raised
-    return recorder.recording(death=death, error=error, note=note)
+    return recorder.recording(oom=oom, error=error, note=note)
 
 
 def _built(factory: Factory, seed: int, device: torch.device) -> Step:

@@ -10,12 +10,11 @@ from lrtool.memory.attribution.peak import LiveShare, most_by_category, shares_a
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
-from lrtool.memory.replay.replay import Failure, ReplayResult, Scenario, replay
+from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.trace.steps import step_of
 from lrtool.memory.tracer.leaks import Leak
-from lrtool.memory.tracer.tracer import Kind, Trace, TraceSettings, trace
-from lrtool.results import GrowthSource, PeakShare, TrialDeath
+from lrtool.memory.tracer.tracer import Kind, TraceSettings, trace
+from lrtool.results import GrowthSource, Oom, PeakShare
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import is_users_file
 
@@ -45,11 +44,11 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         series=series_of(played.steps),
         peaks=_peaks(played),
         num_steps_traced=traced.num_traced_steps,
-        death=None if played.failure is None else _death(played.failure, traced),
+        death=None if played.oom is None else played.oom.as_stored_of_trial,
         error=traced.failure,
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.survivors)),
-        peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.failure))),
+        peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.oom))),
         most_by_category=most_by_category(traced.stream),
     )
 
@@ -76,17 +75,8 @@ def _peaks(played: ReplayResult) -> RecordedPeaks:
     )
 
 
-def _death(failure: Failure, traced: Trace) -> TrialDeath:
-    return TrialDeath(
-        step=step_of(traced.stream, failure.request),
-        request_bytes=failure.size_bytes,
-        cause=failure.cause,
-        source=failure.note.source,
-    )
-
-
-def _largest_shares(stream: AllocationTrace, failure: Failure | None) -> tuple[LiveShare, ...]:
-    until = None if failure is None else failure.request
+def _largest_shares(stream: AllocationTrace, oom: Oom | None) -> tuple[LiveShare, ...]:
+    until = None if oom is None else oom.request
     return shares_at_peak(stream, until_request=until)[:MAX_PEAK_SHARES]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from lrtool.memory.replay.player import StepEnd
-from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialDeath
+from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialOom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Recording:
     series: StepSeries
     peaks: RecordedPeaks | None
     num_steps_traced: int | None = None
-    death: TrialDeath | None = None
+    death: TrialOom | None = None
     error: BaseException | None = None
     note: str | None = None
     growth_sources: tuple[GrowthSource, ...] = ()

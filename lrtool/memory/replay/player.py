@@ -15,8 +15,10 @@ from lrtool.memory.allocator.heap import AllocatorAssertError
 from lrtool.memory.allocator.restore import restore
 from lrtool.memory.allocator.state import Progress, Quick, State, full_state, progress_of, quick_state, skip_periods
 from lrtool.memory.allocator.statistics import EventCounts
+from lrtool.memory.metrics import died_of_fragmentation
 from lrtool.memory.trace.allocation_trace import ALL_STREAMS, AllocationTrace, Op, Repeat, TraceError
-from lrtool.memory.trace.steps import rounds
+from lrtool.memory.trace.steps import rounds, step_of
+from lrtool.results import Oom
 
 CHUNK = 65_536
 MAX_STEPS = 100_000
@@ -40,15 +42,6 @@ class StepEnd:
     num_alloc_retries: int
     num_device_allocs: int
     num_device_frees: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """The request at which the program died: its number as it happened, its place in the stored stream, and why."""
-
-    request: int
-    stored_index: int
-    error: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +92,17 @@ class Player:
         """Whether a step has begun and not ended."""
         return self._in_step
 
-    def play(self) -> Death | None:
+    def play(self) -> Oom | None:
         """Play to the end, or to the first request that fails."""
         for part in rounds(self.stream):
-            death = self._play_rounds(part)
-            if death is not None:
+            oom = self._play_rounds(part)
+            if oom is not None:
                 self._restore_peak()
-                return death
+                return oom
         self._end_step()
         return None
 
-    def _play_rounds(self, part: Repeat) -> Death | None:
+    def _play_rounds(self, part: Repeat) -> Oom | None:
         """Play rounds until one ends in an earlier one's state; Brent's cycle search remembers only one at a time."""
         has_marks = part.times > 1 and Op.STEP not in self.stream.ops[part.start : part.stop]
         ends_step = has_marks or self.stream.ops[part.start] == Op.STEP
@@ -118,9 +111,9 @@ class Player:
         while number < part.times:
             if has_marks:
                 self._begin_step()
-            death = self.play_range(part.start, part.stop)
-            if death is not None:
-                return death
+            oom = self.play_range(part.start, part.stop)
+            if oom is not None:
+                return oom
             number += 1
             if ends_step:
                 self._end_step()
@@ -131,7 +124,7 @@ class Player:
                 milestone = self._milestone(number)
         return None
 
-    def play_range(self, start: int, stop: int) -> Death | None:
+    def play_range(self, start: int, stop: int) -> Oom | None:
         """Play stored requests `start` to `stop` (excluded) once."""
         chunk = CHUNK if self._watch is None else 1
         for begin in range(start, stop, chunk):
@@ -140,9 +133,32 @@ class Player:
             if failed is not None:
                 index, error = failed
                 self._advance(index - begin)
-                return Death(request=self.position, stored_index=index, error=error)
+                return self._oom(index, error)
             self._advance(end - begin)
         return None
+
+    def _oom(self, stored_index: int, error: Exception) -> Oom:
+        """Why a request failed, judged by the state it left: the cache is released, as torch leaves it."""
+        size, note = self.stream.values[stored_index], self.stream.note(stored_index)
+        unused = self.allocator.available_bytes()
+        largest = max(self.allocator.largest_free_bytes(), unused)
+        free = unused + self.allocator.now().free_bytes
+        is_fragmented = died_of_fragmentation(size, largest_free_bytes=largest, free_bytes=free)
+        return Oom(
+            step=step_of(self.stream, self.position),
+            request=self.position,
+            size_bytes=size,
+            status="oom" if isinstance(error, OutOfMemoryError) else "error",
+            cause="fragmentation" if is_fragmented else "capacity",
+            is_barred=size <= largest,
+            largest_free_bytes=largest,
+            free_bytes=free,
+            phase=note.phase,
+            category=note.category,
+            operator=note.operator,
+            source=note.source,
+            detail=str(error) if isinstance(error, AllocatorAssertError) else None,
+        )
 
     def _advance(self, count: int) -> None:
         self.position += count

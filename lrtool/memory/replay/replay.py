@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from lrtool.errors import UsageError
-from lrtool.memory.allocator.caching_allocator import Allocator, OutOfMemoryError, UncachedAllocator
+from lrtool.memory.allocator.caching_allocator import Allocator, UncachedAllocator
 from lrtool.memory.allocator.config import AllocatorSettings, parse_settings
-from lrtool.memory.allocator.heap import AllocatorAssertError
 from lrtool.memory.allocator.state import check_invariants
 from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
-from lrtool.memory.metrics import Churn, Fragmentation, Peaks, churn, died_of_fragmentation, fragmentation, peaks
-from lrtool.memory.replay.player import Death, Player, StepEnd
-from lrtool.memory.trace.allocation_trace import AllocationTrace, Note
+from lrtool.memory.metrics import Churn, Fragmentation, Peaks, churn, fragmentation, peaks
+from lrtool.memory.replay.player import Player, StepEnd
+from lrtool.memory.trace.allocation_trace import AllocationTrace
+from lrtool.results import Oom
 
 UNLIMITED_CAPACITY_BYTES = 2**47
 CURE_SETTINGS = (
@@ -35,34 +34,11 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The request that ended the run.
-
-    It died of "fragmentation" where all free memory, cached or on the device, would have been enough in one piece, and
-    else of "capacity". `is_barred` says that even one free piece was large enough, but tied to another stream, kept by
-    a setting, or smaller than the segment torch would ask for. `status` is "oom", or "error" where torch raises
-    something else than OutOfMemoryError; `detail` then says what.
-    """
-
-    request: int
-    stored_index: int
-    size_bytes: int
-    stream: int
-    note: Note
-    status: Literal["oom", "error"]
-    cause: Literal["capacity", "fragmentation"]
-    is_barred: bool
-    largest_free_bytes: int
-    free_bytes: int
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """One replay: figures in bytes; `failure` is None where the stream survived.
+    """One replay: figures in bytes; `oom` is None where the stream survived.
 
     `fragmentation` holds the ratios of the moment when the most was reserved. Of `num_requests`, `num_played` were
-    simulated and the rest proven; after a failure, the stream is not played on. `steps` are the first 100,000 at most.
+    simulated and the rest proven; after an `oom`, the stream is not played on. `steps` are the first 100,000 at most.
     """
 
     scenario: Scenario
@@ -74,14 +50,14 @@ class ReplayResult:
     num_device_allocs: int
     num_device_frees: int
     churn: Churn | None
-    failure: Failure | None
+    oom: Oom | None
     steps: tuple[StepEnd, ...]
     stats: dict[str, int]
     warnings: tuple[str, ...]
 
     @property
     def survived(self) -> bool:
-        return self.failure is None
+        return self.oom is None
 
 
 def replay(stream: AllocationTrace, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
@@ -91,8 +67,8 @@ def replay(stream: AllocationTrace, scenario: Scenario | None = None, *, prove: 
     """
     scenario = scenario or Scenario()
     player = Player(stream, build_allocator(stream, scenario), prove=prove)
-    death = player.play()
-    return _result(player, scenario, death)
+    oom = player.play()
+    return _result(player, scenario, oom)
 
 
 def build_allocator(stream: AllocationTrace, scenario: Scenario) -> Allocator:
@@ -144,7 +120,7 @@ def _is_known(scenario: Scenario) -> bool:
     return True
 
 
-def _result(player: Player, scenario: Scenario, death: Death | None) -> ReplayResult:
+def _result(player: Player, scenario: Scenario, oom: Oom | None) -> ReplayResult:
     allocator = player.allocator
     stats = allocator.memory_stats()
     run = _peaks_of_all(allocator.statistics, peaks(stats))
@@ -164,7 +140,7 @@ def _result(player: Player, scenario: Scenario, death: Death | None) -> ReplayRe
         num_device_allocs=allocator.device.num_allocs,
         num_device_frees=allocator.device.num_frees,
         churn=churn([s.num_device_allocs for s in player.steps], [s.num_device_frees for s in player.steps]),
-        failure=None if death is None else _failure(player, death),
+        oom=oom,
         steps=tuple(player.steps),
         stats=stats,
         warnings=player.stream.warnings,
@@ -180,27 +156,4 @@ def _peaks_of_all(statistics: Statistics, since_reset: Peaks) -> Peaks:
             since_reset.active_bytes, *map(statistics.highest, ("active_bytes_peak", "allocated_bytes_peak"))
         ),
         requested_bytes=max(since_reset.requested_bytes, statistics.highest("requested_bytes_peak")),
-    )
-
-
-def _failure(player: Player, death: Death) -> Failure:
-    """Why the failing request failed, judged by the state it left: the cache is released, as torch leaves it."""
-    stream, allocator = player.stream, player.allocator
-    size = stream.values[death.stored_index]
-    unused = allocator.available_bytes()
-    largest = max(allocator.largest_free_bytes(), unused)
-    free = unused + allocator.now().free_bytes
-    is_fragmented = died_of_fragmentation(size, largest_free_bytes=largest, free_bytes=free)
-    return Failure(
-        request=death.request,
-        stored_index=death.stored_index,
-        size_bytes=size,
-        stream=stream.streams[death.stored_index],
-        note=stream.note(death.stored_index),
-        status="oom" if isinstance(death.error, OutOfMemoryError) else "error",
-        cause="fragmentation" if is_fragmented else "capacity",
-        is_barred=size <= largest,
-        largest_free_bytes=largest,
-        free_bytes=free,
-        detail=str(death.error) if isinstance(death.error, AllocatorAssertError) else None,
     )

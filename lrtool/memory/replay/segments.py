@@ -1,5 +1,6 @@
 """How the segments are divided at one moment of a replay: what a picture of fragmentation is drawn from."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,34 +53,30 @@ def segment_views(allocator: Allocator) -> tuple[SegmentView, ...]:
 
 
 def segments_after(
-    stream: AllocationTrace, scenario: Scenario | None = None, *, request: int
+    trace: AllocationTrace, scenario: Scenario | None = None, *, request: int
 ) -> tuple[SegmentView, ...]:
-    """The segments right after the request of that number, or as the run's death or end left them before it."""
+    """The segments right after the request of that number, or as a request that failed or the end left them before it."""
+    return segment_views(played_until(trace, scenario or Scenario(), request=request).allocator)
+
+
+def played_until(trace: AllocationTrace, scenario: Scenario, *, request: int) -> Player:
+    """A replay that stops right after the request of that number; where a proof would skip it, all is played."""
+
+    def stop(number: int) -> None:
+        if number == request:
+            raise _RequestReached
+
     for prove in (True, False):
-        allocator = build_allocator(stream, scenario or Scenario())
-        stop = _Stop(request)
-        try:
-            death = Player(stream, allocator, prove=prove, watch=stop).play()
-        except _RequestReached:
-            break
-        if death is not None or request >= len(stream):
-            break
-    return segment_views(allocator)
+        player = Player(trace, build_allocator(trace, scenario), prove=prove, watch=stop)
+        with suppress(_RequestReached):
+            if player.play() is None and request < len(trace):
+                continue
+        break
+    return player
 
 
 class _RequestReached(Exception):
     pass
-
-
-class _Stop:
-    """Ends a run after one request; it may be skipped by a proof, and then the run is made again without."""
-
-    def __init__(self, request: int) -> None:
-        self._request = request
-
-    def __call__(self, request: int) -> None:
-        if request == self._request:
-            raise _RequestReached
 
 
 def _view(segment: Segment) -> SegmentView:

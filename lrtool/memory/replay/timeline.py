@@ -90,15 +90,15 @@ def course(stream: AllocationTrace, scenario: Scenario | None = None, *, max_sam
     allocator = build_allocator(stream, scenario or Scenario())
     sampler = _Sampler(allocator, bucket=max(1, -(-len(stream) // max_samples)))
     player = Player(stream, allocator, watch=sampler)
-    death = player.play()
+    oom = player.play()
     samples = [*sampler.samples, sampler.best]
-    if death is None and len(stream):
+    if oom is None and len(stream):
         samples.append(_sample(allocator, len(stream) - 1))
     peak = max(samples, key=lambda sample: sample.active_bytes)
     return Course(
         samples=tuple(samples),
         peak=peak,
-        died_at=None if death is None else death.request,
+        died_at=None if oom is None else oom.request,
         num_requests=len(stream),
     )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 from lrtool.memory.gpus import Card
@@ -11,7 +11,7 @@ from lrtool.memory.replay.replay import ReplayResult, Scenario, best, replay, su
 from lrtool.memory.replay.segments import BlockState, SegmentView, segments_after
 from lrtool.memory.replay.timeline import Course, course
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.results import BlockPicture, Death, LeastCapacity, Replay, ReplayRow, SegmentPicture, Timeline
+from lrtool.results import BlockPicture, LeastCapacity, Oom, Replay, ReplayOom, ReplayRow, SegmentPicture, Timeline
 
 MAX_PICTURES = 6
 """Rows that get a timeline and a picture of their segments: what fits a page."""
@@ -58,7 +58,7 @@ def ask(
 def _row(stream: AllocationTrace, result: ReplayResult, place: Place, *, least: bool, pictured: bool) -> ReplayRow:
     scenario, figures = result.scenario, result.fragmentation
     drawn = course(stream, scenario) if pictured else None
-    failure = result.failure
+    oom = result.oom
     return ReplayRow(
         settings=scenario.settings,
         capacity_bytes=scenario.capacity_bytes,
@@ -78,29 +78,17 @@ def _row(stream: AllocationTrace, result: ReplayResult, place: Place, *, least: 
         num_device_allocs=result.num_device_allocs,
         num_device_frees=result.num_device_frees,
         num_played=result.num_played,
-        outcome="ok" if failure is None else failure.status,
-        death=None if failure is None else _death(stream, result),
+        outcome="ok" if oom is None else oom.status,
+        death=None if oom is None else _stored(stream, scenario, oom),
         least_capacity=_least(stream, scenario) if least else None,
         timeline=None if drawn is None else _timeline(drawn, skipped=result.num_requests - result.num_played),
         segments=() if drawn is None else _segments(stream, scenario, drawn),
     )
 
 
-def _death(stream: AllocationTrace, result: ReplayResult) -> Death:
-    failure = result.failure
-    assert failure is not None
-    return Death(
-        request=failure.request,
-        size_bytes=failure.size_bytes,
-        phase=failure.note.phase,
-        source=failure.note.source,
-        cause=failure.cause,
-        is_barred=failure.is_barred,
-        largest_free_bytes=failure.largest_free_bytes,
-        free_bytes=failure.free_bytes,
-        detail=failure.detail,
-        surviving_settings=surviving_settings(stream, result.scenario),
-    )
+def _stored(stream: AllocationTrace, scenario: Scenario, oom: Oom) -> ReplayOom:
+    own = {field.name: getattr(oom, field.name) for field in fields(ReplayOom) if field.name != "surviving_settings"}
+    return ReplayOom(**own, surviving_settings=surviving_settings(stream, scenario))
 
 
 def _least(stream: AllocationTrace, scenario: Scenario) -> LeastCapacity | None:

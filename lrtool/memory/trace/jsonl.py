@@ -1,11 +1,11 @@
-"""Allocation streams as JSON lines: one object per line, each with an "op".
+"""Allocation traces as JSON lines: one object per line, each with an "op".
 
     {"op": "alloc", "id": "a", "size": 1048576}   optional: "stream", "phase", "category", "source" ("train.py:41");
                                                   "id": null is never freed
     {"op": "free", "id": "a"}
     {"op": "record_stream", "id": "a", "stream": 1}
     {"op": "advance"}                             the GPU has finished all that was queued; optional: "stream".
-                                                  A stream without any "advance" has events that finish at once
+                                                  A trace without any "advance" has events that finish at once
     {"op": "empty_cache"}, {"op": "reset_peak"}, {"op": "reset_accumulated"}
     {"op": "set_memory_fraction", "fraction": 0.9}
     {"op": "set_limit", "bytes": 1073741824}      what the device has left for this process
@@ -18,11 +18,11 @@ Empty lines are skipped. An id is a string or a whole number and may be used aga
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, cast
 
 from lrtool.errors import did_you_mean
-from lrtool.memory.trace.allocation_trace import ALL_STREAMS, NO_SLOT, AllocationTrace, Note, Op, TraceError
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
 from lrtool.memory.trace.builder import TraceBuilder
 
 MAX_LINE_BYTES = 2**20
@@ -31,7 +31,7 @@ _Line = dict[str, Any]
 
 
 def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationTrace:
-    """The stream written in `file`. Raises TraceError naming `name` and the line."""
+    """The trace written in `file`. Raises TraceError naming `name` and the line."""
     builder = TraceBuilder(name)
     number, opened = 0, 0
     for number, line in _lines(file, name):
@@ -51,20 +51,6 @@ def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationTrace:
         return builder.build()
     except TraceError as error:
         raise TraceError(f"{name}:{opened}: {error.message}", hint=error.hint) from None
-
-
-def format_jsonl(stream: AllocationTrace) -> Iterator[str]:
-    """The lines of a stream, without line ends; the start state and recorded addresses have no place in this form."""
-    ends = {repeat.stop for repeat in stream.repeats}
-    times = {repeat.start: repeat.times for repeat in stream.repeats}
-    for index in range(len(stream.ops)):
-        if index in ends:
-            yield '{"op": "end_repeat"}'
-        if index in times:
-            yield json.dumps({"op": "repeat", "times": times[index]})
-        yield json.dumps(_request(stream, index))
-    if len(stream.ops) in ends:
-        yield '{"op": "end_repeat"}'
 
 
 def _lines(file: BinaryIO, name: str) -> Iterable[tuple[int, bytes]]:
@@ -160,25 +146,3 @@ _REQUESTS: dict[str, Callable[[TraceBuilder, _Line], None]] = {
     "repeat": lambda builder, request: builder.begin_repeat(_integer(request, "times")),
     "end_repeat": lambda builder, _request: builder.end_repeat(),
 }
-
-
-def _request(stream: AllocationTrace, index: int) -> _Line:
-    """One stored request as it is written; slots serve as ids."""
-    op, slot, value = Op(stream.ops[index]), stream.slots[index], stream.values[index]
-    request: _Line = {"op": op.name.lower()}
-    if slot != NO_SLOT or op is Op.ALLOC:
-        request["id"] = None if slot == NO_SLOT else slot
-    if op is Op.ALLOC:
-        note = stream.note(index)
-        request["size"] = value
-        request |= {"stream": stream.streams[index]} if stream.streams[index] else {}
-        request |= {field: text for field in _NOTE_FIELDS if (text := getattr(note, field)) is not None}
-    elif op is Op.RECORD_STREAM or (op is Op.ADVANCE and value != ALL_STREAMS):
-        request["stream"] = value
-    elif op is Op.SET_MEMORY_FRACTION:
-        request["fraction"] = stream.fractions[value]
-    elif op is Op.SET_LIMIT:
-        request["bytes"] = value
-    elif op is Op.SETTINGS:
-        request["conf"] = stream.texts[value]
-    return request

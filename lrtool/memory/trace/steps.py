@@ -57,20 +57,14 @@ def _times(kinds: list[int], first: int, cycle: int) -> int:
     return times
 
 
-def step_of(stream: AllocationTrace, request: int) -> int:
+def step_of(trace: AllocationTrace, request: int) -> int:
     """The step, from 1, in which request number `request` was made; 0 before the first."""
     step = position = 0
-    for times, marks, length in _marks(stream):
-        if request < position + times * length:
-            rounds, rest = divmod(request - position, length)
-            return step + rounds * len(marks) + sum(mark <= rest for mark in marks)
-        step += times * len(marks)
-        position += times * length
+    for part in trace.parts():
+        length, marks = part.stop - part.start, trace.ops.count(Op.STEP, part.start, part.stop)
+        if request < position + part.times * length:
+            repeats, rest = divmod(request - position, length)
+            return step + repeats * marks + trace.ops.count(Op.STEP, part.start, part.start + rest + 1)
+        step += part.times * marks
+        position += part.times * length
     return step
-
-
-def _marks(stream: AllocationTrace) -> Iterator[tuple[int, list[int], int]]:
-    """(times, where steps begin, requests) of each part of a stream."""
-    for part in stream.parts():
-        requests = stream.ops[part.start : part.stop]
-        yield part.times, [index for index, op in enumerate(requests) if op == Op.STEP], len(requests)

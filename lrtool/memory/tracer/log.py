@@ -34,10 +34,6 @@ class TracedStep:
     notes: tuple[Note, ...]
     digest: bytes
 
-    @property
-    def num_births(self) -> int:
-        return len(self.notes)
-
 
 @dataclass(slots=True)
 class OpenNote:

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.parts import percent
-from lrtool.results import Death, Replay, ReplayRow
+from lrtool.results import Replay, ReplayOom, ReplayRow
 from lrtool.units import format_bytes
 
 
@@ -110,10 +110,10 @@ def death_lines(result: Replay, row: ReplayRow) -> list[str]:
     return lines if death.detail is None else [*lines, f"  {death.detail}"]
 
 
-def _way_out(death: Death) -> str:
-    if not death.surviving_settings:
+def _way_out(oom: ReplayOom) -> str:
+    if not oom.surviving_settings:
         return "no settings tried would survive here: it needs less memory, or more of it (--min-capacity)"
-    return f"would survive with {' or '.join(death.surviving_settings)}"
+    return f"would survive with {' or '.join(oom.surviving_settings)}"
 
 
 def least_lines(result: Replay) -> list[str]:

@@ -13,7 +13,7 @@ from lrtool.diagnosis.cure_trials.session import MODULE, try_cures
 from lrtool.diagnosis.cures.registry import find_cures
 from lrtool.errors import WorkloadError
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
-from lrtool.results import CureEffect, Cures, TrialDeath
+from lrtool.results import CureEffect, Cures, TrialOom
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
@@ -152,7 +152,7 @@ def made_recording(factory: Any, settings: RecordSettings) -> Recording:
     workload = factory.build(seed=0, device=torch.device("cpu"))
     is_cured = not hasattr(workload.model.blocks[0].forward, "__self__")
     peak = 60 * MIB if is_cured else 100 * MIB
-    death = None if is_cured else TrialDeath(step=1, request_bytes=MIB, cause=None, source=None)
+    death = None if is_cured else TrialOom(step=1, request_bytes=MIB, cause=None, source=None)
     peaks = RecordedPeaks(allocated_bytes=peak, reserved_bytes=peak, active_bytes=peak, inactive_split_bytes=0,
                           reserved_when_split_bytes=peak)  # fmt: skip
     return Recording(series=StepColumns().series(), peaks=peaks, death=death, capacity_bytes=99 * MIB)

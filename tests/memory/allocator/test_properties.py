@@ -113,8 +113,11 @@ def test_what_is_proven_is_what_playing_everything_gives(
 @quick
 @given(calls(), scenarios())
 def test_a_failure_is_named_by_its_true_cause(requests: list[Call], scenario: Scenario) -> None:
-    failure = replay(stream_of(*requests), scenario).failure
+    failure = replay(stream_of(*requests), scenario).oom
     if failure is not None:
+        assert failure.size_bytes is not None
+        assert failure.free_bytes is not None
+        assert failure.largest_free_bytes is not None
         fits_together = failure.size_bytes <= failure.free_bytes
         fits_in_one = failure.size_bytes <= failure.largest_free_bytes
         assert (failure.cause == "fragmentation") == (fits_together and not fits_in_one)

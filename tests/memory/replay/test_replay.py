@@ -44,7 +44,7 @@ class TestOutcome:
         assert result.num_device_allocs == 2
 
     def test_it_died_of_fragmentation_where_all_free_memory_would_have_been_enough(self) -> None:
-        failure = replay(fragmented(), Scenario(capacity_bytes=90 * MIB)).failure
+        failure = replay(fragmented(), Scenario(capacity_bytes=90 * MIB)).oom
         assert failure is not None
         assert (failure.request, failure.size_bytes, failure.cause, failure.status) == (
             3,
@@ -52,26 +52,24 @@ class TestOutcome:
             "fragmentation",
             "oom",
         )
-        assert failure.note == Note(phase="backward", source="train.py:41")
+        assert (failure.phase, failure.source) == ("backward", "train.py:41")
         assert (failure.largest_free_bytes, failure.free_bytes) == (40 * MIB, 70 * MIB)
 
     def test_it_died_of_capacity_where_it_would_not(self) -> None:
-        failure = replay(leaking(100), Scenario(capacity_bytes=64 * MIB)).failure
+        failure = replay(leaking(100), Scenario(capacity_bytes=64 * MIB)).oom
         assert failure is not None
         assert failure.cause == "capacity"
-        assert failure.note.source == "train.py:41"
+        assert failure.source == "train.py:41"
 
     def test_free_memory_of_another_stream_is_barred(self) -> None:
         stream = stream_of(("alloc", 1, 9 * MIB, 1), ("alloc", 2, 2 * MIB, 1), ("free", 1), ("alloc", 3, 5 * MIB, 2))
-        failure = replay(stream, Scenario(capacity_bytes=20 * MIB)).failure
+        failure = replay(stream, Scenario(capacity_bytes=20 * MIB)).oom
         assert failure is not None
         assert (failure.cause, failure.is_barred) == ("capacity", True)
 
     def test_without_caching_failure_is_a_plain_error_and_the_peak_is_the_devices(self) -> None:
         assert replay(fragmented(), Scenario(no_caching=True)).peaks.reserved_bytes == 70 * MIB
-        failure = replay(
-            fragmented(), Scenario(settings="PYTORCH_NO_CUDA_MEMORY_CACHING=1", capacity_bytes=MIB)
-        ).failure
+        failure = replay(fragmented(), Scenario(settings="PYTORCH_NO_CUDA_MEMORY_CACHING=1", capacity_bytes=MIB)).oom
         assert failure is not None
         assert failure.status == "error"
 
@@ -156,8 +154,8 @@ class TestProof:
 
     def test_a_leak_never_repeats_and_is_played_to_its_death(self) -> None:
         result = replay(leaking(7000), Scenario(capacity_bytes=1000 * MIB))
-        assert result.failure is not None
-        assert result.num_played == result.failure.request
+        assert result.oom is not None
+        assert result.num_played == result.oom.request
         assert result.steps[10].allocated_bytes - result.steps[9].allocated_bytes == 3 * MIB
 
     def test_a_failure_in_the_remainder_is_found_at_its_request(self) -> None:
@@ -167,7 +165,7 @@ class TestProof:
         builder.free("a")
         builder.end_repeat()
         builder.alloc("too large", 50 * MIB)
-        failure = replay(builder.build(), Scenario(capacity_bytes=40 * MIB)).failure
+        failure = replay(builder.build(), Scenario(capacity_bytes=40 * MIB)).oom
         assert failure is not None
         assert failure.request == 2000
 

@@ -1,6 +1,8 @@
 """The JSON-lines form of a stream: written, read, and refused with the line that is wrong."""
 
 import gzip
+import json
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 from lrtool.memory.snapshot.reader import read_trace
-from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
-from lrtool.memory.trace.jsonl import format_jsonl, parse_jsonl
+from lrtool.memory.trace.allocation_trace import ALL_STREAMS, NO_SLOT, AllocationTrace, Note, Op, TraceError
+from lrtool.memory.trace.jsonl import parse_jsonl
 from tests.memory.traces import Call, calls, stream_of
 
 EVERY_OP = """
@@ -39,6 +41,46 @@ def parse(text: str) -> AllocationTrace:
 
 def columns(stream: AllocationTrace) -> tuple[object, ...]:
     return stream.ops, stream.slots, stream.values, stream.streams, stream.repeats, stream.texts, stream.fractions
+
+
+def format_jsonl(stream: AllocationTrace) -> Iterator[str]:
+    """The lines of a trace, without line ends."""
+    ends = {repeat.stop for repeat in stream.repeats}
+    times = {repeat.start: repeat.times for repeat in stream.repeats}
+    for index in range(len(stream.ops)):
+        if index in ends:
+            yield '{"op": "end_repeat"}'
+        if index in times:
+            yield json.dumps({"op": "repeat", "times": times[index]})
+        yield json.dumps(_request(stream, index))
+    if len(stream.ops) in ends:
+        yield '{"op": "end_repeat"}'
+
+
+def _request(stream: AllocationTrace, index: int) -> dict[str, object]:
+    """One stored request as it is written; slots serve as ids."""
+    op, slot, value = Op(stream.ops[index]), stream.slots[index], stream.values[index]
+    request: dict[str, object] = {"op": op.name.lower()}
+    if slot != NO_SLOT or op is Op.ALLOC:
+        request["id"] = None if slot == NO_SLOT else slot
+    if op is Op.ALLOC:
+        note = stream.note(index)
+        request["size"] = value
+        request |= {"stream": stream.streams[index]} if stream.streams[index] else {}
+        request |= {
+            field: text
+            for field in ("phase", "category", "source", "operator")
+            if (text := getattr(note, field)) is not None
+        }
+    elif op is Op.RECORD_STREAM or (op is Op.ADVANCE and value != ALL_STREAMS):
+        request["stream"] = value
+    elif op is Op.SET_MEMORY_FRACTION:
+        request["fraction"] = stream.fractions[value]
+    elif op is Op.SET_LIMIT:
+        request["bytes"] = value
+    elif op is Op.SETTINGS:
+        request["conf"] = stream.texts[value]
+    return request
 
 
 def test_every_op_is_read() -> None:

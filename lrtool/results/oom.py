@@ -1,0 +1,69 @@
+"""The request that failed, as the player, a recording or a snapshot tells of it, and what is stored of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+OomCause = Literal["capacity", "fragmentation"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Oom:
+    """The request that failed: in which step (from 1; 0 while building), how large it was, and why; None is not known.
+
+    Its cause is "fragmentation" where all free memory, cached or on the device, would have been enough in one piece, and
+    else "capacity". `is_barred` says that even one free piece was large enough, but tied to another stream, kept by a
+    setting, or smaller than the segment torch would ask for. `request` is its number as it happened. `status` is "oom",
+    or "error" where torch raises something else than OutOfMemoryError; `detail` then says what.
+    """
+
+    step: int
+    size_bytes: int | None
+    cause: OomCause | None
+    request: int | None = None
+    status: Literal["oom", "error"] = "oom"
+    is_barred: bool = False
+    largest_free_bytes: int | None = None
+    free_bytes: int | None = None
+    phase: str | None = None
+    category: str | None = None
+    operator: str | None = None
+    source: str | None = None
+    detail: str | None = None
+
+    @property
+    def as_stored_of_trial(self) -> "TrialOom":
+        return TrialOom(step=self.step, request_bytes=self.size_bytes, cause=self.cause, source=self.source)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialOom:
+    """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
+
+    step: int
+    request_bytes: int | None
+    cause: OomCause | None
+    source: str | None
+
+    @property
+    def oom(self) -> Oom:
+        return Oom(step=self.step, size_bytes=self.request_bytes, cause=self.cause, source=self.source)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayOom:
+    """The request at which a replayed program runs out of memory, in bytes, and the settings under which it does not.
+
+    "fragmentation" means that no free piece was large enough though all of them together were; `is_barred` that one was,
+    but tied to another stream or kept by a setting.
+    """
+
+    request: int
+    size_bytes: int
+    phase: str | None
+    source: str | None
+    cause: OomCause
+    is_barred: bool
+    largest_free_bytes: int
+    free_bytes: int
+    detail: str | None
+    surviving_settings: tuple[str, ...]
