@@ -86,7 +86,7 @@ def keeps_the_last_three() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("build", "params"),
     [
-        (models.gpt, {}),
+        (models.gpt, {"layers": 1}),
         (last_batch_smaller, {}),
         (last_batch_smaller, {"accumulate": 2}),
         (keeps_the_previous_loss, {}),
