@@ -93,7 +93,7 @@ def keeps_the_last_three() -> dict[str, Any]:
         (keeps_the_last_three, {}),
     ],
 )
-@pytest.mark.parametrize("num_steps", [40, 41, 42, 43])
+@pytest.mark.parametrize("num_steps", [25, 26, 27, 28])
 def test_repeating_is_as_good_as_tracing_every_step(
     build: Callable[..., dict[str, Any]], params: dict[str, Any], num_steps: int
 ) -> None:
