@@ -1,5 +1,6 @@
 """Fixtures: a command line in a folder of its own, and user files that are imported afresh."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,13 @@ class Outcome:
 
 
 Lrtool = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+    """Searches for what refers to a tensor pass over the libraries and over all that earlier modules left alive."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

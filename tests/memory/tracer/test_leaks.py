@@ -1,6 +1,7 @@
 """Loops that keep too much are told by rate, line of birth, container, and the line that fills it; a healthy one is not."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ACTIVATIONS = 64 * 512 * 4 + 64 * 10 * 4 + 4 + 4  # ReLU's output, log-softmax, 
 INPUTS = 64 * 256 * 4 + 64 * 8
 
 
+@cache
 def traced(path: Path, name: str, kind: Kind = "predicted", num_steps: int = 7000) -> Trace:
     return trace(load(f"{path}:{name}", params={}), TraceSettings(num_steps=num_steps, kind=kind))
 
