@@ -1,6 +1,6 @@
 """What trials measured or predicted of memory, and the verdict over a sweep of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,8 @@ ScaleMode = Literal["cycle", "iterations"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Shard = Literal["none", "fsdp2"]
 """How a simulated rank holds parameters, gradients and optimizer state: whole, under DDP, or its part of them."""
+OptimizerKernel = Literal["foreach", "fused", "single"]
+"""How an optimizer takes its step: over lists of tensors, in one kernel, or one tensor after the other."""
 TrialStatus = Literal["ok", "oom", "failed", "killed", "timeout", "interrupted"]
 
 
@@ -101,6 +103,9 @@ class SweepAxes:
     shard: Annotated[tuple[Shard, ...], MinLen(1), _axis("With --world-size: none (DDP) or fsdp2 (fully_shard).")] = (
         "none",
     )
+    optimizer_kernel: Annotated[
+        tuple[OptimizerKernel, ...], _axis("foreach, fused or single. Default: the workload's.")
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +126,11 @@ class Condition:
     params: dict[str, Any]
     world_size: int | None = None
     shard: Shard = "none"
+    optimizer_kernel: OptimizerKernel | None = None
+
+
+AXES = tuple(field.name for field in fields(Condition) if field.name != "params")
+"""What a sweep can vary besides arguments of build()."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

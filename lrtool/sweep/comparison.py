@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrtool.results import Condition, StepSeries, Trial
+from lrtool.results.mem_sweep import AXES
 
 FIGURES = {
     "allocated": "allocated_bytes",
@@ -19,10 +20,6 @@ FIGURES = {
 
 Axes = frozenset[str]
 STEP_SIZE: Axes = frozenset({"step_size_up", "step_size_down"})
-_OWN_AXES = (
-    "step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode", "settings", "precision",
-    "world_size", "shard",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +61,12 @@ class Order:
 
 def value_of(condition: Condition, axis: str) -> Any:
     """What a condition has on an axis; None where it has no such parameter."""
-    return getattr(condition, axis) if axis in _OWN_AXES else condition.params.get(axis)
+    return getattr(condition, axis) if axis in AXES else condition.params.get(axis)
 
 
 def differing_axes(one: Condition, other: Condition) -> Axes:
     """The names of what differs between two conditions."""
-    names = (*_OWN_AXES, *{**one.params, **other.params})
+    names = (*AXES, *{**one.params, **other.params})
     return frozenset(name for name in names if value_of(one, name) != value_of(other, name))
 
 

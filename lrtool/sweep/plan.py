@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ from lrtool.results import Condition, Recorder
 
 _Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal["cycle", "iterations"]]
 _NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")
+_OF_SCHEDULE = {"step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode"}
+_OTHER_AXES = tuple(each.name for each in fields(Condition) if each.name not in _OF_SCHEDULE)
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
 
 
@@ -81,13 +83,12 @@ def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterato
         settings.step_sizes,
         settings.step_size_down or (None,),
         settings.schedule,
-        settings.settings,
-        settings.precision or (None,),
-        _params(settings, params),
-        settings.world_size or (None,),
-        settings.shard,
+        *(
+            _params(settings, params) if name == "params" else getattr(settings, name) or (None,)
+            for name in _OTHER_AXES
+        ),
     )
-    for up, down, schedule, conf, precision, values, world_size, shard in axes:
+    for up, down, schedule, *others in axes:
         for mode, gamma, scale_mode in _shapes(settings, schedule):
             yield Condition(
                 step_size_up=up,
@@ -96,11 +97,7 @@ def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterato
                 mode=mode,
                 gamma=gamma,
                 scale_mode=scale_mode,
-                settings=conf,
-                precision=precision,
-                params=values,
-                world_size=world_size,
-                shard=shard,
+                **dict(zip(_OTHER_AXES, others, strict=True)),
             )
 
 

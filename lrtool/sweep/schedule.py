@@ -8,9 +8,11 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
+from lrtool.errors import WorkloadError
 from lrtool.lr.measure import set_lr
 from lrtool.lr.source import cycles_momentum, group_ratios
 from lrtool.results import Condition
+from lrtool.results.mem_sweep import OptimizerKernel
 from lrtool.sweep.executors.ranks import spread
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.target import Factory
@@ -53,6 +55,7 @@ class ScheduledBuild:
 
     def _scheduled(self, workload: Workload) -> Workload:
         workload = spread(workload, shard=self._condition.shard, device=self._device)
+        use_kernel(workload.optimizer, self._condition.optimizer_kernel)
         scheduler = self._scheduler(workload.optimizer)
         own_step = workload.step
         workload = replace(workload, precision=self._condition.precision or workload.precision)
@@ -72,6 +75,19 @@ class ScheduledBuild:
             return None
         make = _cyclic if self._condition.schedule == "cyclic" else partial(_one_cycle, num_steps=self._num_steps)
         return make(optimizer, self._condition, lowest, highest)
+
+
+def use_kernel(optimizer: Optimizer, kernel: OptimizerKernel | None) -> None:
+    """Have an optimizer that was built take its step so. Raises WorkloadError where it has no such implementation."""
+    if kernel is None:
+        return
+    if kernel != "single" and kernel not in optimizer.defaults:
+        raise WorkloadError(
+            f"{type(optimizer).__name__} has no {kernel} implementation of its step",
+            hint=f"leave {kernel} out of --optimizer-kernel, or use an optimizer that has one, such as torch.optim.AdamW",
+        )
+    for group in optimizer.param_groups:
+        group.update({name: name == kernel for name in ("foreach", "fused") if name in optimizer.defaults})
 
 
 class _Counted:

@@ -24,7 +24,7 @@ OPTIONS = {
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
-        "--batch-size", "--world-size", "--shard",
+        "--batch-size", "--world-size", "--shard", "--optimizer-kernel",
         "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu",
         "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
         "--resume", "--check", *SHARED,

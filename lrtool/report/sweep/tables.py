@@ -8,6 +8,7 @@ from rich.text import Text
 from lrtool.report.parts import known_bytes, labelled, percent
 from lrtool.report.ranks import rank_lines
 from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
+from lrtool.results.mem_sweep import AXES
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
 HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", "cpu": "from CPU"}
@@ -15,7 +16,7 @@ HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", 
 STATUS: dict[TrialStatus, str] = {
     "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
 }  # fmt: skip
-_AXES = ("schedule", "mode", "gamma", "scale_mode", "settings", "precision", "world_size", "shard")
+_AXES = tuple(name for name in AXES if name not in ("step_size_up", "step_size_down"))
 
 
 def sweep_lines(result: MemSweep) -> list[RenderableType]:
