@@ -1,6 +1,7 @@
 """The command line: the Typer app, and `main`, where every error becomes two lines on stderr and an exit code."""
 
 import os
+import re
 import sys
 import traceback
 from typing import Annotated, get_args
@@ -83,8 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             raise KeyboardInterrupt
     except LrtoolError as error:
-        terminal.error(error)
         _show_cause(terminal, error, given)
+        terminal.error(error)
         return error.exit_code
     except KeyboardInterrupt:
         terminal.error(UsageError("interrupted", hint="nothing had been measured yet"))
@@ -132,5 +133,6 @@ def _usage(terminal: Terminal, error: typer.TyperException) -> int:
 
 
 def _show_cause(terminal: Terminal, error: BaseException, arguments: list[str]) -> None:
-    if any(a.startswith("-vv") or a == "--verbose" for a in arguments) or arguments.count("-v") > 1:
+    levels = [each.count("v") for each in arguments if re.fullmatch("-v+", each)]
+    if sum(levels) + arguments.count("--verbose") > 1:
         terminal.err.print("".join(traceback.format_exception(error)), markup=False, highlight=False, soft_wrap=True)
