@@ -9,7 +9,7 @@ from lrtool.diagnosis.reports import DiagnosisReport, DiagnosisSetup
 from lrtool.results import RankMemory, compare_ranks
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, checked, read_json, write_json
 from lrtool.sweep.executors.rank_executor import Part
-from lrtool.sweep.rank_results import BACKENDS, _keep
+from lrtool.sweep.rank_results import BACKENDS, keep_files
 
 
 def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
@@ -20,7 +20,7 @@ def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
     reports = {part.rank: _diagnosis(folder, part) for part in parts}
     failed = [rank for rank, report in reports.items() if report.figures is None]
     rank = failed[0] if failed else max(reports, key=lambda rank: _peak(reports[rank]) or 0)
-    _keep(folder, parts[rank])
+    keep_files(folder, parts[rank])
     report = reports[rank]
     if failed:
         report = replace(report, message=f"rank {rank}: {report.message}")

@@ -62,20 +62,20 @@ def figures_of_traced_run(
     traced: Trace, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
 ) -> RunFigures:
     """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
-    stream, unlimited = traced.stream, replace(scenario, capacity_bytes=None)
-    free = replay(stream, unlimited)
-    limited = free if scenario.capacity_bytes is None else replay(stream, scenario)
+    trace, unlimited = traced.stream, replace(scenario, capacity_bytes=None)
+    free = replay(trace, unlimited)
+    limited = free if scenario.capacity_bytes is None else replay(trace, scenario)
     return _replayed(
         scenario,
         free,
-        segments_after(stream, unlimited, request=free.num_played),
+        segments_after(trace, unlimited, request=free.num_played),
         target=target,
         recorder="cpu" if traced.kind == "cpu" else "predicted",
         is_traced=True,
         oom=limited.oom,
-        budget=_budget(stream, scenario, unlimited, limited),
-        profiles=profile_steps(stream),
-        leftovers=leftovers(stream),
+        budget=_budget(trace, scenario, unlimited, limited),
+        profiles=profile_steps(trace),
+        leftovers=leftovers(trace),
         sources=tuple(map(source_of, traced.survivors)),
         garbage_bytes=traced.garbage_bytes,
         settings_problems=settings_problems,
@@ -83,19 +83,19 @@ def figures_of_traced_run(
     )
 
 
-def figures_of_trace(stream: AllocationTrace, scenario: Scenario, *, target: str, oom: Oom | None = None) -> RunFigures:
+def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str, oom: Oom | None = None) -> RunFigures:
     """A recorded trace, replayed with and without the capacity; `oom` is the one that the recording holds."""
-    free = replay(stream, replace(scenario, capacity_bytes=None))
-    limited = free if oom is not None or scenario.capacity_bytes is None else replay(stream, scenario)
+    free = replay(trace, replace(scenario, capacity_bytes=None))
+    limited = free if oom is not None or scenario.capacity_bytes is None else replay(trace, scenario)
     return _replayed(
         scenario,
         free,
-        segments_after(stream, scenario, request=len(stream)),
+        segments_after(trace, scenario, request=len(trace)),
         target=target,
         oom=oom or limited.oom,
-        budget=budget_at_peak(stream, scenario),
-        request_sizes_vary=_sizes_vary(stream),
-        notes=stream.warnings,
+        budget=budget_at_peak(trace, scenario),
+        request_sizes_vary=_sizes_vary(trace),
+        notes=trace.warnings,
     )
 
 
@@ -110,7 +110,7 @@ def _measured(
         other_processes_bytes=run.other_processes_bytes,
         request_sizes_vary=peaks_vary(series),
         **known,
-    )  # fmt: skip
+    )
 
 
 def _replayed(scenario: Scenario, free: ReplayResult, segments: Iterable[SegmentView], **known: Any) -> RunFigures:
@@ -149,10 +149,10 @@ def peaks_vary(series: StepSeries) -> bool | None:
     return len(set(rises)) > 1 if rises else None
 
 
-def _sizes_vary(stream: AllocationTrace) -> bool:
+def _sizes_vary(trace: AllocationTrace) -> bool:
     """Whether a good part of the large requests have sizes that come only once or twice."""
     sizes = Counter(
-        size for op, size in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC and size >= 2**20
+        size for op, size in zip(trace.ops, trace.values, strict=True) if op == Op.ALLOC and size >= 2**20
     )  # fmt: skip
     rare = sum(count for count in sizes.values() if count <= 2)
     return sum(sizes.values()) >= MANY_REQUESTS and rare > FEW_SIZES * sum(sizes.values())
@@ -173,11 +173,11 @@ def figures_of_file(
 
     Raises TraceError for a file that is neither.
     """
-    stream, snapshot = read_trace_and_snapshot(path)
-    own = scenario if scenario.settings else replace(scenario, settings=stream.recorded_settings or "")
+    trace, snapshot = read_trace_and_snapshot(path)
+    own = scenario if scenario.settings else replace(scenario, settings=trace.recorded_settings or "")
     if snapshot is None:
-        return figures_of_trace(stream, own, target=str(path))
-    figures = figures_of_trace(stream, own, target=str(path), oom=_last_oom(snapshot))
+        return figures_of_trace(trace, own, target=str(path))
+    figures = figures_of_trace(trace, own, target=str(path), oom=_last_oom(snapshot))
     figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
     return _with_limits(figures, snapshot, total_bytes=total_bytes)
 

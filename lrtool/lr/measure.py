@@ -11,7 +11,7 @@ from lrtool.config import RangeTestSettings
 from lrtool.errors import LrtoolError, WorkloadError
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
-from lrtool.lr.source import Ready, Setup, Source, _refuse_one_batch, ready
+from lrtool.lr.source import Ready, Setup, Source, ready, refuse_one_batch
 from lrtool.workload.batches import LoaderEnded
 from lrtool.workload.step import Step
 from lrtool.workload.user_code import failure_of
@@ -116,7 +116,7 @@ def as_error(error: BaseException) -> BaseException:
 def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> tuple[Setup, Ramp]:
     with ready(source, seed=seed) as start:
         ramp = _full_ramp(start, settings, on_progress)
-        _refuse_one_batch(start.batches.epoch_length)
+        refuse_one_batch(start.batches.epoch_length)
         return start.setup, ramp
 
 

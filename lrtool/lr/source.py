@@ -146,7 +146,7 @@ def ready(source: Source, *, seed: int) -> Iterator[Ready]:
 
 def _prepared(source: Source, workload: Workload) -> Ready:
     device, team = source.device, source.team
-    _refuse_one_batch(loader_length(workload.train_loader))
+    refuse_one_batch(loader_length(workload.train_loader))
     with user_code("moving the model to its device"):
         place(workload, device)
     workload = workload if team is None else team.distribute(workload)
@@ -161,7 +161,7 @@ def _prepared(source: Source, workload: Workload) -> Ready:
     )
 
 
-def _refuse_one_batch(num_batches: int | None) -> None:
+def refuse_one_batch(num_batches: int | None) -> None:
     if num_batches == 1:
         raise WorkloadError(
             "train_loader has a single batch: the ramp would see the same samples at every step",

@@ -60,29 +60,34 @@ _MODAL = "nvidia-smi, modal-labs/modal-client#2797"
 _MESSAGE = "torch's out-of-memory messages"
 
 
-def _nvidia(
-    name: str, title: str, total: float, size: int, kernels: tuple[int, int, int], source: str = _MESSAGE
+def _card(
+    name: str,
+    title: str,
+    total: float,
+    size: int,
+    kernels: tuple[int, int, int] | None = None,
+    source: str = _MESSAGE,
+    *,
+    also_called: tuple[int, ...] = (),
 ) -> Card:
     """A card of nominally `size` GB; `kernels` are its compute capability and its number of multiprocessors."""
     return Card(
-        name=name, title=title, total_bytes=int(total), capability=kernels[:2], num_multiprocessors=kernels[2],
-        sizes=(480, 96) if name == "gh200" else (size,), source=source,
-    )  # fmt: skip
-
-
-def _amd(name: str, title: str, total: float, size: int) -> Card:
-    return Card(
-        name=name, title=title, total_bytes=int(total), capability=None, num_multiprocessors=None, sizes=(size,),
-        source=_MESSAGE,
-    )  # fmt: skip
+        name=name,
+        title=title,
+        total_bytes=int(total),
+        capability=kernels and kernels[:2],
+        num_multiprocessors=kernels and kernels[2],
+        sizes=(size, *also_called),
+        source=source,
+    )
 
 
 CARDS = {
     card.name: card
     for card in (
-        _nvidia("gtx1080ti", "GeForce GTX 1080 Ti", 10.92 * _GIB, 11, (6, 1, 28)),
-        _nvidia("rtx2080ti", "GeForce RTX 2080 Ti", 10.76 * _GIB, 11, (7, 5, 68), "ispc-lab/TMA#5"),
-        _nvidia(
+        _card("gtx1080ti", "GeForce GTX 1080 Ti", 10.92 * _GIB, 11, (6, 1, 28)),
+        _card("rtx2080ti", "GeForce RTX 2080 Ti", 10.76 * _GIB, 11, (7, 5, 68), "ispc-lab/TMA#5"),
+        _card(
             "rtx3060",
             "GeForce RTX 3060 12 GB",
             11.76 * _GIB,
@@ -90,18 +95,18 @@ CARDS = {
             (8, 6, 28),
             "TencentARC/PhotoMaker#47",
         ),
-        _nvidia("rtx3070", "GeForce RTX 3070", 7.79 * _GIB, 8, (8, 6, 46), _UNVERIFIED),
-        _nvidia("rtx3080", "GeForce RTX 3080 10 GB", 9.78 * _GIB, 10, (8, 6, 68), "zai-org/CogVideo#34"),
-        _nvidia("rtx3080-12", "GeForce RTX 3080 12 GB", 12288 * _MIB, 12, (8, 6, 70), "nominal"),
-        _nvidia("rtx3090", "GeForce RTX 3090", 23.70 * _GIB, 24, (8, 6, 82), "GaoLii/DSP#10"),
-        _nvidia("rtx3090ti", "GeForce RTX 3090 Ti", 23.69 * _GIB, 24, (8, 6, 84), _UNVERIFIED),
-        _nvidia("rtx4060", "GeForce RTX 4060 8 GB", 7.75 * _GIB, 8, (8, 9, 24), "ESRSchao/EdgeRegNet#2"),
-        _nvidia("rtx4070", "GeForce RTX 4070", 11.72 * _GIB, 12, (8, 9, 46), _UNVERIFIED),
-        _nvidia("rtx4070ti", "GeForce RTX 4070 Ti", 11.72 * _GIB, 12, (8, 9, 60), _UNVERIFIED),
-        _nvidia("rtx4080", "GeForce RTX 4080", 15.70 * _GIB, 16, (8, 9, 76), _UNVERIFIED),
-        _nvidia("rtx4090", "GeForce RTX 4090", 23.64 * _GIB, 24, (8, 9, 128), "ali-vilab/VGen#104"),
-        _nvidia("rtx5080", "GeForce RTX 5080", 15.47 * _GIB, 16, (12, 0, 84), _UNVERIFIED),
-        _nvidia(
+        _card("rtx3070", "GeForce RTX 3070", 7.79 * _GIB, 8, (8, 6, 46), _UNVERIFIED),
+        _card("rtx3080", "GeForce RTX 3080 10 GB", 9.78 * _GIB, 10, (8, 6, 68), "zai-org/CogVideo#34"),
+        _card("rtx3080-12", "GeForce RTX 3080 12 GB", 12288 * _MIB, 12, (8, 6, 70), "nominal"),
+        _card("rtx3090", "GeForce RTX 3090", 23.70 * _GIB, 24, (8, 6, 82), "GaoLii/DSP#10"),
+        _card("rtx3090ti", "GeForce RTX 3090 Ti", 23.69 * _GIB, 24, (8, 6, 84), _UNVERIFIED),
+        _card("rtx4060", "GeForce RTX 4060 8 GB", 7.75 * _GIB, 8, (8, 9, 24), "ESRSchao/EdgeRegNet#2"),
+        _card("rtx4070", "GeForce RTX 4070", 11.72 * _GIB, 12, (8, 9, 46), _UNVERIFIED),
+        _card("rtx4070ti", "GeForce RTX 4070 Ti", 11.72 * _GIB, 12, (8, 9, 60), _UNVERIFIED),
+        _card("rtx4080", "GeForce RTX 4080", 15.70 * _GIB, 16, (8, 9, 76), _UNVERIFIED),
+        _card("rtx4090", "GeForce RTX 4090", 23.64 * _GIB, 24, (8, 9, 128), "ali-vilab/VGen#104"),
+        _card("rtx5080", "GeForce RTX 5080", 15.47 * _GIB, 16, (12, 0, 84), _UNVERIFIED),
+        _card(
             "rtx5090",
             "GeForce RTX 5090",
             33677180928,
@@ -109,9 +114,9 @@ CARDS = {
             (12, 0, 170),
             "aikitoria/open-gpu-kernel-modules#1",
         ),
-        _nvidia("a5000", "RTX A5000", 23.68 * _GIB, 24, (8, 6, 64), _UNVERIFIED),
-        _nvidia("a6000", "RTX A6000", 47.53 * _GIB, 48, (8, 6, 84)),
-        _nvidia(
+        _card("a5000", "RTX A5000", 23.68 * _GIB, 24, (8, 6, 64), _UNVERIFIED),
+        _card("a6000", "RTX A6000", 47.53 * _GIB, 48, (8, 6, 84)),
+        _card(
             "rtx6000ada",
             "RTX 6000 Ada",
             44.43 * _GIB,
@@ -119,24 +124,24 @@ CARDS = {
             (8, 9, 142),
             "with ECC, DINGYANB/MTVCrafter#21",
         ),
-        _nvidia("p100", "Tesla P100 16 GB", 15.90 * _GIB, 16, (6, 0, 56), _UNVERIFIED),
-        _nvidia("v100-16", "Tesla V100 16 GB", 15.78 * _GIB, 16, (7, 0, 80), _UNVERIFIED),
-        _nvidia("v100-32", "Tesla V100 32 GB", 31.74 * _GIB, 32, (7, 0, 80), "haotian-liu/LLaVA#812"),
-        _nvidia("t4", "Tesla T4", 14.56 * _GIB, 16, (7, 5, 40), "Zheng-Chong/CatVTON#133"),
-        _nvidia("a10", "A10", 23028 * _MIB, 24, (8, 6, 72), _MODAL),
-        _nvidia("a10g", "A10G", 22.06 * _GIB, 24, (8, 6, 80)),
-        _nvidia("a30", "A30", 23.53 * _GIB, 24, (8, 0, 56), "google/RB-Modulation#5"),
-        _nvidia("l4", "L4", 23034 * _MIB, 24, (8, 9, 58), _MODAL),
-        _nvidia("l40s", "L40S", 46068 * _MIB, 48, (8, 9, 142), _MODAL),
-        _nvidia("a100-40", "A100 40 GB", 39.50 * _GIB, 40, (8, 0, 108), "TianheWu/CoSeR#10"),
-        _nvidia("a100-80", "A100 80 GB", 79.14 * _GIB, 80, (8, 0, 108), "lianqi1008/Control-GIC#6"),
-        _nvidia("h100", "H100 80 GB", 79.11 * _GIB, 80, (9, 0, 132), "vllm-project/vllm#27508"),
-        _nvidia("h100-nvl", "H100 NVL 94 GB", 93.00 * _GIB, 94, (9, 0, 132), "ali-vilab/VACE#56"),
-        _nvidia("gh200", "GH200 96 GB", 94.50 * _GIB, 96, (9, 0, 132)),
-        _nvidia("h200", "H200", 139.80 * _GIB, 141, (9, 0, 132)),
-        _nvidia("b200", "B200", 178.35 * _GIB, 180, (10, 0, 148)),
-        _amd("mi250x", "Instinct MI250X, one of its two devices", 63.98 * _GIB, 64),
-        _amd("mi300x", "Instinct MI300X", 191.69 * _GIB, 192),
+        _card("p100", "Tesla P100 16 GB", 15.90 * _GIB, 16, (6, 0, 56), _UNVERIFIED),
+        _card("v100-16", "Tesla V100 16 GB", 15.78 * _GIB, 16, (7, 0, 80), _UNVERIFIED),
+        _card("v100-32", "Tesla V100 32 GB", 31.74 * _GIB, 32, (7, 0, 80), "haotian-liu/LLaVA#812"),
+        _card("t4", "Tesla T4", 14.56 * _GIB, 16, (7, 5, 40), "Zheng-Chong/CatVTON#133"),
+        _card("a10", "A10", 23028 * _MIB, 24, (8, 6, 72), _MODAL),
+        _card("a10g", "A10G", 22.06 * _GIB, 24, (8, 6, 80)),
+        _card("a30", "A30", 23.53 * _GIB, 24, (8, 0, 56), "google/RB-Modulation#5"),
+        _card("l4", "L4", 23034 * _MIB, 24, (8, 9, 58), _MODAL),
+        _card("l40s", "L40S", 46068 * _MIB, 48, (8, 9, 142), _MODAL),
+        _card("a100-40", "A100 40 GB", 39.50 * _GIB, 40, (8, 0, 108), "TianheWu/CoSeR#10"),
+        _card("a100-80", "A100 80 GB", 79.14 * _GIB, 80, (8, 0, 108), "lianqi1008/Control-GIC#6"),
+        _card("h100", "H100 80 GB", 79.11 * _GIB, 80, (9, 0, 132), "vllm-project/vllm#27508"),
+        _card("h100-nvl", "H100 NVL 94 GB", 93.00 * _GIB, 94, (9, 0, 132), "ali-vilab/VACE#56"),
+        _card("gh200", "GH200 96 GB", 94.50 * _GIB, 96, (9, 0, 132), also_called=(480,)),
+        _card("h200", "H200", 139.80 * _GIB, 141, (9, 0, 132)),
+        _card("b200", "B200", 178.35 * _GIB, 180, (10, 0, 148)),
+        _card("mi250x", "Instinct MI250X, one of its two devices", 63.98 * _GIB, 64),
+        _card("mi300x", "Instinct MI300X", 191.69 * _GIB, 192),
     )
 }
 """Compute capabilities: developer.nvidia.com/cuda-gpus. Multiprocessors: NVIDIA's architecture white papers."""

@@ -23,7 +23,7 @@ def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
     failed = [rank for rank, report in reports.items() if report.trial.status != "ok"]
     told = min(failed, key=lambda rank: _blame(reports[rank]), default=None)
     rank = max(reports, key=lambda rank: reports[rank].trial.max_memory_reserved_bytes or 0) if told is None else told
-    _keep(folder, parts[rank])
+    keep_files(folder, parts[rank])
     report, trial = reports[rank], reports[rank].trial
     ranks = compare_ranks(
         tuple(_memory(rank, report) for rank, report in sorted(reports.items())),
@@ -54,7 +54,8 @@ def _blame(report: TrialReport) -> tuple[bool, int]:
     return is_consequence, _SEVERITY.index(status) if status in _SEVERITY else len(_SEVERITY)
 
 
-def _keep(folder: Path, part: Part) -> None:
+def keep_files(folder: Path, part: Part) -> None:
+    """Write what a rank left into the trial's folder, but for what tells how its process ended."""
     for name, content in part.files.items():
         if name not in (ENDED_FILE, TRIAL_FILE):
             (folder / name).write_bytes(content)

@@ -8,7 +8,6 @@ from lrtool.units import format_bytes
 WORKSPACE_SHARE = 0.25
 COPY_SHARE = 0.1
 STATE_SHARE = 0.1
-FEW = 0.9
 NAMES = {
     "parameter": "weights",
     "gradient": "gradients",

@@ -54,14 +54,14 @@ def loading_in_process(recorder: StorageRecorder) -> Iterator[None]:
         yield
 
 
-def _state_tensors(optimizer: Optimizer) -> Iterator[object]:
+def state_tensors(optimizer: Optimizer) -> Iterator[object]:
     for state in optimizer.state.values():
         if isinstance(state, dict):
             yield from state.values()
 
 
 @contextmanager
-def _watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
+def watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
     """Know gradients as an optimizer steps, its state once it has, and that all in between is the optimizer's."""
     from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -71,7 +71,7 @@ def _watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
         recorder.phase = "optimizer"
 
     def after(optimizer: Optimizer, *_: Any) -> None:
-        recorder.categorize(_state_tensors(optimizer), "optimizer state")
+        recorder.categorize(state_tensors(optimizer), "optimizer state")
         recorder.phase = None
 
     hooks = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
@@ -83,7 +83,7 @@ def _watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
 
 
 @contextmanager
-def _watched_resizing(recorder: StorageRecorder) -> Iterator[None]:
+def watched_resizing(recorder: StorageRecorder) -> Iterator[None]:
     original = torch.UntypedStorage.resize_
 
     def resize(storage: torch.UntypedStorage, num_bytes: int) -> Any:

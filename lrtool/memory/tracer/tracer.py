@@ -17,14 +17,14 @@ from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.torch_cuda import Listener
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.hooks import (
-    _state_tensors,
-    _watched_optimizers,
-    _watched_resizing,
     has_even_batches,
     loading_in_process,
     names_of,
+    state_tensors,
     watched_collectives,
     watched_modules,
+    watched_optimizers,
+    watched_resizing,
 )
 from lrtool.memory.tracer.leaks import Leak, LeakWatch
 from lrtool.memory.tracer.log import TraceLog
@@ -131,8 +131,8 @@ def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = No
             stack.enter_context(fake_cuda(gpu, listener=listener))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
-        stack.enter_context(_watched_optimizers(recorder))
-        stack.enter_context(_watched_resizing(recorder))
+        stack.enter_context(watched_optimizers(recorder))
+        stack.enter_context(watched_resizing(recorder))
         stack.enter_context(watched_modules(recorder))
         stack.enter_context(loading_in_process(recorder))
         stack.enter_context(watched_collectives(recorder))
@@ -165,7 +165,7 @@ class _Run:
         model, optimizer = workload.model, workload.optimizer
         recorder.categorize(model.buffers(), "buffer")
         recorder.categorize(model.parameters(), "parameter")
-        recorder.categorize(_state_tensors(optimizer), "optimizer state")
+        recorder.categorize(state_tensors(optimizer), "optimizer state")
         recorder.is_training = lambda: model.training
         recorder.module_names = names_of(model)
         is_even = has_even_batches(workload.train_loader)

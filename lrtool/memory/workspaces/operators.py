@@ -13,8 +13,6 @@ from lrtool.memory.workspaces.matrix_products import Operand, copied_bytes
 from lrtool.memory.workspaces.platform import KIB, Platform
 from lrtool.memory.workspaces.reductions import scratch_bytes
 
-CONTEXT_RANGE_BYTES = (287_047_680, 666_632_192)
-"""A CUDA context, lazily and eagerly loaded (CUDA 11.7), pytorch/pytorch#86509; outside of what the allocator reserves."""
 UNKNOWN = {
     "cuDNN convolution": "chosen by cuDNN's heuristics: 2 to 4 MiB in traces, tens of GiB asked for in pytorch#31500",
     "cuDNN batch norm, channels last": "the size of its reserve is not documented",
