@@ -86,7 +86,7 @@ def timed(executor: Executor, *, workers: int, num_trials: int) -> Timing:
 
 
 def _ray_with(workers: int) -> Executor:
-    from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
+    from lrtool.sweep.executors.ray import RayExecutor, TaskRequest
 
     return RayExecutor(address="local", request=TaskRequest(num_cpus=1 if workers == 2 else 2))
 

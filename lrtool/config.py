@@ -82,8 +82,25 @@ _of_trials = partial(Option, panel="Trials")
 _of_cluster = partial(Option, panel="Cluster")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemSweepSettings(SweepAxes):
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings:
+    """Where a command's trials run; an executor is the module of that name in sweep/executors/."""
+
+    executor: Annotated[Literal["subprocess", "ray"], _of_cluster("Where trials run: subprocess (here) or ray.")] = (
+        "subprocess"
+    )
+    ray_address: Annotated[
+        str | None,
+        _of_cluster("Of a Ray cluster; auto: that of this machine. Default: one started for this run."),
+    ] = None
+    trial_cpus: Annotated[float, Gt(0), _of_cluster("CPUs of its node that a trial needs.")] = 1.0
+    trial_memory: Annotated[str | None, _of_cluster("Memory of its node that a trial needs: 8GiB. Default: any.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemSweepSettings(SweepAxes, ExecutorSettings):
     """What `lrtool mem-sweep` varies and how its trials run, table `[mem-sweep]` of a settings file."""
 
     __pydantic_config__ = STRICT
@@ -108,15 +125,6 @@ class MemSweepSettings(SweepAxes):
     ] = ()
     jobs: Annotated[Positive, _of_trials("Trials at once; on CUDA one per GPU.")] = 1
     timeout: Annotated[Seconds | None, _of_trials("Seconds after which a trial is ended. Default: none.")] = None
-    executor: Annotated[Literal["subprocess", "ray"], _of_cluster("Where trials run: subprocess (here) or ray.")] = (
-        "subprocess"
-    )
-    ray_address: Annotated[
-        str | None,
-        _of_cluster("Of a Ray cluster; auto: that of this machine. Default: one started for the sweep."),
-    ] = None
-    trial_cpus: Annotated[float, Gt(0), _of_cluster("CPUs a trial takes of its node.")] = 1.0
-    trial_memory: Annotated[str | None, _of_cluster("Memory a trial takes of its node: 8GiB. Default: any.")] = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
@@ -185,8 +193,8 @@ _of_diagnosis = partial(Option, panel="Diagnosis")
 _of_cures = partial(Option, panel="Cures")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DiagnoseSettings:
+@dataclass(frozen=True, kw_only=True)
+class DiagnoseSettings(ExecutorSettings):
     """What `lrtool diagnose` judges and which cures it tries, table `[diagnose]` of a settings file."""
 
     __pydantic_config__ = STRICT

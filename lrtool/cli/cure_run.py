@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lrtool.diagnosis.cure_trials.reports import CureSetup
     from lrtool.diagnosis.reports import DiagnosisSetup
     from lrtool.results import BatchTry, Cures, Diagnosis, MaxBatch
+    from lrtool.sweep.executors.executor import Executor
 
 CURES_FOLDER, BATCHES_FOLDER = "cures", "max-batch"
 """Within a run directory, where the files of these trials are kept."""
@@ -74,24 +75,29 @@ def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_byte
 def _tried(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "Cures":
     from lrtool.diagnosis.cure_trials.session import num_at_once, try_cures
     from lrtool.diagnosis.cures.registry import CURES, find_cures
-    from lrtool.sweep.executors.subprocess import SubprocessExecutor
 
     def tell(name: str, num_done: int, num_planned: int) -> None:
         terminal.note(f"cures: {num_done} of {num_planned} done, {name}")
 
     terminal.note(f"trying cures, each in a process of its own, {setup.num_steps} steps each")
     with stdout_to_stderr():
-        executor = SubprocessExecutor(slots=[{}] * num_at_once(setup), timeout_s=own.timeout)
+        executor = _executor(setup, own, jobs=num_at_once(setup))
         cures = find_cures(own.only) if own.only else CURES
         return try_cures(setup, run_dir / CURES_FOLDER, executor, cures=cures, on_trial=tell)
 
 
 def _searched(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "MaxBatch":
     from lrtool.diagnosis.cure_trials.max_batch import find_max_batch
-    from lrtool.sweep.executors.subprocess import SubprocessExecutor
 
     terminal.note("searching the largest batch")
     with stdout_to_stderr():
-        executor = SubprocessExecutor(timeout_s=own.timeout)
+        executor = _executor(setup, own)
         folder = run_dir / BATCHES_FOLDER
         return find_max_batch(setup, folder, executor, on_try=lambda each: terminal.note(try_line(each)))
+
+
+def _executor(setup: "CureSetup", own: DiagnoseSettings, *, jobs: int = 1) -> "Executor":
+    from lrtool.sweep.executors import executor_of
+    from lrtool.sweep.executors.executor import Demand
+
+    return executor_of(own, Demand(recorder=setup.recorder, device=setup.device, jobs=jobs, timeout_s=own.timeout))

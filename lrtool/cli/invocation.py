@@ -1,7 +1,7 @@
 """How a command hears what it was asked: its options are made of its table of the settings, next to those that all have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import TABLES, Settings
+from lrtool.config import TABLES, ExecutorSettings, Settings
 from lrtool.option import Option, options_of, shown_default
 from lrtool.settings_file import SettingsFile, find_settings_file, read_settings_file, resolve, search_start
 
@@ -94,8 +94,13 @@ def _invocation(table: str | None, values: Mapping[str, Any]) -> Invocation:
 
 
 def _derived(settings: type) -> list[Parameter]:
-    """A parameter for each field of a settings class that is an option; None where it is not given."""
-    return [_parameter(_name(each, option), _annotation(each, option)) for each, option in options_of(settings)]
+    """A parameter for each field of a settings class that is an option; None where it is not given.
+
+    What several commands have in common comes after what is a command's own.
+    """
+    inherited = {each.name for each in fields(ExecutorSettings)}
+    found = sorted(options_of(settings), key=lambda pair: pair[0].name in inherited)
+    return [_parameter(_name(each, option), _annotation(each, option)) for each, option in found]
 
 
 def _flags(field: Field[Any], option: Option) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.output import show_checked, store
-from lrtool.cli.ranks import executor_on_ranks, took_part
+from lrtool.cli.ranks import took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
@@ -18,7 +18,7 @@ from lrtool.results import Trial
 from lrtool.results.run_dir import create_run_dir, find_run
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
-from lrtool.units import format_bytes, format_duration, parse_bytes
+from lrtool.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from lrtool.sweep.executors.executor import Executor
@@ -47,10 +47,11 @@ def start_sweep(
     budget = _budget(settings, check=check)
     with stdout_to_stderr():
         plan = make_plan(settings)
+        _announce(terminal, plan, is_given=settings.target is not None, file=file)
+        executor = _executor(plan, settings.mem_sweep)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         begin_run(run_dir, plan)
-        _announce(terminal, plan, is_given=settings.target is not None, file=file)
-    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
+    _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
 
 
 def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool, check: bool = False) -> None:
@@ -61,7 +62,8 @@ def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: 
     run_dir = find_run(name, parent=Path(settings.out))
     plan = resume_run(run_dir)
     terminal.note(f"memory sweep of {plan.setup.target} goes on in {run_dir}")
-    _run(terminal, plan, run_dir, settings, shown=Shown(as_json=as_json, budget=budget))
+    executor = _executor(plan, settings.mem_sweep)
+    _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
 
 
 def _budget(settings: Settings, *, check: bool) -> Budget | None:
@@ -77,10 +79,6 @@ def make_plan(settings: Settings) -> "Plan":
     from lrtool.workload.target import load
 
     own, target = settings.mem_sweep, options.target_of(settings)
-    if own.executor == "ray":
-        from lrtool.sweep.executors.ray_executor import import_ray
-
-        import_ray()
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
     card = known_card(own.gpu)
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
@@ -121,11 +119,10 @@ def _recorder(own: MemSweepSettings) -> RecorderChoice:
     return "predicted" if own.world_size else own.recorder
 
 
-def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *, shown: Shown) -> None:
+def _run(terminal: Terminal, plan: "Plan", run_dir: Path, executor: "Executor", *, shown: Shown) -> None:
     from lrtool.sweep.runner import conclude, run_trials
 
     begin = time.perf_counter()
-    executor = _executor(plan, settings.mem_sweep)
     try:
         finished = run_trials(
             plan, run_dir, executor, on_trial=lambda *progress: terminal.note(trial_line(*progress, plan=plan))
@@ -148,25 +145,13 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, settings: Settings, *,
 
 
 def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
-    """What runs the trials. Raises UnavailableError where Ray, or its cluster, is not there."""
-    if own.executor == "ray":
-        from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
-
-        request = TaskRequest(
-            num_cpus=own.trial_cpus,
-            num_gpus=1 if plan.setup.recorder == "cuda" else 0,
-            memory_bytes=None if own.trial_memory is None else parse_bytes(own.trial_memory),
-        )
-        return RayExecutor(address=own.ray_address, request=request, timeout_s=own.timeout)
+    from lrtool.sweep.executors import executor_of
+    from lrtool.sweep.executors.executor import Demand
     from lrtool.sweep.rank_results import trial_of_ranks
 
-    on_ranks = executor_on_ranks(trial_of_ranks, timeout_s=own.timeout)
-    if on_ranks is not None:
-        return on_ranks
-    from lrtool.sweep.executors.subprocess import SubprocessExecutor
-    from lrtool.sweep.runner import slots_of
-
-    return SubprocessExecutor(slots=slots_of(plan.setup, jobs=own.jobs), timeout_s=own.timeout)
+    setup = plan.setup
+    demand = Demand(recorder=setup.recorder, device=setup.device, jobs=own.jobs, timeout_s=own.timeout)
+    return executor_of(own, demand, together=trial_of_ranks)
 
 
 def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolError | None:

@@ -1,22 +1,21 @@
 """A diagnosis, from figures to result: of a workload run in a process of its own, of a snapshot, or of a stored run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from lrtool.diagnosis.reports import DiagnosisReport, DiagnosisSetup
+from lrtool.diagnosis.reports import DIAGNOSIS, DiagnosisSetup
 from lrtool.diagnosis.rules import diagnose
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.errors import LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.metrics import fragmentation_ratio
 from lrtool.memory.replay.replay import Scenario
 from lrtool.results import Budget, Diagnosis, Finding, MemSweep, Trial
-from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, last_words, read_json, read_series, write_json
-from lrtool.sweep.executors.executor import Ended, Executor, job_of
-from lrtool.units import format_bytes, format_duration
+from lrtool.results.trial_dir import read_series
+from lrtool.sweep.executors.executor import Executor, run_one
+from lrtool.units import format_bytes
 
-MODULE = "lrtool.diagnosis.trial"
 Origin = Literal["workload", "snapshot", "run"]
 
 
@@ -24,13 +23,8 @@ def run_diagnosis(
     setup: DiagnosisSetup, folder: Path, executor: Executor, *, reason: str, card: str | None
 ) -> Diagnosis:
     """Run a DiagnosisSetup in a process of its own, its files in `folder`. Raises what the user's code does, as it does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / TRIAL_FILE, asdict(setup))
-    (ended,) = executor.run([job_of(folder, recorder=setup.recorder, settings=setup.settings, module=MODULE)])
-    file = folder / RESULT_FILE
-    if not file.is_file():
-        raise _failure(ended)
-    report = read_json(file, DiagnosisReport)
+    job = DIAGNOSIS.job(folder, setup, recorder=setup.recorder, settings=setup.settings)
+    report = DIAGNOSIS.collect(run_one(executor, job), setup)
     if report.figures is None:
         raise _as_error(report.message or "", report.hint or "", report.trace, report.exit_code)
     found = conclude(report.figures, origin="workload")
@@ -117,17 +111,6 @@ def _with_others(budget: Budget | None, figures: RunFigures) -> Budget | None:
         return budget
     used = budget.reserved_bytes + budget.context_bytes + figures.other_processes_bytes
     return replace(budget, other_processes_bytes=figures.other_processes_bytes, device_used_bytes=used)
-
-
-def _failure(ended: Ended) -> LrtoolError:
-    """The process ended without a word of its own."""
-    if ended.timed_out:
-        return UnavailableError(
-            f"not done after {format_duration(ended.duration_s)}", hint="allow more with --timeout, or fewer --steps"
-        )
-    how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
-    last = last_words(ended.folder)
-    return WorkloadError(f"its process {how}{f': {last}' if last else ''}", hint=f"see {ended.folder / LOG_FILE}")
 
 
 def _as_error(message: str, hint: str, trace: str | None, exit_code: int) -> LrtoolError:

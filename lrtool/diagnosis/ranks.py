@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lrtool.diagnosis.reports import DiagnosisReport, DiagnosisSetup
+from lrtool.diagnosis.reports import DIAGNOSIS, DiagnosisReport
 from lrtool.results import RankMemory, compare_ranks
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, checked, read_json, write_json
+from lrtool.results.trial_dir import RESULT_FILE
 from lrtool.sweep.executors.rank_executor import Part
 from lrtool.sweep.rank_results import BACKENDS, keep_files
 
 
 def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
     """Write a diagnosis: that of one rank, and the peaks of all; nothing where a process left no report."""
-    setup = read_json(folder / TRIAL_FILE, DiagnosisSetup)
+    setup = DIAGNOSIS.read_given(folder)
     if any(RESULT_FILE not in part.files for part in parts):
         return
     reports = {part.rank: _diagnosis(folder, part) for part in parts}
@@ -35,11 +35,11 @@ def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
         for rank, each in sorted(reports.items())
     )
     ranks = compare_ranks(memory, backend=BACKENDS[setup.recorder], wrapping="ddp", bucket_bytes=_buckets(report))
-    write_json(folder / RESULT_FILE, asdict(replace(report, ranks=ranks)))
+    DIAGNOSIS.write(folder, replace(report, ranks=ranks))
 
 
 def _diagnosis(folder: Path, part: Part) -> DiagnosisReport:
-    return checked(json.loads(part.files[RESULT_FILE]), DiagnosisReport, source=folder / RESULT_FILE)
+    return DIAGNOSIS.parsed(json.loads(part.files[RESULT_FILE]), source=folder / RESULT_FILE)
 
 
 def _peak(report: DiagnosisReport) -> int | None:

@@ -3,23 +3,21 @@
 import os
 import sys
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 
-from lrtool.diagnosis.reports import DiagnosisReport, DiagnosisSetup
+from lrtool.diagnosis.reports import DIAGNOSIS, DiagnosisReport, DiagnosisSetup
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.environment import allocator_variables, problems_of
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.replay.replay import Scenario
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.sweep.executors.ranks import among_ranks, spread_factory
 from lrtool.workload.target import load
 
 
 def run_trial(folder: Path) -> None:
     """Run what `folder/trial.json` describes and write its figures beside it."""
-    setup = read_json(folder / TRIAL_FILE, DiagnosisSetup)
+    setup = DIAGNOSIS.read_given(folder)
     try:
         with among_ranks(setup.recorder):
             report = DiagnosisReport(figures=figures_of(setup))
@@ -28,7 +26,7 @@ def run_trial(folder: Path) -> None:
         report = DiagnosisReport(
             message=error.message, hint=error.hint, trace=error.trace, exit_code=error.exit_code
         )  # fmt: skip
-    write_json(folder / RESULT_FILE, asdict(report))
+    DIAGNOSIS.write(folder, report)
 
 
 def figures_of(setup: DiagnosisSetup) -> RunFigures:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtool.results import RankMemory, Recorder, compare_ranks
-from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked, read_json
+from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked
 from lrtool.sweep.executors.executor import Ended
 from lrtool.sweep.executors.rank_executor import ENDED_FILE, Part
-from lrtool.sweep.reports import REPORT_KEYS, TrialFile, TrialReport, report_of_ending, write_report
+from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 
 BACKENDS: dict[Recorder, str] = {"cuda": "nccl", "cpu": "gloo", "predicted": "a simulated group"}
 _SEVERITY = ("oom", "killed", "failed", "timeout", "interrupted")
@@ -18,7 +18,7 @@ _WANT_OF_ANOTHER = ("Connection closed", "Connection reset", "gloo", "NCCL", "di
 
 def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
     """Write a sweep's trial: files and report of one rank, and the memory of all."""
-    given = read_json(folder / TRIAL_FILE, TrialFile)
+    given = SWEEP_TRIAL.read_given(folder)
     reports = {part.rank: _report(folder, part, given) for part in parts}
     failed = [rank for rank, report in reports.items() if report.trial.status != "ok"]
     told = min(failed, key=lambda rank: _blame(reports[rank]), default=None)
@@ -33,18 +33,16 @@ def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
         failed_rank=told,
     )
     message = trial.message if told is None else f"rank {told}: {trial.message or trial.status}"
-    write_report(folder / RESULT_FILE, replace(report, trial=replace(trial, ranks=ranks, message=message)))
+    SWEEP_TRIAL.write(folder, replace(report, trial=replace(trial, ranks=ranks, message=message)))
 
 
 def _report(folder: Path, part: Part, given: TrialFile) -> TrialReport:
     """What a rank's process wrote, else what its end says."""
     if RESULT_FILE in part.files:
-        flat = json.loads(part.files[RESULT_FILE])
-        own = {name: flat.pop(name, None) for name in REPORT_KEYS}
-        return checked({"trial": flat, **own}, TrialReport, source=folder / RESULT_FILE)
+        return SWEEP_TRIAL.parsed(json.loads(part.files[RESULT_FILE]), source=folder / RESULT_FILE)
     ended = checked(json.loads(part.files[ENDED_FILE]), Ended, source=folder / ENDED_FILE)
     log = part.files.get(LOG_FILE, b"").decode(errors="replace").strip()
-    return report_of_ending(given.setup, given.trial, ended, last_words=log.rpartition("\n")[2])
+    return SWEEP_TRIAL.unreported(given, ended, log.rpartition("\n")[2])
 
 
 def _blame(report: TrialReport) -> tuple[bool, int]:

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lrtool.results import Trial, TrialStatus
-from lrtool.results.trial_dir import checked, read_json, write_json
-from lrtool.sweep.executors.executor import Ended
+from lrtool.results import Trial
+from lrtool.results.trial_dir import checked
+from lrtool.sweep.executors.executor import Ended, status_of
+from lrtool.sweep.executors.trial_kind import TrialKind
 from lrtool.sweep.plan import PlannedTrial, Setup
-from lrtool.units import format_duration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,25 +34,23 @@ class TrialReport:
     hint: str | None = None
 
 
-REPORT_KEYS = tuple(field.name for field in fields(TrialReport) if field.name != "trial")
+_OWN_KEYS = tuple(field.name for field in fields(TrialReport) if field.name != "trial")
 
 
-def write_report(path: Path, report: TrialReport) -> None:
-    """Raises UnavailableError."""
-    ran = asdict(report)
-    write_json(path, {**ran.pop("trial"), **ran})
+class _SweepTrial(TrialKind[TrialFile, TrialReport]):
+    def plain(self, report: TrialReport) -> dict[str, Any]:
+        ran = asdict(report)
+        return {**ran.pop("trial"), **ran}
+
+    def parsed(self, plain: dict[str, Any], *, source: Path) -> TrialReport:
+        own = {name: plain.get(name) for name in _OWN_KEYS}
+        trial = {name: value for name, value in plain.items() if name not in _OWN_KEYS}
+        return checked({"trial": trial, **own}, TrialReport, source=source)
 
 
-def read_report(path: Path) -> TrialReport:
-    """Raises UsageError naming the file and the first field that is wrong."""
-    flat = read_json(path, dict[str, Any])
-    own = {name: flat.pop(name, None) for name in REPORT_KEYS}
-    return checked({"trial": flat, **own}, TrialReport, source=path)
-
-
-def report_of_ending(setup: Setup, planned: PlannedTrial, ended: Ended, *, last_words: str) -> TrialReport:
-    """The report of a process that ended without one; `last_words` is the last line of its log."""
-    status, message = _how(ended, last_words)
+def _unreported(given: TrialFile, ended: Ended, last_words: str) -> TrialReport:
+    setup, planned = given.setup, given.trial
+    status, message = status_of(ended, last_words)
     return TrialReport(
         trial=Trial(
             number=planned.number,
@@ -83,11 +81,4 @@ def report_of_ending(setup: Setup, planned: PlannedTrial, ended: Ended, *, last_
     )
 
 
-def _how(ended: Ended, last_words: str) -> tuple[TrialStatus, str]:
-    if ended.timed_out:
-        return "timeout", f"not done after {format_duration(ended.duration_s)}"
-    if ended.signal == "SIGKILL":
-        return "killed", "killed by SIGKILL; where nobody did that, this machine ran out of memory"
-    if ended.signal is not None:
-        return "killed", f"killed by {ended.signal}"
-    return "failed", f"its process ended with exit code {ended.exit_code}{f': {last_words}' if last_words else ''}"
+SWEEP_TRIAL = _SweepTrial(module="lrtool.sweep.trial", given=TrialFile, report=TrialReport, unreported=_unreported)

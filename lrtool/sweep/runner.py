@@ -1,30 +1,27 @@
 """Runs a plan's trials, stores each as it ends, and brings them together; what is stored already is not run again."""
 
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.results import MemSweep, StepSeries, Trial
-from lrtool.results.run_dir import make_folder, write_file
+from lrtool.results.run_dir import write_file
 from lrtool.results.trial_dir import (
     PLAN_FILE,
     RESULT_FILE,
     TABLE_FILE,
-    TRIAL_FILE,
-    last_words,
     read_json,
     read_series,
     trial_dir,
     trials_csv,
     write_json,
 )
-from lrtool.sweep.executors.executor import Ended, Executor, Job, job_of
-from lrtool.sweep.plan import Plan, PlannedTrial, Setup
-from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending, write_report
+from lrtool.sweep.executors.executor import Executor, Job
+from lrtool.sweep.plan import Plan
+from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.verdict import conclude_sweep
 
 OnTrial = Callable[[Trial, int, int], None]
@@ -61,7 +58,7 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
     try:
         with closing(executor.run(_jobs(plan, run_dir, done=set(reports)))) as endings:
             for ended in endings:
-                report = _collect(plan, by_folder[ended.folder], ended)
+                report = SWEEP_TRIAL.collect(ended, TrialFile(setup=plan.setup, trial=by_folder[ended.folder]))
                 reports[report.trial.number] = report
                 write_file(run_dir / TABLE_FILE, trials_csv(reports[number].trial for number in sorted(reports)))
                 on_trial(report.trial, len(reports), len(plan.trials))
@@ -99,32 +96,21 @@ def _all_steps(run_dir: Path, trials: Sequence[Trial]) -> dict[int, StepSeries]:
 
 def _stored(plan: Plan, run_dir: Path) -> Iterator[TrialReport]:
     for trial in plan.trials:
-        file = trial_dir(run_dir, trial.number) / RESULT_FILE
-        if file.is_file():
-            yield read_report(file)
+        report = SWEEP_TRIAL.read(trial_dir(run_dir, trial.number))
+        if report is not None:
+            yield report
 
 
 def _jobs(plan: Plan, run_dir: Path, *, done: set[int]) -> Iterator[Job]:
     """The trials to run, in their order; a trial's folder is made when its turn comes."""
     for trial in sorted(plan.trials, key=lambda trial: trial.position):
-        if trial.number in done:
-            continue
-        folder = trial_dir(run_dir, trial.number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_json(folder / TRIAL_FILE, asdict(TrialFile(setup=plan.setup, trial=trial)))
-        yield job_of(folder, recorder=plan.setup.recorder, settings=trial.condition.settings)
-
-
-def _collect(plan: Plan, trial: PlannedTrial, ended: Ended) -> TrialReport:
-    """What the trial's process wrote, or what its end says where it could not write any more."""
-    file = ended.folder / RESULT_FILE
-    if file.is_file():
-        return read_report(file)
-    report = report_of_ending(plan.setup, trial, ended, last_words=last_words(ended.folder))
-    make_folder(ended.folder)  # where the user's code removed it
-    write_report(file, report)
-    return report
+        if trial.number not in done:
+            yield SWEEP_TRIAL.job(
+                trial_dir(run_dir, trial.number),
+                TrialFile(setup=plan.setup, trial=trial),
+                recorder=plan.setup.recorder,
+                settings=trial.condition.settings,
+            )
 
 
 def _forget_unfinished(plan: Plan, run_dir: Path) -> None:
@@ -132,16 +118,3 @@ def _forget_unfinished(plan: Plan, run_dir: Path) -> None:
         folder = trial_dir(run_dir, trial.number)
         if not (folder / RESULT_FILE).is_file():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def slots_of(setup: Setup, *, jobs: int) -> list[Mapping[str, str]]:
-    """How many trials may run at once, and on what: as many as asked for, but on CUDA one on each GPU."""
-    if setup.recorder != "cuda":
-        return [{}] * jobs
-    if setup.device != "auto":
-        return [{}]
-    import torch
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    names = visible if visible != [""] else [str(index) for index in range(torch.cuda.device_count())]
-    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:jobs]]

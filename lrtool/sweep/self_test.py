@@ -2,16 +2,15 @@
 
 import re
 import socket
-from dataclasses import asdict
 from pathlib import Path
 
 from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Condition, Recorder, SelfTest, StepSeries
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, last_words, read_series, trial_dir, write_json
-from lrtool.sweep.executors.executor import Ended, Executor, Job, job_of
+from lrtool.results.trial_dir import read_series, trial_dir
+from lrtool.sweep.executors.executor import Executor
 from lrtool.sweep.plan import PlannedTrial, Setup
-from lrtool.sweep.reports import TrialFile, TrialReport, read_report, report_of_ending
+from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 
 NUM_STEPS = 5
 TARGET = "lrtool.memory.tracer.canary:build"
@@ -22,15 +21,21 @@ _CAPABILITY = (9, 0)
 
 def run_self_tests(folder: Path, executor: Executor, *, absent: dict[Recorder, str]) -> tuple[SelfTest, ...]:
     """Run the known training under every recorder that is not `absent` (recorder -> why); `folder` is for its files."""
-    number_of = {recorder: number for number, recorder in enumerate(RECORDERS, 1)}
-    jobs = [_job(folder, number_of[recorder], recorder) for recorder in RECORDERS if recorder not in absent]
+    given = {
+        recorder: TrialFile(setup=_setup(recorder), trial=_trial(number))
+        for number, recorder in enumerate(RECORDERS, 1)
+        if recorder not in absent
+    }
+    folders = {recorder: trial_dir(folder, file.trial.number) for recorder, file in given.items()}
+    jobs = [SWEEP_TRIAL.job(folders[recorder], file, recorder=recorder) for recorder, file in given.items()]
     endings = {ended.folder: ended for ended in executor.run(jobs)}
-    return tuple(
-        _absent(recorder, absent[recorder])
-        if recorder in absent
-        else _judged(folder, number_of[recorder], recorder, endings[trial_dir(folder, number_of[recorder])])
-        for recorder in RECORDERS
-    )
+    judged = {
+        recorder: judge(
+            recorder, SWEEP_TRIAL.collect(endings[folders[recorder]], file), read_series(folder, file.trial.number)
+        )
+        for recorder, file in given.items()
+    }
+    return tuple(judged.get(recorder) or _absent(recorder, absent[recorder]) for recorder in RECORDERS)
 
 
 def expected_bytes(recorder: Recorder) -> int:
@@ -61,21 +66,6 @@ def judge(recorder: Recorder, report: TrialReport, steps: StepSeries | None) -> 
         message=without_names(trial.message) if trial.status != "ok" and trial.message else None,
         duration_s=trial.duration_s,
     )
-
-
-def _job(folder: Path, number: int, recorder: Recorder) -> Job:
-    own = trial_dir(folder, number)
-    own.mkdir(parents=True)
-    write_json(own / TRIAL_FILE, asdict(TrialFile(setup=_setup(recorder), trial=_trial(number))))
-    return job_of(own, recorder=recorder)
-
-
-def _judged(folder: Path, number: int, recorder: Recorder, ended: Ended) -> SelfTest:
-    own = trial_dir(folder, number)
-    if (own / RESULT_FILE).is_file():
-        return judge(recorder, read_report(own / RESULT_FILE), read_series(folder, number))
-    report = report_of_ending(_setup(recorder), _trial(number), ended, last_words=last_words(own))
-    return judge(recorder, report, None)
 
 
 def _setup(recorder: Recorder) -> Setup:

@@ -11,10 +11,10 @@ from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_series
+from lrtool.results.trial_dir import write_series
 from lrtool.sweep.executors.process import main
 from lrtool.sweep.executors.ranks import among_ranks, rank_device
-from lrtool.sweep.reports import TrialFile, TrialReport, write_report
+from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.schedule import ScheduledBuild
 from lrtool.workload.target import load
 from lrtool.workload.user_code import is_out_of_memory
@@ -22,7 +22,7 @@ from lrtool.workload.user_code import is_out_of_memory
 
 def run_trial(folder: Path) -> None:
     """Run the trial of `folder/trial.json` and write what came of it beside it."""
-    file = read_json(folder / TRIAL_FILE, TrialFile)
+    file = SWEEP_TRIAL.read_given(folder)
     begin = time.perf_counter()
     build: ScheduledBuild | None = None
     try:
@@ -43,7 +43,7 @@ def run_trial(folder: Path) -> None:
         trace=told.trace if told else None,
         hint=told.hint if told else None,
     )
-    write_report(folder / RESULT_FILE, report)
+    SWEEP_TRIAL.write(folder, report)
 
 
 NO_STEPS = StepSeries(

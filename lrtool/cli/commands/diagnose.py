@@ -110,14 +110,15 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
 
     from lrtool.cli.console import stdout_to_stderr
     from lrtool.cli.cure_run import check_cures, with_cures
-    from lrtool.cli.ranks import executor_on_ranks, took_part
+    from lrtool.cli.ranks import took_part
     from lrtool.diagnosis.diagnose import run_diagnosis
     from lrtool.diagnosis.ranks import diagnosis_of_ranks
     from lrtool.diagnosis.reports import DiagnosisSetup
     from lrtool.memory.gpus import known_card
     from lrtool.memory.recorders.choose import choose_recorder
     from lrtool.results.run_dir import create_run_dir
-    from lrtool.sweep.executors.subprocess import SubprocessExecutor
+    from lrtool.sweep.executors import executor_of
+    from lrtool.sweep.executors.executor import Demand
     from lrtool.workload.target import load
 
     own, target, begin = settings.diagnose, options.target_of(settings), perf_counter()
@@ -136,17 +137,18 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
             target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,
             capacity_bytes=capacity_bytes, seed=settings.seed, num_steps=own.steps, settings=own.settings,
         )  # fmt: skip
-        run_dir = create_run_dir(Path(settings.out), command=COMMAND)
+        demand = Demand(recorder=choice.recorder, device=settings.device, timeout_s=own.timeout)
         terminal.note(
             f"diagnosis of {target}: {own.steps:,} steps, recorder {choice.recorder} ({choice.reason})"
             + (f"; settings from {file.path}" if file.path else "")
         )
+        executor = executor_of(own, demand, together=diagnosis_of_ranks)
+        run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         try:
             result = run_diagnosis(
                 setup,
                 run_dir / "trials" / "001",
-                executor_on_ranks(diagnosis_of_ranks, timeout_s=own.timeout)
-                or SubprocessExecutor(timeout_s=own.timeout),
+                executor,
                 reason=choice.reason,
                 card=named.title if named else None,
             )

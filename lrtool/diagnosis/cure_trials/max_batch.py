@@ -1,20 +1,23 @@
 """The largest batch that fits: found by prediction, and on a GPU confirmed by running, each try in a process of its own."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lrtool.diagnosis.cure_trials.batch_search import Attempt, search_largest
-from lrtool.diagnosis.cure_trials.max_batch_trial import MaxBatchReport
-from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrial, CureTrialFile, report_of
-from lrtool.diagnosis.cure_trials.session import MODULE as RUN_MODULE
+from lrtool.diagnosis.cure_trials.reports import (
+    CURE_TRIAL,
+    MAX_BATCH_SEARCH,
+    CureSetup,
+    CureTrial,
+    CureTrialFile,
+    MaxBatchReport,
+    job_of,
+)
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import BatchTry, MaxBatch
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, trial_dir, write_json
-from lrtool.sweep.executors.executor import Ended, Executor, job_of
+from lrtool.sweep.executors.executor import Executor, run_one
 
-SEARCH_MODULE = "lrtool.diagnosis.cure_trials.max_batch_trial"
 RESOLUTION = 1 / 32
 """How closely the GPU's largest batch is found: each try there is a run."""
 OnTry = Callable[[BatchTry], None]
@@ -40,14 +43,9 @@ def find_max_batch(setup: CureSetup, folder: Path, executor: Executor, *, on_try
 
 
 def _predict(setup: CureSetup, folder: Path, executor: Executor) -> MaxBatchReport:
-    ended = _run(setup, CureTrial(number=1, settings=setup.settings), folder, executor, module=SEARCH_MODULE)
-    file = ended.folder / RESULT_FILE
-    if file.is_file():
-        return read_json(file, MaxBatchReport)
-    failed: CureReport = report_of(ended, CureTrial(number=1))
-    return MaxBatchReport(
-        batch_size=None, current_batch_size=None, is_limit_reached=False, tries=(), error=failed.message
-    )  # fmt: skip
+    trial = CureTrial(number=1, settings=setup.settings)
+    ended = run_one(executor, job_of(MAX_BATCH_SEARCH, folder, setup, trial))
+    return MAX_BATCH_SEARCH.collect(ended, CureTrialFile(setup=setup, trial=trial))
 
 
 def _confirmed(
@@ -58,7 +56,8 @@ def _confirmed(
 
     def attempt(size: int) -> Attempt:
         trial = CureTrial(number=2 + len(measured), batch_size=size, settings=setup.settings, wants_loss=False)
-        report = report_of(_run(setup, trial, folder, executor, module=RUN_MODULE), trial)
+        ended = run_one(executor, job_of(CURE_TRIAL, folder, setup, trial))
+        report = CURE_TRIAL.collect(ended, CureTrialFile(setup=setup, trial=trial))
         fits = report.ending == "ok"
         peak = report.peaks[0].peak_reserved_bytes if fits and report.peaks else None
         measured.append(BatchTry(batch_size=size, fits=fits, peak_reserved_bytes=peak, recorder="cuda"))
@@ -92,12 +91,3 @@ def bytes_per_sample(tries: Sequence[BatchTry]) -> float | None:
         return None
     low, high = min(known), max(known)
     return (known[high] - known[low]) / (high - low)
-
-
-def _run(setup: CureSetup, trial: CureTrial, folder: Path, executor: Executor, *, module: str) -> Ended:
-    own = trial_dir(folder, trial.number)
-    own.mkdir(parents=True)
-    write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-    job = job_of(own, recorder=setup.recorder, settings=trial.settings, module=module)
-    with closing(executor.run([job])) as endings:
-        return next(endings)

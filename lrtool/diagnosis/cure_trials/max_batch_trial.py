@@ -2,33 +2,21 @@
 
 import sys
 import traceback
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lrtool.diagnosis.cure_trials.batch_search import Attempt, search_largest
-from lrtool.diagnosis.cure_trials.reports import CureTrialFile
+from lrtool.diagnosis.cure_trials.reports import MAX_BATCH_SEARCH, CureTrialFile, MaxBatchReport
 from lrtool.diagnosis.cure_trials.trial import build_of, peaks_under, traced_run
 from lrtool.diagnosis.cures.batches import Peeked, batch_size
 from lrtool.errors import LrtoolError
 from lrtool.results import BatchTry
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.workload.target import load
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MaxBatchReport:
-    """What `result.json` holds: the sizes tried, in their order; `error` says why there are none, or no more."""
-
-    batch_size: int | None
-    current_batch_size: int | None
-    is_limit_reached: bool
-    tries: tuple[BatchTry, ...]
-    error: str | None = None
 
 
 def run_trial(folder: Path) -> None:
     """Search by tracing one size after the other, and write what came of it beside `folder/trial.json`."""
-    file = read_json(folder / TRIAL_FILE, CureTrialFile)
+    file = MAX_BATCH_SEARCH.read_given(folder)
     tries: list[BatchTry] = []
     current: int | None = None
     try:
@@ -46,10 +34,8 @@ def run_trial(folder: Path) -> None:
     except (Exception, SystemExit) as error:
         sys.stderr.write("".join(traceback.format_exception(error)))
         told = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
-        report = MaxBatchReport(
-            batch_size=None, current_batch_size=current, is_limit_reached=False, tries=tuple(tries), error=told
-        )  # fmt: skip
-    write_json(folder / RESULT_FILE, asdict(report))
+        report = MaxBatchReport(current_batch_size=current, tries=tuple(tries), error=told)
+    MAX_BATCH_SEARCH.write(folder, report)
 
 
 def current_batch_size(file: CureTrialFile) -> int:

@@ -1,11 +1,13 @@
 """What a cure's process is given and what comes of it, also where it died before it could say anything."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from lrtool.results import Recorder
-from lrtool.results.trial_dir import RESULT_FILE, last_words, read_json
-from lrtool.sweep.executors.executor import Ended
+from lrtool.results import BatchTry, Recorder
+from lrtool.results.trial_dir import trial_dir
+from lrtool.sweep.executors.executor import Ended, Job, status_of
+from lrtool.sweep.executors.trial_kind import TrialKind
 
 TrialEnding = Literal["ok", "oom", "cannot help", "advice", "failed"]
 
@@ -89,18 +91,33 @@ class CureReport:
     capacity_bytes: int | None = None
 
 
-def report_of(ended: Ended, trial: CureTrial) -> CureReport:
-    """What the trial's process wrote, or what its end says where it could not write any more. Raises UsageError."""
-    file = ended.folder / RESULT_FILE
-    if file.is_file():
-        return read_json(file, CureReport)
-    return CureReport(trial=trial, ending="failed", message=_how_it_ended(ended))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaxBatchReport:
+    """What `result.json` of a search holds: the sizes tried, in their order; `error` says why there are none, or no more."""
+
+    batch_size: int | None = None
+    current_batch_size: int | None = None
+    is_limit_reached: bool = False
+    tries: tuple[BatchTry, ...] = ()
+    error: str | None = None
 
 
-def _how_it_ended(ended: Ended) -> str:
-    if ended.timed_out:
-        return "it took longer than it may"
-    if ended.signal is not None:
-        return f"its process was killed by {ended.signal}"
-    last = last_words(ended.folder)
-    return f"its process ended with exit code {ended.exit_code}{f': {last}' if last else ''}"
+def _failed(file: CureTrialFile, ended: Ended, last_words: str) -> CureReport:
+    return CureReport(trial=file.trial, ending="failed", message=status_of(ended, last_words)[1])
+
+
+def _not_searched(_: CureTrialFile, ended: Ended, last_words: str) -> MaxBatchReport:
+    return MaxBatchReport(error=status_of(ended, last_words)[1])
+
+
+_ROOM = "lrtool.diagnosis.cure_trials"
+CURE_TRIAL = TrialKind(module=f"{_ROOM}.trial", given=CureTrialFile, report=CureReport, unreported=_failed)
+MAX_BATCH_SEARCH = TrialKind(
+    module=f"{_ROOM}.max_batch_trial", given=CureTrialFile, report=MaxBatchReport, unreported=_not_searched
+)
+
+
+def job_of(kind: TrialKind[CureTrialFile, Any], folder: Path, setup: CureSetup, trial: CureTrial) -> Job:
+    """A trial to run, its files in `folder/trials/NNN`."""
+    own = trial_dir(folder, trial.number)
+    return kind.job(own, CureTrialFile(setup=setup, trial=trial), recorder=setup.recorder, settings=trial.settings)

@@ -1,10 +1,9 @@
 """Tries cures on a workload: each as a trial in a process of its own, then the best of them together."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lrtool.diagnosis.cure_trials.effects import (
@@ -16,21 +15,21 @@ from lrtool.diagnosis.cure_trials.effects import (
     in_order,
 )
 from lrtool.diagnosis.cure_trials.reports import (
+    CURE_TRIAL,
     CureReport,
     CureSetup,
     CureTrial,
     CureTrialFile,
     SettingsPeaks,
-    report_of,
+    job_of,
 )
 from lrtool.diagnosis.cures.cure import Cure, WorkloadCure
 from lrtool.diagnosis.cures.registry import CURES, OPTIONS
 from lrtool.errors import WorkloadError
 from lrtool.results import CureEffect, CureFigures, Cures, Recorder
-from lrtool.results.trial_dir import TRIAL_FILE, trial_dir, write_json
-from lrtool.sweep.executors.executor import Executor, Job, job_of
+from lrtool.results.trial_dir import trial_dir
+from lrtool.sweep.executors.executor import Executor
 
-MODULE = "lrtool.diagnosis.cure_trials.trial"
 MAX_CONCURRENT_PREDICTIONS = 4
 BASELINE, TOGETHER = "baseline", "together"
 OnTrial = Callable[[str, int, int], None]
@@ -109,12 +108,13 @@ class _Session:
         """Run trials, each stored by its name as it ends; Ctrl-C ends those that run and those that wait."""
         setup = self.setup if recorder is None else replace(self.setup, recorder=recorder)
         by_folder = {trial_dir(self.folder, trial.number): name for name, trial in trials.items()}
+        jobs = (job_of(CURE_TRIAL, self.folder, setup, trial) for trial in trials.values())
         self.num_planned += len(trials)
         try:
-            with closing(self.executor.run(_jobs(setup, self.folder, trials.values()))) as endings:
+            with closing(self.executor.run(jobs)) as endings:
                 for ended in endings:
                     name = by_folder[ended.folder]
-                    self.reports[name] = report_of(ended, trials[name])
+                    self.reports[name] = CURE_TRIAL.collect(ended, CureTrialFile(setup=setup, trial=trials[name]))
                     self.on_trial(name, len(self.reports), self.num_planned)
         except KeyboardInterrupt:
             self.was_interrupted = True
@@ -229,12 +229,3 @@ def _effect_together(
         return own
     added = best.settings.removeprefix(own.settings).lstrip(",")
     return replace(best, title=" + ".join([*titles, added]), how=(*report.how, *best.how))
-
-
-def _jobs(setup: CureSetup, folder: Path, trials: Iterable[CureTrial]) -> Iterator[Job]:
-    for trial in trials:
-        own = trial_dir(folder, trial.number)
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
-        write_json(own / TRIAL_FILE, asdict(CureTrialFile(setup=setup, trial=trial)))
-        yield job_of(own, recorder=setup.recorder, settings=trial.settings, module=MODULE)

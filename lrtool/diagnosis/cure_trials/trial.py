@@ -3,7 +3,7 @@
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from lrtool.diagnosis.cure_trials.plain_run import PlainRun, run_plainly
 from lrtool.diagnosis.cure_trials.reports import (
+    CURE_TRIAL,
     CureReport,
     CureSetup,
     CureTrial,
@@ -32,7 +33,6 @@ from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.devices import pick_device
 from lrtool.workload.target import Factory, load
@@ -46,14 +46,14 @@ MAX_PLAIN_RUN_S = 20.0
 
 def run_trial(folder: Path) -> None:
     """Run the trial of `folder/trial.json` and write what came of it beside it."""
-    file = read_json(folder / TRIAL_FILE, CureTrialFile)
+    file = CURE_TRIAL.read_given(folder)
     try:
         report = _measured(file) if file.setup.recorder == "cuda" else _traced(file)
-        write_json(folder / RESULT_FILE, asdict(report))  # should the plain run end the process, this is kept
+        CURE_TRIAL.write(folder, report)  # should the plain run end the process, this is kept
         report = _with_plain_run(report, file)
     except (Exception, SystemExit) as error:
         report = _failure(file.trial, error)
-    write_json(folder / RESULT_FILE, asdict(report))
+    CURE_TRIAL.write(folder, report)
 
 
 class CuredBuild:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from itertools import count
@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE
-from lrtool.sweep.executors.executor import Ended, Job
+from lrtool.sweep.executors.executor import Ended, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from lrtool.workload.distributed.launch import GROUP, Launch
 
@@ -106,8 +106,7 @@ def run_part(launch: Launch, store: Store, number: int, job: Job, *, timeout_s: 
     """Run this rank's process of a trial; one that goes on long after another rank's has ended badly is ended."""
     environment = {**job.environment, GROUP: f"trial/{number}", **_own_gpu(launch)}
     executor = SubprocessExecutor(timeout_s=timeout_s, is_given_up=_Patience(store, f"failed/{number}").is_over)
-    with closing(executor.run([replace(job, environment=environment)])) as endings:
-        ended = next(endings)
+    ended = run_one(executor, replace(job, environment=environment))
     if ended.exit_code != 0 or not (job.folder / RESULT_FILE).is_file() or has_failed(job.folder / RESULT_FILE):
         store.compare_set(f"failed/{number}", "", str(launch.rank))
     files = {path.name: b64encode(path.read_bytes()).decode() for path in job.folder.iterdir() if path.is_file()}

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from lrtool.errors import UnavailableError
 from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
-from lrtool.sweep.executors.executor import Job
+from lrtool.sweep.executors.executor import Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """A trial to run: the content of its trial.json, where relative paths begin, and the torch it must run under."""
+    """A trial to run: its module, the content of its trial.json, where relative paths begin, and the torch it needs."""
 
     name: str
+    module: str
     trial: bytes
     environment: Mapping[str, str]
     folder: str
@@ -50,7 +51,7 @@ def run_order(order: Order) -> Delivery:
         folder.mkdir(parents=True)
         (folder / TRIAL_FILE).write_bytes(order.trial)
         executor = SubprocessExecutor(timeout_s=order.timeout_s)
-        (ended,) = executor.run([Job(folder=folder, environment=order.environment)])
+        ended = run_one(executor, Job(folder=folder, module=order.module, environment=order.environment))
         return Delivery(
             files={path.name: path.read_bytes() for path in folder.iterdir() if path.name != TRIAL_FILE},
             exit_code=ended.exit_code,

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import lrtool
+from lrtool.config import ExecutorSettings
 from lrtool.results.trial_dir import LOG_FILE
-from lrtool.sweep.executors.executor import Ended, Job
+from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
 from lrtool.sweep.executors.template import Forked, template_for
 
@@ -22,6 +23,11 @@ CAN_FORK = sys.platform == "linux"
 _INSTALLED = ("site-packages", "dist-packages")
 _OF_THE_MOMENT = "PYTEST_CURRENT_TEST"
 """A variable that changes from test to test, and of which nothing depends that is imported: no reason for a new template."""
+
+
+def open_executor(_: ExecutorSettings, demand: Demand) -> "SubprocessExecutor":
+    """An executor on this machine: as many trials at once as asked for, but on CUDA one on each GPU."""
+    return SubprocessExecutor(slots=_slots(demand), timeout_s=demand.timeout_s)
 
 
 class SubprocessExecutor:
@@ -149,3 +155,15 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _slots(demand: Demand) -> list[Mapping[str, str]]:
+    if demand.recorder != "cuda":
+        return [{}] * demand.jobs
+    if demand.device != "auto":
+        return [{}]
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if visible != [""] else [str(index) for index in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[: demand.jobs]]

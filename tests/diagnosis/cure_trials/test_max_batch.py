@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.diagnosis.cure_trials.max_batch import find_max_batch
-from lrtool.diagnosis.cure_trials.max_batch_trial import MaxBatchReport
-from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrialFile, SettingsPeaks
+from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrialFile, MaxBatchReport, SettingsPeaks
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import BatchTry, MaxBatch, Recorder
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json

@@ -1,21 +1,20 @@
 """Cures as trials: all of them on a small workload, in this process and once in processes of their own."""
 
 from collections.abc import Generator, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lrtool.diagnosis.cure_trials import trial as cure_trial
-from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrial, CureTrialFile
-from lrtool.diagnosis.cure_trials.session import MODULE, try_cures
+from lrtool.diagnosis.cure_trials.reports import CURE_TRIAL, CureSetup, CureTrial, CureTrialFile
+from lrtool.diagnosis.cure_trials.session import try_cures
 from lrtool.diagnosis.cures.registry import find_cures
 from lrtool.errors import WorkloadError
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
 from lrtool.results import CureEffect, Cures, TrialOom
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
-from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job
+from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from tests import WORKLOADS
 from tests.diagnosis.cures.cured_models import ACTIVATION, WEIGHT
@@ -105,11 +104,10 @@ def test_in_a_process_of_its_own_the_report_is_the_same(tmp_path: Path) -> None:
         trial=CureTrial(number=1, cures=("checkpointing",), wants_loss=False),
     )
     for executor, name in ((InlineExecutor(), "here"), (SubprocessExecutor(), "there")):
-        (tmp_path / name).mkdir()
-        write_json(tmp_path / name / TRIAL_FILE, asdict(file))
-        list(executor.run([Job(folder=tmp_path / name, module=MODULE)]))
+        run_one(executor, CURE_TRIAL.job(tmp_path / name, file, recorder=file.setup.recorder))
 
-    here, there = (read_json(tmp_path / name / RESULT_FILE, CureReport) for name in ("here", "there"))
+    here, there = (CURE_TRIAL.read(tmp_path / name) for name in ("here", "there"))
+    assert here is not None
     assert here == there
     assert here.ending == "ok"
 

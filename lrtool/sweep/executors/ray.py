@@ -16,10 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lrtool.config import ExecutorSettings
 from lrtool.errors import UnavailableError
 from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
-from lrtool.sweep.executors.executor import Ended, Job
+from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.ray_task import Delivery, Order, run_order
+from lrtool.units import parse_bytes
 
 MAX_LOSSES = 3
 POLL_S = 0.5
@@ -35,6 +37,16 @@ class TaskRequest:
     memory_bytes: int | None = None
 
 
+def open_executor(settings: ExecutorSettings, demand: Demand) -> "RayExecutor":
+    """An executor on the cluster that the settings name. Raises UnavailableError."""
+    request = TaskRequest(
+        num_cpus=settings.trial_cpus,
+        num_gpus=1 if demand.recorder == "cuda" else 0,
+        memory_bytes=None if settings.trial_memory is None else parse_bytes(settings.trial_memory),
+    )
+    return RayExecutor(address=settings.ray_address, request=request, timeout_s=demand.timeout_s)
+
+
 class RayExecutor:
     """Runs every trial as a Ray task; Ray decides where, and how many at once."""
 
@@ -42,11 +54,11 @@ class RayExecutor:
         """Join the cluster at `address` ("auto" is that of this machine), else start one here. Raises UnavailableError."""
         self._ray = import_ray()
         self._request, self._timeout_s = request, timeout_s
-        self._joined_before = self._ray.is_initialized()
-        self._join(address)
-        self._head = self._ray.get_runtime_context().gcs_address
+        self._joined_before, self._address = self._ray.is_initialized(), address
+        self._join()
 
     def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        self._join()
         running: dict[Any, _Attempt] = {}
         for job in jobs:
             self._submit(_Attempt(job=job), running)
@@ -66,10 +78,11 @@ class RayExecutor:
         finally:
             self._leave(running, is_reachable=is_reachable)
 
-    def _join(self, address: str | None) -> None:
-        if self._joined_before:
+    def _join(self) -> None:
+        if self._ray.is_initialized():
+            self._head = self._ray.get_runtime_context().gcs_address
             return
-        address = address or os.environ.get("RAY_ADDRESS") or "local"
+        address = self._address or os.environ.get("RAY_ADDRESS") or "local"
         try:
             _check_reachable(address)
             self._ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
@@ -79,6 +92,7 @@ class RayExecutor:
                 f"no Ray cluster at {address}: {reason}",
                 hint="see `ray status`, or leave --ray-address out to start one on this machine",
             ) from error
+        self._head = self._ray.get_runtime_context().gcs_address
 
     def _submit(self, attempt: "_Attempt", running: "dict[Any, _Attempt]") -> None:
         request = self._request
@@ -94,6 +108,7 @@ class RayExecutor:
     def _order(self, job: Job) -> Order:
         return Order(
             name=job.folder.name,
+            module=job.module,
             trial=(job.folder / TRIAL_FILE).read_bytes(),
             environment=dict(job.environment),
             folder=str(Path.cwd()),

@@ -16,7 +16,7 @@ import pytest
 from lrtool.errors import UnavailableError
 from lrtool.sweep.executors import ray_task
 from lrtool.sweep.executors.executor import InlineExecutor
-from lrtool.sweep.executors.ray_executor import RayExecutor, TaskRequest
+from lrtool.sweep.executors.ray import RayExecutor, TaskRequest
 from lrtool.sweep.runner import begin_run, run_trials
 from tests import WORKLOADS
 from tests.conftest import Lrtool

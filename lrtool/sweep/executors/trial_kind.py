@@ -1,0 +1,66 @@
+"""What a trial is to those who start one and to its process: a folder with what it is given and what it reports."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lrtool.results import Recorder
+from lrtool.results.run_dir import make_folder
+from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, checked, last_words, read_json, write_json
+from lrtool.sweep.executors.executor import Ended, Job, job_of
+
+Given = TypeVar("Given")
+Report = TypeVar("Report")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialKind(Generic[Given, Report]):
+    """A kind of trial: the `module` whose `run_trial` runs one, and what its `trial.json` and `result.json` hold.
+
+    `unreported` makes the report of a process that ended without one, from what it was given, how it ended and its last
+    words.
+    """
+
+    module: str
+    given: type[Given]
+    report: type[Report]
+    unreported: Callable[[Given, Ended, str], Report]
+
+    def job(self, folder: Path, given: Given, *, recorder: Recorder, settings: str = "") -> Job:
+        """A trial to run, in a folder made afresh, under the allocator's `settings`. Raises UnavailableError."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / TRIAL_FILE, asdict(given))  # type: ignore[call-overload]
+        return job_of(folder, recorder=recorder, settings=settings, module=self.module)
+
+    def read_given(self, folder: Path) -> Given:
+        """Raises UsageError naming the first field that is wrong; so do those below."""
+        return read_json(folder / TRIAL_FILE, self.given)
+
+    def write(self, folder: Path, report: Report) -> None:
+        """Raises UnavailableError."""
+        make_folder(folder)  # where the user's code removed it
+        write_json(folder / RESULT_FILE, self.plain(report))
+
+    def read(self, folder: Path) -> Report | None:
+        """The report of a trial; None where it has none."""
+        file = folder / RESULT_FILE
+        return self.parsed(read_json(file, dict[str, Any]), source=file) if file.is_file() else None
+
+    def collect(self, ended: Ended, given: Given) -> Report:
+        """What the trial's process wrote, or what its end says where it could not write any more, which is stored then."""
+        report = self.read(ended.folder)
+        if report is None:
+            report = self.unreported(given, ended, last_words(ended.folder))
+            self.write(ended.folder, report)
+        return report
+
+    def plain(self, report: Report) -> dict[str, Any]:
+        """A report as JSON's plain values."""
+        return {**asdict(report)}  # type: ignore[call-overload]
+
+    def parsed(self, plain: dict[str, Any], *, source: Path) -> Report:
+        """A report from JSON's plain values."""
+        return checked(plain, self.report, source=source)
