@@ -14,7 +14,7 @@ from lrtool.cli.ranks import took_part
 from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
-from lrtool.results import Trial
+from lrtool.results import Trial, is_measured
 from lrtool.results.run_dir import create_run_dir, find_run
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
@@ -87,7 +87,7 @@ def make_plan(settings: Settings) -> "Plan":
     for conf in own.settings:
         parse_scenario(Scenario(settings=conf))
     choice = choose_recorder(_recorder(own), device=settings.device)
-    if own.capacity is None and choice.recorder != "cuda":
+    if own.capacity is None and not is_measured(choice.recorder):
         capacity_bytes, named = card.usable_bytes, card
     rates = find_learning_rates(own, target=target, runs=Path(settings.out))
     return Plan(

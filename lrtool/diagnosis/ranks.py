@@ -9,6 +9,7 @@ from lrtool.diagnosis.reports import DIAGNOSIS, DiagnosisReport
 from lrtool.results import RankMemory, compare_ranks
 from lrtool.results.trial_dir import RESULT_FILE
 from lrtool.sweep.executors.rank_executor import Part
+from lrtool.sweep.executors.ranks import device_type
 from lrtool.sweep.rank_results import BACKENDS, keep_files
 
 
@@ -27,7 +28,7 @@ def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
     memory = tuple(
         RankMemory(
             rank=rank,
-            device="cpu" if setup.recorder == "cpu" else "cuda",
+            device=device_type(setup.recorder),
             peak_allocated_bytes=each.figures.peak_allocated_bytes if each.figures else None,
             peak_reserved_bytes=_peak(each),
             peak_resident_bytes=None,

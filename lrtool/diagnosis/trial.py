@@ -11,6 +11,7 @@ from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.environment import allocator_variables, problems_of
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.replay.replay import Scenario
+from lrtool.results import is_measured
 from lrtool.sweep.executors.ranks import among_ranks, spread_factory
 from lrtool.workload.target import load
 
@@ -31,7 +32,7 @@ def run_trial(folder: Path) -> None:
 
 def figures_of(setup: DiagnosisSetup) -> RunFigures:
     """Trace the run, or measure it on a GPU. Raises what the user's code does."""
-    if setup.recorder == "cuda":
+    if is_measured(setup.recorder):
         return _measured(setup)
     from lrtool.diagnosis.sources import figures_of_traced_run
     from lrtool.memory.recorders.predicted import fake_gpu
@@ -62,7 +63,7 @@ def _measured(setup: DiagnosisSetup) -> RunFigures:
     recording = record(
         spread_factory(load(setup.target, params=setup.params), setup.recorder),
         RecordSettings(
-            recorder="cuda",
+            recorder=setup.recorder,
             num_steps=setup.num_steps,
             seed=setup.seed,
             device=setup.device,

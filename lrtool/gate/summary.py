@@ -18,6 +18,7 @@ from lrtool.results import (
     RunSummary,
     StepGrowth,
     Trial,
+    is_measured,
 )
 from lrtool.units import format_bytes
 
@@ -72,7 +73,7 @@ def _sweep_facts(run: Run[Result], result: MemSweep) -> dict[str, str]:
     """A prediction depends on torch's code, which all its builds share; a measurement on the build and the GPU too."""
     environment = run.environment
     facts = {"recorder": result.recorder, "target": _portable(result.target)}
-    if result.recorder == "cuda":
+    if is_measured(result.recorder):
         facts["GPU"] = environment.device_name or "unknown"
         facts["torch"], facts["CUDA"] = environment.torch, environment.cuda or "unknown"
         facts["allocator variable"] = environment.allocator_settings or "none"
@@ -89,7 +90,7 @@ def _predicted_gpu(run: Run[Result], result: MemSweep) -> str:
 
 
 def _range_test_facts(run: Run[Result], result: RangeTest) -> dict[str, str]:
-    device = run.environment.device_name if result.device.startswith("cuda") else None
+    device = run.environment.device_name if result.device != "cpu" else None
     return {
         "recorder": "training",
         "target": _portable(result.target),

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import torch
-
 from lrtool.config import RecorderChoice
 from lrtool.gate.judge import check
 from lrtool.gate.limits import Limit
 from lrtool.memory.growth import step_growth
 from lrtool.memory.recorders.choose import choose_recorder, record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
-from lrtool.results import Case, Check, Figure, Recorder, RunSummary
+from lrtool.results import Case, Check, Figure, Recorder, RunSummary, is_measured
+from lrtool.workload.devices import accelerator
 from lrtool.workload.restore import generators_restored
 from lrtool.workload.target import Factory, from_callable, load
 
@@ -55,11 +54,11 @@ def _factory(build: Callable[..., Any] | str, params: Mapping[str, Any]) -> Fact
 
 def _allocated_before(recorder: Recorder) -> int:
     """What else this process holds on the GPU is not of these steps."""
-    if recorder != "cuda":
+    if not is_measured(recorder):
         return 0
     gc.collect()
-    torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.memory_allocated()
+    accelerator().reset_peak_memory_stats()
+    return int(accelerator().memory_allocated())
 
 
 def _limits(limits: StepLimits) -> list[Limit]:

@@ -46,6 +46,7 @@ from lrtool.results.mem_sweep import (
     TrialStatus,
     Verdict,
 )
+from lrtool.results.mem_sweep import is_measured as is_measured
 from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     Band,

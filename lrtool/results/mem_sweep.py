@@ -22,6 +22,11 @@ OptimizerKernel = Literal["foreach", "fused", "single"]
 TrialStatus = Literal["ok", "oom", "failed", "killed", "timeout", "interrupted"]
 
 
+def is_measured(recorder: Recorder) -> bool:
+    """Whether the figures come from the accelerator itself; another accelerator's recorder is named here."""
+    return recorder == "cuda"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSeries:
     """Memory of one trial over its steps, one entry a step, all of equal length: bytes at the step's end, the peak within

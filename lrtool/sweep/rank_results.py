@@ -9,6 +9,7 @@ from lrtool.results import RankMemory, Recorder, compare_ranks
 from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked
 from lrtool.sweep.executors.executor import Ended
 from lrtool.sweep.executors.rank_executor import ENDED_FILE, Part
+from lrtool.sweep.executors.ranks import device_type
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 
 BACKENDS: dict[Recorder, str] = {"cuda": "nccl", "cpu": "gloo", "predicted": "a simulated group"}
@@ -63,7 +64,7 @@ def _memory(rank: int, report: TrialReport) -> RankMemory:
     trial = report.trial
     return RankMemory(
         rank=rank,
-        device="cpu" if trial.recorder == "cpu" else "cuda",
+        device=device_type(trial.recorder),
         peak_allocated_bytes=trial.max_memory_allocated_bytes,
         peak_reserved_bytes=trial.max_memory_reserved_bytes,
         peak_resident_bytes=None,

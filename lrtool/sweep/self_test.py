@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.memory.workspaces.platform import this_platform
-from lrtool.results import Condition, Recorder, SelfTest, StepSeries
+from lrtool.results import Condition, Recorder, SelfTest, StepSeries, is_measured
 from lrtool.results.trial_dir import read_series, trial_dir
 from lrtool.sweep.executors.executor import Executor
 from lrtool.sweep.plan import PlannedTrial, Setup
@@ -56,7 +56,7 @@ def judge(recorder: Recorder, report: TrialReport, steps: StepSeries | None) -> 
     expected = expected_bytes(recorder)
     allocated = steps.allocated_bytes[-1] if steps is not None and steps.allocated_bytes else None
     has_failed = trial.status != "ok" or allocated is None or len(set(steps.allocated_bytes[1:]) if steps else ()) != 1
-    is_expected = allocated == expected or (recorder == "cuda" and allocated is not None and allocated > expected)
+    is_expected = allocated == expected or (is_measured(recorder) and allocated is not None and allocated > expected)
     return SelfTest(
         recorder=recorder,
         status="failed" if has_failed else "ok" if is_expected else "differs",
@@ -72,7 +72,7 @@ def _setup(recorder: Recorder) -> Setup:
     return Setup(
         target=TARGET,
         recorder=recorder,
-        device="auto" if recorder == "cuda" else "cpu",
+        device="auto" if is_measured(recorder) else "cpu",
         gpu=_GPU,
         capacity_bytes=None,
         base_lr=None,

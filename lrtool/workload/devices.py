@@ -1,10 +1,25 @@
 """Where a workload runs: the device asked for, and everything of the workload moved there."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.workload.workload import Workload, optimizer_parameters
+
+ACCELERATOR = "cuda"
+"""The type of device that trains, and whose memory is measured, where there is one: a second kind begins here."""
+
+
+def is_accelerator(device: torch.device) -> bool:
+    """Whether a device is one whose memory can be measured."""
+    return device.type == ACCELERATOR
+
+
+def accelerator() -> Any:
+    """torch's module for the accelerator, `torch.cuda`."""
+    return torch.get_device_module(ACCELERATOR)
 
 
 def pick_device(name: str) -> torch.device:
@@ -13,15 +28,15 @@ def pick_device(name: str) -> torch.device:
     Raises UsageError for an unknown name, UnavailableError for a device that is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(ACCELERATOR if accelerator().is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+    if device is None or device.type not in ("cpu", ACCELERATOR, "mps"):
         raise UsageError(f"unknown device {name!r}", hint="known: auto, cpu, cuda, cuda:1, mps")
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = accelerator().device_count() if accelerator().is_available() else 0
+    if is_accelerator(device) and (device.index or 0) >= count:
         has = f"{count} CUDA device{'s'[: count != 1]}" if torch.version.cuda else "a torch built without CUDA"
         raise UnavailableError(f"device {name} was asked for, and this machine has {has}", hint="use --device cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():

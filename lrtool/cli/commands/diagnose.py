@@ -116,6 +116,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     from lrtool.diagnosis.reports import DiagnosisSetup
     from lrtool.memory.gpus import known_card
     from lrtool.memory.recorders.choose import choose_recorder
+    from lrtool.results import is_measured
     from lrtool.results.run_dir import create_run_dir
     from lrtool.sweep.executors import executor_of
     from lrtool.sweep.executors.executor import Demand
@@ -131,7 +132,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
         card = known_card(own.gpu)
         choice = choose_recorder(own.recorder, device=settings.device)
         capacity_bytes, named = _capacity(own)
-        if own.capacity is None and choice.recorder != "cuda":
+        if own.capacity is None and not is_measured(choice.recorder):
             capacity_bytes, named = card.usable_bytes, card
         setup = DiagnosisSetup(
             target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from lrtool.diagnosis.cure_trials.reports import CureReport, Refused, SettingsPeaks
 from lrtool.diagnosis.cures.cure import Cure
-from lrtool.results import CureEffect, CureFigures, CureOutcome, Recorder, TimeBasis
+from lrtool.results import CureEffect, CureFigures, CureOutcome, Recorder, TimeBasis, is_measured
 
 MIN_EFFECT = 0.01
 """Of the baseline's reserved peak: less is no help, and on a GPU equal runs differ by a segment now and then."""
@@ -94,7 +94,7 @@ def _compared(
     settings: str,
     recorder: Recorder,
 ) -> CureEffect:
-    is_comparable = recorder != "cuda" or (figures.fits is not False and baseline.fits is not False)
+    is_comparable = not is_measured(recorder) or (figures.fits is not False and baseline.fits is not False)
     before, after = (_reserved(each, cure.at_capacity) for each in (baseline, figures))
     saved_allocated = baseline.peak_allocated_bytes - figures.peak_allocated_bytes if is_comparable else None
     saved_reserved = before - after if is_comparable else None

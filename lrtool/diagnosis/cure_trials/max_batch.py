@@ -15,7 +15,7 @@ from lrtool.diagnosis.cure_trials.reports import (
     job_of,
 )
 from lrtool.errors import UnavailableError, WorkloadError
-from lrtool.results import BatchTry, MaxBatch
+from lrtool.results import BatchTry, MaxBatch, is_measured
 from lrtool.sweep.executors.executor import Executor, run_one
 
 RESOLUTION = 1 / 32
@@ -31,11 +31,11 @@ def find_max_batch(setup: CureSetup, folder: Path, executor: Executor, *, on_try
     """
     if setup.capacity_bytes is None:
         raise UnavailableError("the largest batch needs a capacity", hint="give --capacity, such as 24GiB or a card")
-    is_measured = setup.recorder == "cuda"
-    predicted = _predict(replace(setup, recorder="predicted" if is_measured else setup.recorder), folder, executor)
+    can_confirm = is_measured(setup.recorder)
+    predicted = _predict(replace(setup, recorder="predicted" if can_confirm else setup.recorder), folder, executor)
     for each in predicted.tries:
         on_try(each)
-    if not is_measured:
+    if not can_confirm:
         if predicted.error is not None:
             raise WorkloadError(f"no batch could be tried: {predicted.error}", hint=f"see {folder}/trials/001/log.txt")
         return _result(setup, predicted, predicted.tries)
@@ -60,7 +60,7 @@ def _confirmed(
         report = CURE_TRIAL.collect(ended, CureTrialFile(setup=setup, trial=trial))
         fits = report.ending == "ok"
         peak = report.peaks[0].peak_reserved_bytes if fits and report.peaks else None
-        measured.append(BatchTry(batch_size=size, fits=fits, peak_reserved_bytes=peak, recorder="cuda"))
+        measured.append(BatchTry(batch_size=size, fits=fits, peak_reserved_bytes=peak, recorder=setup.recorder))
         on_try(measured[-1])
         return Attempt(fits=fits, peak_bytes=peak)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from lrtool.workload.batches import Batches, LoaderEnded
-from lrtool.workload.devices import place
+from lrtool.workload.devices import accelerator, is_accelerator, place
 from lrtool.workload.step import make_step, with_scheduler
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import user_code
@@ -62,6 +62,6 @@ def run_plainly(
 
 def _now(device: torch.device) -> float:
     """The time at which all that was asked of the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if is_accelerator(device):
+        accelerator().synchronize(device)
     return time.perf_counter()

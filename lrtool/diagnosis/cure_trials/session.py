@@ -26,7 +26,7 @@ from lrtool.diagnosis.cure_trials.reports import (
 from lrtool.diagnosis.cures.cure import Cure, WorkloadCure
 from lrtool.diagnosis.cures.registry import CURES, OPTIONS
 from lrtool.errors import WorkloadError
-from lrtool.results import CureEffect, CureFigures, Cures, Recorder
+from lrtool.results import CureEffect, CureFigures, Cures, Recorder, is_measured
 from lrtool.results.trial_dir import trial_dir
 from lrtool.sweep.executors.executor import Executor
 
@@ -100,7 +100,7 @@ class _Session:
         return CureTrial(
             number=1,
             settings=setup.settings,
-            replays_settings=setup.recorder != "cuda",
+            replays_settings=not is_measured(setup.recorder),
             asks_for=tuple(cure.name for cure in self.cures) if setup.recorder == "predicted" else (),
         )
 
@@ -140,7 +140,7 @@ class _Session:
                 yield effect_of(about, report, baseline, recorder=self.setup.recorder)
 
     def _effects_of_settings(self, baseline: CureFigures) -> Iterator[CureEffect]:
-        if self.setup.recorder == "cuda" and not self.was_interrupted:
+        if is_measured(self.setup.recorder) and not self.was_interrupted:
             self._measure_settings()
         report = self.reports[BASELINE]
         refused = {each.name: each for each in report.refused}
@@ -186,13 +186,13 @@ class _Session:
         if len(names) + bool(helpful) < 2:
             return None
         settings = self.setup.settings
-        if self.setup.recorder == "cuda" and helpful:
+        if is_measured(self.setup.recorder) and helpful:
             settings = in_order(helpful)[0].settings
         trial = CureTrial(
             number=self._next_number(),
             cures=names,
             settings=settings,
-            replays_settings=self.setup.recorder != "cuda",
+            replays_settings=not is_measured(self.setup.recorder),
             wants_loss=self._wants_losses(),
         )
         self._try({TOGETHER: trial})

@@ -33,6 +33,7 @@ from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
+from lrtool.results import is_measured
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.devices import pick_device
 from lrtool.workload.target import Factory, load
@@ -48,7 +49,7 @@ def run_trial(folder: Path) -> None:
     """Run the trial of `folder/trial.json` and write what came of it beside it."""
     file = CURE_TRIAL.read_given(folder)
     try:
-        report = _measured(file) if file.setup.recorder == "cuda" else _traced(file)
+        report = _measured(file) if is_measured(file.setup.recorder) else _traced(file)
         CURE_TRIAL.write(folder, report)  # should the plain run end the process, this is kept
         report = _with_plain_run(report, file)
     except (Exception, SystemExit) as error:
@@ -173,7 +174,7 @@ def _measured(file: CureTrialFile) -> CureReport:
     recorded = record(
         build.factory(),
         RecordSettings(
-            recorder="cuda",
+            recorder=setup.recorder,
             num_steps=setup.num_steps,
             seed=setup.seed,
             device=setup.device,
@@ -211,7 +212,7 @@ def _with_plain_run(report: CureReport, file: CureTrialFile) -> CureReport:
     A prediction takes the losses alone: how long a step takes on the CPU says nothing about a GPU.
     """
     setup = file.setup
-    device = pick_device(setup.device if setup.recorder == "cuda" else "cpu")
+    device = pick_device(setup.device if is_measured(setup.recorder) else "cpu")
     if not file.trial.wants_loss or not _is_worth_running(report, file):
         return report
     try:

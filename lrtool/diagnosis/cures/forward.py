@@ -10,6 +10,7 @@ from torch import nn
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
 from lrtool.diagnosis.cures.cure import Stage, cure
+from lrtool.workload.devices import ACCELERATOR
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -97,7 +98,7 @@ def _wrap_forward(model: nn.Module, wrap: Wrap) -> None:
 def _under_autocast(forward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(forward)
     def passed(*arguments: Any, **named: Any) -> Any:
-        device = next((value.device.type for value in arguments if isinstance(value, torch.Tensor)), "cuda")
+        device = next((value.device.type for value in arguments if isinstance(value, torch.Tensor)), ACCELERATOR)
         with torch.autocast(device, dtype=torch.bfloat16):
             return forward(*arguments, **named)
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lrtool.diagnosis.cures.applied import AppliedCure, CannotHelp, CureOptions
 from lrtool.diagnosis.cures.cure import Stage, cure
+from lrtool.workload.devices import is_accelerator
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -129,7 +130,7 @@ def _leave_uncompiled(optimizer: Optimizer) -> None:
 
     def uncompiled(*arguments: Any, **named: Any) -> Any:
         first = optimizer_parameters(optimizer)[0]
-        if first.device.type == "cuda" and not isinstance(first, FakeTensor):
+        if is_accelerator(first.device) and not isinstance(first, FakeTensor):
             return step(*arguments, **named)
         with torch.compiler.set_stance("force_eager"):
             return step(*arguments, **named)

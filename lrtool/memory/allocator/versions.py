@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-import torch
-
 from lrtool.errors import UsageError
 
 OLDEST = (2, 0)
@@ -83,7 +81,11 @@ def parse_torch_version(text: str) -> TorchVersion:
     return TorchVersion(*version)
 
 
-def torch_version(text: str = torch.__version__) -> TorchVersion:
-    """The release of a version text, also one that is newer than what lrtool knows."""
+def torch_version(text: str | None = None) -> TorchVersion:
+    """The release of a version text, without one of the torch that is installed; also one newer than what lrtool knows."""
+    if text is None:
+        import torch  # here, so that who only starts trials need not load it
+
+        text = torch.__version__
     major, minor = re.findall(r"\d+", text)[:2]
     return TorchVersion(int(major), int(minor))

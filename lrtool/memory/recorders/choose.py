@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from lrtool.config import RecorderChoice
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.memory.recorders.recording import Recording, RecordSettings
-from lrtool.results import Recorder
+from lrtool.results import Recorder, is_measured
+from lrtool.workload.devices import ACCELERATOR, is_accelerator, pick_device
 from lrtool.workload.target import Factory
 
 
@@ -19,10 +20,11 @@ class Choice:
 
 def choose_recorder(asked: RecorderChoice, *, device: str) -> Choice:
     """The recorder asked for; with "auto" cuda, else predicted, else cpu. Raises UnavailableError, UsageError."""
-    if asked == "cuda" and not device.startswith(("auto", "cuda")):
-        raise UsageError(f"--recorder cuda does not go with --device {device}", hint="leave --device out")
+    is_to_measure = asked != "auto" and is_measured(asked)
+    if is_to_measure and not device.startswith(("auto", ACCELERATOR)):
+        raise UsageError(f"--recorder {asked} does not go with --device {device}", hint="leave --device out")
     try:
-        _check_device("cuda" if asked == "cuda" and device == "auto" else device)
+        pick_device(ACCELERATOR if is_to_measure and device == "auto" else device)
     except UnavailableError as error:
         error.hint = "leave --recorder and --device out: without a GPU the figures are predicted"
         raise
@@ -35,7 +37,7 @@ def choose_recorder(asked: RecorderChoice, *, device: str) -> Choice:
 
 def record(factory: Factory, settings: RecordSettings) -> Recording:
     """Build the workload and take its steps, recorded; whatever raises is part of the recording."""
-    if settings.recorder == "cuda":
+    if is_measured(settings.recorder):
         from lrtool.memory.recorders.cuda import record_on_gpu
 
         return record_on_gpu(factory, settings)
@@ -44,16 +46,8 @@ def record(factory: Factory, settings: RecordSettings) -> Recording:
     return record_traced(factory, settings)
 
 
-def _check_device(device: str) -> None:
-    from lrtool.workload.devices import pick_device
-
-    pick_device(device)
-
-
 def _automatic(device: str) -> Choice:
-    import torch
-
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+    if is_accelerator(pick_device(device)):
         return Choice(recorder="cuda", reason="measured on this machine's GPU")
     missing = "no CUDA device here" if device == "auto" else f"--device {device}"
     obstacle = _why_not_predicted()

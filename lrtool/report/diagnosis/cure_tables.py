@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.parts import csv_text, known_bytes, labelled
-from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder
+from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
 from lrtool.units import format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
@@ -68,7 +68,7 @@ def try_table(found: MaxBatch) -> Table:
     for each in sorted(found.tries, key=lambda each: (each.batch_size, each.recorder)):
         peak = known_bytes(each.peak_reserved_bytes)
         table.add_row(
-            f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if each.recorder == "cuda" else "predicted"
+            f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if is_measured(each.recorder) else "predicted"
         )
     return table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lrtool.memory.allocator.environment import NEW_NAME, OLD_NAME
-from lrtool.results import Recorder, TrialStatus
+from lrtool.results import Recorder, TrialStatus, is_measured
 from lrtool.results.trial_dir import LOG_FILE
 from lrtool.units import format_duration
 
@@ -32,7 +32,7 @@ def job_of(folder: Path, *, recorder: Recorder, module: str, settings: str = "")
 
     A GPU's libraries and its allocator read their settings as they are loaded: a process that uses one is never forked.
     """
-    if recorder != "cuda":
+    if not is_measured(recorder):
         return Job(folder=folder, module=module, may_be_forked=True)
     environment = {OLD_NAME: settings, NEW_NAME: settings} if settings else {}
     return Job(folder=folder, module=module, environment=environment)

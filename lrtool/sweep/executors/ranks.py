@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from lrtool.results import Recorder, Shard
 from lrtool.workload.adapters import as_workload
-from lrtool.workload.devices import place
+from lrtool.workload.devices import ACCELERATOR, place
 from lrtool.workload.distributed.launch import GROUP, launch_of
 from lrtool.workload.target import Factory
 from lrtool.workload.workload import Workload
@@ -36,9 +36,14 @@ def among_ranks(recorder: Recorder, *, world_size: int | None = None) -> Abstrac
     return simulated_ranks(world_size)
 
 
+def device_type(recorder: Recorder) -> str:
+    """The type of device that a recorder's figures are of."""
+    return "cpu" if recorder == "cpu" else ACCELERATOR
+
+
 def rank_device(recorder: Recorder) -> str:
     """Where a trial runs: of several GPUs its process sees its own alone."""
-    return "cpu" if recorder == "cpu" else "cuda:0"
+    return "cpu" if recorder == "cpu" else f"{ACCELERATOR}:0"
 
 
 def spread(workload: Workload, *, shard: Shard, device: str) -> Workload:

@@ -18,6 +18,7 @@ from typing import Any
 
 from lrtool.config import ExecutorSettings
 from lrtool.errors import UnavailableError
+from lrtool.results import is_measured
 from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.ray_task import Delivery, Order, run_order
@@ -41,7 +42,7 @@ def open_executor(settings: ExecutorSettings, demand: Demand) -> "RayExecutor":
     """An executor on the cluster that the settings name. Raises UnavailableError."""
     request = TaskRequest(
         num_cpus=settings.trial_cpus,
-        num_gpus=1 if demand.recorder == "cuda" else 0,
+        num_gpus=1 if is_measured(demand.recorder) else 0,
         memory_bytes=None if settings.trial_memory is None else parse_bytes(settings.trial_memory),
     )
     return RayExecutor(address=settings.ray_address, request=request, timeout_s=demand.timeout_s)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lrtool
 from lrtool.config import ExecutorSettings
+from lrtool.results import is_measured
 from lrtool.results.trial_dir import LOG_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
@@ -158,12 +159,12 @@ def _signal_name(number: int) -> str:
 
 
 def _slots(demand: Demand) -> list[Mapping[str, str]]:
-    if demand.recorder != "cuda":
+    if not is_measured(demand.recorder):
         return [{}] * demand.jobs
     if demand.device != "auto":
         return [{}]
-    import torch
+    from lrtool.workload.devices import accelerator
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    names = visible if visible != [""] else [str(index) for index in range(torch.cuda.device_count())]
+    names = visible if visible != [""] else [str(index) for index in range(accelerator().device_count())]
     return [{"CUDA_VISIBLE_DEVICES": name} for name in names[: demand.jobs]]

@@ -15,7 +15,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from lrtool.errors import UnavailableError
 from lrtool.results import RankMemory
-from lrtool.workload.devices import pick_device
+from lrtool.workload.devices import accelerator, is_accelerator, pick_device
 from lrtool.workload.distributed.launch import Launch
 from lrtool.workload.distributed.watch import RankWatch, release, wait_until
 from lrtool.workload.distributed.wrapping import Distributed, distribute
@@ -163,8 +163,8 @@ def trial_group(launch: Launch, name: str, *, device: str) -> Iterator[None]:
 def rank_device(name: str, launch: Launch) -> torch.device:
     """The device of a rank: with "auto" and "cuda" the GPU of its local rank. Raises UsageError, UnavailableError."""
     picked = pick_device(name)
-    if picked.type == "cuda" and picked.index is None:
-        return pick_device(f"cuda:{launch.local_rank}")
+    if is_accelerator(picked) and picked.index is None:
+        return pick_device(f"{picked.type}:{launch.local_rank}")
     return picked
 
 
@@ -194,12 +194,12 @@ def holds_store(launch: Launch) -> bool:
 
 def rank_memory(rank: int, device: torch.device) -> RankMemory:
     """The most this process held: of its device on CUDA, and of the machine's memory."""
-    on_cuda = device.type == "cuda"
+    measured = accelerator() if is_accelerator(device) else None
     return RankMemory(
         rank=rank,
         device=str(device),
-        peak_allocated_bytes=torch.cuda.max_memory_allocated(device) if on_cuda else None,
-        peak_reserved_bytes=torch.cuda.max_memory_reserved(device) if on_cuda else None,
+        peak_allocated_bytes=measured.max_memory_allocated(device) if measured else None,
+        peak_reserved_bytes=measured.max_memory_reserved(device) if measured else None,
         peak_resident_bytes=peak_resident_bytes(),
     )
 
@@ -227,12 +227,12 @@ def _meet(launch: Launch, store: Store) -> None:
 
 
 def _backend(device: torch.device) -> str:
-    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    return "cpu:gloo,cuda:nccl" if is_accelerator(device) else "gloo"
 
 
 def _open_group(launch: Launch, store: Store, device: torch.device, *, timeout_s: float) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    if is_accelerator(device):
+        accelerator().set_device(device)
     dist.init_process_group(
         _backend(device),
         store=PrefixStore("group", store),

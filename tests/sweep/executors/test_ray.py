@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from lrtool.config import DiagnoseSettings
 from lrtool.errors import UnavailableError
+from lrtool.sweep import executors
 from lrtool.sweep.executors import ray_task
-from lrtool.sweep.executors.executor import InlineExecutor
+from lrtool.sweep.executors.executor import Demand, InlineExecutor
 from lrtool.sweep.executors.ray import RayExecutor, TaskRequest
+from lrtool.sweep.reports import SWEEP_TRIAL
 from lrtool.sweep.runner import begin_run, run_trials
 from tests import WORKLOADS
 from tests.conftest import Lrtool
@@ -29,7 +32,7 @@ REQUEST = TaskRequest(num_cpus=1)
 def cluster() -> Iterator[Any]:
     """A head and another node, with a CPU each."""
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # a nice worker starves on a busy machine
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -94,6 +97,30 @@ def _kill_when_both_run(cluster: Any, starts: Path) -> None:
         time.sleep(0.1)
     others = [node for node in cluster.worker_nodes if node is not cluster.head_node]
     cluster.remove_node(others[0], allow_graceful=False)
+
+
+def test_a_diagnosis_and_its_cures_run_there_too(cluster: Any, tmp_path: Path) -> None:
+    """Several runs of one executor, each of another kind of trial; the settings name the executor and its cluster."""
+    from lrtool.diagnosis.cure_trials.reports import CureSetup
+    from lrtool.diagnosis.cure_trials.session import try_cures
+    from lrtool.diagnosis.cures.registry import find_cures
+    from lrtool.diagnosis.diagnose import run_diagnosis
+    from lrtool.diagnosis.reports import DiagnosisSetup
+
+    settings = DiagnoseSettings(executor="ray", ray_address=cluster.address)
+    executor = executors.executor_of(settings, Demand(recorder="predicted", device="auto"))
+    asked: dict[str, Any] = {
+        "target": str(WORKLOADS / "good.py"), "params": {}, "recorder": "predicted", "device": "auto", "gpu": "t4",
+        "capacity_bytes": None, "seed": 0, "num_steps": 3, "settings": "",
+    }  # fmt: skip
+    found = run_diagnosis(DiagnosisSetup(**asked), tmp_path / "trial", executor, reason="a test", card=None)
+    cures = try_cures(
+        CureSetup(**asked), tmp_path / "cures", executor, cures=find_cures(("bf16",)), on_trial=lambda *_: None
+    )
+
+    assert isinstance(executor, RayExecutor)
+    assert found.findings[0].cause == "none"
+    assert "bf16" in {effect.name for effect in cures.effects if effect.figures is not None}
 
 
 def test_ctrl_c_cancels_what_runs(cluster: Any, tmp_path: Path) -> None:
@@ -168,7 +195,14 @@ def order_for(tmp_path: Path, target: str, **changes: Any) -> ray_task.Order:
     plan = plan_of(target)
     run(plan, tmp_path / "planned", InlineExecutor())
     trial = (tmp_path / "planned" / "trials" / "001" / TRIAL_FILE).read_bytes()
-    known: dict[str, Any] = {"name": "001", "trial": trial, "environment": {}, "folder": "/", "timeout_s": None}
+    known: dict[str, Any] = {
+        "name": "001",
+        "module": SWEEP_TRIAL.module,
+        "trial": trial,
+        "environment": {},
+        "folder": "/",
+        "timeout_s": None,
+    }
     return ray_task.Order(**{**known, "torch": str(torch.__version__), **changes})
 
 
