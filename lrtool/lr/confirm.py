@@ -81,16 +81,16 @@ class Runs:
         """Training losses at `lrs`, looked at now and then; those after the first that is not finite may be missing."""
         losses: list[float] = []
         pending: list[Tensor] = []
-        looks = start.looks()
+        reader = start.loss_reader()
         for lr in lrs:
             set_lr(start.workload.optimizer, lr, start.setup.group_ratios)
             pending.append(start.step())
-            if looks.are_due(len(pending)):
-                losses += looks.read(pending)
+            if reader.are_due(len(pending)):
+                losses += reader.read(pending)
                 self._report(len(losses), lr, losses)
                 if not all(map(math.isfinite, losses)):
                     return losses
-        return losses + (looks.read(pending) if pending else [])
+        return losses + (reader.read(pending) if pending else [])
 
     def _report(self, step: int, lr: float, losses: list[float]) -> None:
         done = min(self.num_steps + step, self.budget_steps)

@@ -6,15 +6,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MIN_STEPS_BETWEEN_LOOKS = 4
-MAX_STEPS_BETWEEN_LOOKS = 50
-SECONDS_BETWEEN_LOOKS = 0.05
+MIN_STEPS_BETWEEN_READS = 4
+MAX_STEPS_BETWEEN_READS = 50
+SECONDS_BETWEEN_READS = 0.05
 
 
 class LossReader(Protocol):
-    """Decides after each step whether to look now, and reads the losses kept since the last look, which are given up.
+    """Says after each step whether to read now, and reads the losses kept since the last read, which are given up.
 
-    Where looks `take_all_ranks`, losses cannot be read any more once a rank has failed.
+    Where reading needs all ranks (`take_all_ranks`), losses cannot be read any more once a rank has failed.
     """
 
     take_all_ranks: bool
@@ -30,12 +30,12 @@ class TimedLossReader:
     take_all_ranks = False
 
     def __init__(self) -> None:
-        self._next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+        self._next_look = time.perf_counter() + SECONDS_BETWEEN_READS
 
     def are_due(self, num_pending: int) -> bool:
-        if num_pending < MIN_STEPS_BETWEEN_LOOKS:
+        if num_pending < MIN_STEPS_BETWEEN_READS:
             return False
-        return num_pending >= MAX_STEPS_BETWEEN_LOOKS or time.perf_counter() >= self._next_look
+        return num_pending >= MAX_STEPS_BETWEEN_READS or time.perf_counter() >= self._next_look
 
     def read(self, pending: list[Tensor]) -> list[float]:
         """On a GPU one copy and one wait for all of them."""
@@ -44,5 +44,5 @@ class TimedLossReader:
         else:
             losses = torch.stack([loss.reshape(()) for loss in pending]).tolist()
         pending.clear()
-        self._next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+        self._next_look = time.perf_counter() + SECONDS_BETWEEN_READS
         return losses

@@ -124,13 +124,23 @@ def _full_ramp(start: Ready, settings: RangeTestSettings, on_progress: OnProgres
     """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
     optimizer, ratios = start.workload.optimizer, start.setup.group_ratios
     ramp = run_ramp(
-        start.step, optimizer, lrs=ramp_lrs(settings), ratios=ratios, on_progress=on_progress, looks=start.looks()
+        start.step,
+        optimizer,
+        lrs=ramp_lrs(settings),
+        ratios=ratios,
+        on_progress=on_progress,
+        loss_reader=start.loss_reader(),
     )
     more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
     if not more:
         return ramp
     beyond = run_ramp(
-        start.step, optimizer, lrs=more, ratios=ratios, on_progress=lambda progress: None, looks=start.looks()
+        start.step,
+        optimizer,
+        lrs=more,
+        ratios=ratios,
+        on_progress=lambda progress: None,
+        loss_reader=start.loss_reader(),
     )
     error = None if beyond.stop.is_explosion else beyond.error
     return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
@@ -143,15 +153,15 @@ def run_ramp(
     lrs: Sequence[float],
     ratios: Sequence[float],
     on_progress: OnProgress,
-    looks: LossReader | None = None,
+    loss_reader: LossReader | None = None,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
     Losses stay on the device and are looked at every 4 to 50 steps, some 50 ms apart: reading each would make the CPU wait
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
-    depend on when the looks were.
+    depend on when losses were read.
     """
-    watch, looks = DivergenceWatch(list(lrs)), looks or TimedLossReader()
+    watch, reader = DivergenceWatch(list(lrs)), loss_reader or TimedLossReader()
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
@@ -159,16 +169,16 @@ def run_ramp(
         for lr in lrs:
             set_lr(optimizer, lr, ratios)
             pending.append(step())
-            if looks.are_due(len(pending)):
-                stop = watch.feed(looks.read(pending))
+            if reader.are_due(len(pending)):
+                stop = watch.feed(reader.read(pending))
                 _report(watch, lrs, on_progress)
                 if stop is not None:
                     break
     except (Exception, SystemExit, KeyboardInterrupt) as raised:
         error = raised
-    if pending and stop is None and (error is None or not looks.take_all_ranks):
+    if pending and stop is None and (error is None or not reader.take_all_ranks):
         try:
-            stop = watch.feed(looks.read(pending))
+            stop = watch.feed(reader.read(pending))
         except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
             error = error or raised
     return _finished(watch, lrs, stop, error)

@@ -123,13 +123,13 @@ def describe(source: Source, *, seed: int) -> Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """A workload on its device, about to take its first step; `looks` begins to look at a ramp's losses."""
+    """A workload on its device, about to take its first step; `loss_reader` begins to read a ramp's losses."""
 
     workload: Workload
     setup: Setup
     batches: Batches
     step: Step
-    looks: Callable[[], LossReader]
+    loss_reader: Callable[[], LossReader]
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _prepared(source: Source, workload: Workload) -> Ready:
         setup=_describe(workload, source),
         batches=batches,
         step=step if team is None else team.watched(step),
-        looks=TimedLossReader if team is None else team.looks,
+        loss_reader=TimedLossReader if team is None else team.loss_reader,
     )
 
 

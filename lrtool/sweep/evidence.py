@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
-from lrtool.sweep.trend import Trend, death_step
+from lrtool.sweep.trend import Trend, oom_step
 from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -15,23 +15,23 @@ MAX_SOURCES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """All that a verdict rests on; `course` is the group of trials that its sentence is about."""
+    """All that a verdict rests on; `trend` is the group of trials that its sentence is about."""
 
     recorder: Recorder | None
     pairs: tuple[Difference, ...]
     difference: Difference | None
     noise: Difference | None
     effects: tuple[Effect, ...]
-    course: Trend | None
-    courses: tuple[Trend, ...]
+    trend: Trend | None
+    trends: tuple[Trend, ...]
     capacity_bytes: int | None
 
 
 def evidence_lines(found: Findings, trials: Sequence[Trial], series: Mapping[int, StepSeries]) -> tuple[str, ...]:
     """Every line, most telling first."""
     lines = [*_equal_steps(found)]
-    for course in sorted(found.courses, key=lambda course: course is not found.course):
-        lines += _trend_lines(course, found)
+    for trend in sorted(found.trends, key=lambda trend: trend is not found.trend):
+        lines += _trend_lines(trend, found)
     lines += [*_effect_lines(found), *_fragmentation(trials), *_device_calls(trials, series)]
     lines += [*_order(found, trials), *_other_processes(trials), *_unfinished(trials)]
     return tuple(lines)
@@ -52,9 +52,9 @@ def _equal_steps(found: Findings) -> Iterator[str]:
         yield "noise: not known, as no run was repeated; --repeats 2 tells"
 
 
-def _trend_lines(course: Trend, found: Findings) -> Iterator[str]:
-    name = "" if len(found.courses) == 1 else f" of {_group_name(course, found)}"
-    growth = course.growth
+def _trend_lines(trend: Trend, found: Findings) -> Iterator[str]:
+    name = "" if len(found.trends) == 1 else f" of {_group_name(trend, found)}"
+    growth = trend.growth
     if growth is not None:
         low, high = format_rate(growth.low_bytes_per_step), format_rate(growth.high_bytes_per_step)
         period = "" if growth.period_steps == 1 else f", compared {growth.period_steps:,} steps apart"
@@ -62,14 +62,14 @@ def _trend_lines(course: Trend, found: Findings) -> Iterator[str]:
             f"growth{name}: {bytes_per_step(growth.bytes_per_step)} (95 %: {low} to {high}), "
             f"{growth.warmup_steps:,} warm-up {'step' if growth.warmup_steps == 1 else 'steps'} left out{period}"
         )
-    yield from (f"grows{name}: {_source_line(source)}" for source in course.sources[:MAX_SOURCES])
-    yield from _capacity_line(course, found, name)
+    yield from (f"grows{name}: {_source_line(source)}" for source in trend.sources[:MAX_SOURCES])
+    yield from _capacity_line(trend, found, name)
 
 
-def _group_name(course: Trend, found: Findings) -> str:
+def _group_name(trend: Trend, found: Findings) -> str:
     """What a group has that not all have: its values on the axes that vary."""
-    condition = course.trials[0].condition
-    others = (other.trials[0].condition for other in found.courses)
+    condition = trend.trials[0].condition
+    others = (other.trials[0].condition for other in found.trends)
     axes = sorted({axis for other in others for axis in differing_axes(condition, other)} - STEP_SIZE)
     return ", ".join(f"{axis} {value_of(condition, axis)}" for axis in axes)
 
@@ -79,15 +79,15 @@ def _source_line(source: GrowthSource) -> str:
     return f"{bytes_per_step(source.bytes_per_step)} from {source_text(source)}{held}"
 
 
-def _capacity_line(course: Trend, found: Findings, name: str) -> Iterator[str]:
-    if course.forecast_step is None:
+def _capacity_line(trend: Trend, found: Findings, name: str) -> Iterator[str]:
+    if trend.forecast_step is None:
         return
     room = "memory" if found.capacity_bytes is None else format_bytes(found.capacity_bytes)
-    if course.deaths and death_step(course.deaths[0]) == course.forecast_step:
-        how = f"the {course.deaths[0].condition.step_size_up} run died there"
+    if trend.ooms and oom_step(trend.ooms[0]) == trend.forecast_step:
+        how = f"the {trend.ooms[0].condition.step_size_up} run ran out of memory there"
     else:
-        how = f"continued from the {course.longest.condition.step_size_up} run" if course.longest else ""
-    yield f"capacity{name}: {room} reached at step {course.forecast_step:,}; {how}"
+        how = f"continued from the {trend.longest.condition.step_size_up} run" if trend.longest else ""
+    yield f"capacity{name}: {room} reached at step {trend.forecast_step:,}; {how}"
 
 
 def _effect_lines(found: Findings) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _ending(trial: Trial) -> str:
     asked = f", asking for {format_bytes(request)}" if request is not None else ""
     where = f" at {trial.death.source}" if trial.death and trial.death.source else ""
     cause = _CAUSES[trial.death.cause] if trial.death and trial.death.cause else ""
-    return f"out of memory {at_step(death_step(trial))}{asked}{where}{cause}"
+    return f"out of memory {at_step(oom_step(trial))}{asked}{where}{cause}"
 
 
 _CAUSES = {

@@ -1,4 +1,4 @@
-"""What a trial's process is given and what comes of it, also where it died before it could say anything."""
+"""What a trial's process is given and what comes of it, also where it ended before it could say anything."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

@@ -14,7 +14,7 @@ from lrtool.sweep.comparison import (
     largest,
 )
 from lrtool.sweep.evidence import Findings, evidence_lines
-from lrtool.sweep.trend import Trend, death_step, trend_of
+from lrtool.sweep.trend import Trend, oom_step, trend_of
 from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -27,32 +27,32 @@ def conclude_sweep(trials: Sequence[Trial], series: Mapping[int, StepSeries], *,
     """What the trials say together; `series` holds the steps of those that have any, by trial number."""
     trials = sorted(trials, key=lambda trial: trial.number)
     found = _findings(trials, series, capacity_bytes)
-    course, difference, noise = found.course, found.difference, found.noise
+    trend, difference, noise = found.trend, found.difference, found.noise
     return Verdict(
         text=_sentence(found),
         step_size_matters=_matters(difference, noise),
         max_abs_difference_at_equal_steps_bytes=difference.bytes if difference else None,
         noise_bytes=noise.bytes if noise else None,
-        growth_bytes_per_step=course.growth.bytes_per_step if course and course.growth else None,
-        growth_source=source_text(course.sources[0]) if course and course.sources else None,
-        forecast_step=course.forecast_step if course else None,
-        ends_before=_step_sizes(course.ends_before) if course else (),
-        ends_after=_step_sizes(course.ends_after) if course else (),
+        growth_bytes_per_step=trend.growth.bytes_per_step if trend and trend.growth else None,
+        growth_source=source_text(trend.sources[0]) if trend and trend.sources else None,
+        forecast_step=trend.forecast_step if trend else None,
+        ends_before=_step_sizes(trend.ends_before) if trend else (),
+        ends_after=_step_sizes(trend.ends_after) if trend else (),
         evidence=evidence_lines(found, trials, series),
     )
 
 
 def _findings(trials: Sequence[Trial], series: Mapping[int, StepSeries], capacity_bytes: int | None) -> Findings:
     pairs = between_step_sizes(trials, series)
-    courses = [trend_of(group, series, capacity_bytes=capacity_bytes) for group in groups(trials)]
+    trends = [trend_of(group, series, capacity_bytes=capacity_bytes) for group in groups(trials)]
     return Findings(
         recorder=trials[0].recorder if trials else None,
         pairs=tuple(pairs),
         difference=largest(pairs),
         noise=largest(between_repeats(trials, series)),
         effects=tuple(effects(trials, series)),
-        course=min(courses, key=_urgency, default=None),
-        courses=tuple(courses),
+        trend=min(trends, key=_urgency, default=None),
+        trends=tuple(trends),
         capacity_bytes=capacity_bytes,
     )
 
@@ -64,10 +64,10 @@ def _matters(difference: Difference | None, noise: Difference | None) -> bool | 
     return difference.bytes > (noise.bytes if noise else EQUIVALENCE_SHARE * difference.peak_bytes)
 
 
-def _urgency(course: Trend) -> tuple[bool, float, bool]:
+def _urgency(trend: Trend) -> tuple[bool, float, bool]:
     """Which group of trials the sentence is about: the one whose memory is full first, but not at once, else a growing one."""
-    step = course.forecast_step
-    return step is None or step <= 1, step if step is not None else float("inf"), not course.is_growing
+    step = trend.forecast_step
+    return step is None or step <= 1, step if step is not None else float("inf"), not trend.is_growing
 
 
 def _step_sizes(trials: Sequence[Trial]) -> tuple[int, ...]:
@@ -75,13 +75,13 @@ def _step_sizes(trials: Sequence[Trial]) -> tuple[int, ...]:
 
 
 def _sentence(found: Findings) -> str:
-    if found.course is None or found.recorder is None:
+    if found.trend is None or found.recorder is None:
         return "Nothing was run."
-    if found.course.longest is None:
+    if found.trend.longest is None:
         return f"{HOW_KNOWN[found.recorder]}: {_without_steps(found)}."
-    trials = [trial for course in found.courses for trial in course.trials]
+    trials = [trial for trend in found.trends for trial in trend.trials]
     about_ranks = scaling_clause(trials)
-    clauses = [_step_size_clause(found), *_trend_clauses(found.course, found.capacity_bytes)]
+    clauses = [_step_size_clause(found), *_trend_clauses(found.trend, found.capacity_bytes)]
     clauses = clauses if about_ranks is None else [about_ranks]
     text = f"{HOW_KNOWN[found.recorder]}: {'; '.join(clauses)}."
     return " ".join([text, *(f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))])
@@ -89,9 +89,9 @@ def _sentence(found: Findings) -> str:
 
 def _without_steps(found: Findings) -> str:
     """No trial finished a single step."""
-    trials = [trial for course in found.courses for trial in course.trials]
-    deaths = [trial for trial in trials if trial.status == "oom"]
-    if len(deaths) == len(trials):
+    trials = [trial for trend in found.trends for trial in trend.trials]
+    ooms = [trial for trial in trials if trial.status == "oom"]
+    if len(ooms) == len(trials):
         room = f"{format_bytes(found.capacity_bytes)}" if found.capacity_bytes is not None else "the device"
         runs = "every run is" if len(trials) > 1 else "the run is"
         return f"{runs} out of memory at step 1: a single step does not fit into {room}, whatever the step size"
@@ -122,7 +122,7 @@ def _step_size_clause(found: Findings) -> str:
             f"the step size matters, at equal step numbers the {one} and the {other} run differ by "
             f"{format_bytes(difference.bytes)} ({difference.figure}, step {difference.step:,}){against}"
         )
-    grows = found.course is not None and found.course.is_growing
+    grows = found.trend is not None and found.trend.is_growing
     answer = "the step size does not matter" + (", how many steps are taken does" if grows else "")
     return f"{answer}: at equal step numbers {_equivalence(found, difference)}"
 
@@ -142,36 +142,36 @@ def _num_compared(found: Findings) -> int:
 
 
 def _nothing_to_compare(found: Findings) -> str:
-    sizes = {trial.condition.step_size_up for course in found.courses for trial in course.trials}
+    sizes = {trial.condition.step_size_up for trend in found.trends for trial in trend.trials}
     if len(sizes) == 1:
         return f"one step size ({sizes.pop()}) says nothing about whether it matters"
     return "whether the step size matters is not known: no two runs that differ in nothing else finished a step"
 
 
-def _trend_clauses(course: Trend, capacity_bytes: int | None) -> list[str]:
-    clauses = [_growth_clause(course)]
-    climb = course.fragmentation_growth
+def _trend_clauses(trend: Trend, capacity_bytes: int | None) -> list[str]:
+    clauses = [_growth_clause(trend)]
+    climb = trend.fragmentation_growth
     if climb is not None:
         rate = bytes_per_step(climb.reserved_bytes_per_step)
         clauses.append(f"reserved memory climbs {rate} while active memory is flat: it fragments")
-    clauses += [_full_clause(course, capacity_bytes)] if course.forecast_step is not None else _sudden_death(course)
+    clauses += [_full_clause(trend, capacity_bytes)] if trend.forecast_step is not None else _sudden_oom(trend)
     return [clause for clause in clauses if clause]
 
 
-def _growth_clause(course: Trend) -> str:
-    if course.growth is None:
+def _growth_clause(trend: Trend) -> str:
+    if trend.growth is None:
         return ""
-    if not course.is_growing:
+    if not trend.is_growing:
         return "allocated memory does not grow"
-    origin = f", from {source_text(course.sources[0])}" if course.sources else ""
-    return f"allocated memory grows {bytes_per_step(course.growth.bytes_per_step)}{origin}"
+    origin = f", from {source_text(trend.sources[0])}" if trend.sources else ""
+    return f"allocated memory grows {bytes_per_step(trend.growth.bytes_per_step)}{origin}"
 
 
-def _full_clause(course: Trend, capacity_bytes: int | None) -> str:
+def _full_clause(trend: Trend, capacity_bytes: int | None) -> str:
     room = "memory is" if capacity_bytes is None else f"{format_bytes(capacity_bytes)} are"
-    head = f"{room} full at step {course.forecast_step:,}"
-    before = max(course.ends_before, key=lambda trial: trial.num_steps, default=None)
-    after = min(course.ends_after, key=lambda trial: trial.num_steps, default=None)
+    head = f"{room} full at step {trend.forecast_step:,}"
+    before = max(trend.ends_before, key=lambda trial: trial.num_steps, default=None)
+    after = min(trend.ends_after, key=lambda trial: trial.num_steps, default=None)
     if before is None:
         return f"{head}, before any of these runs has ended"
     if after is None:
@@ -184,14 +184,16 @@ def _run(trial: Trial) -> str:
     return f"the {trial.condition.step_size_up} run"
 
 
-def _sudden_death(course: Trend) -> list[str]:
-    """Deaths that others got past under the same condition but for the step size."""
-    if not course.deaths:
+def _sudden_oom(trend: Trend) -> list[str]:
+    """Out of memory where others got further, under the same condition but for the step size."""
+    if not trend.ooms:
         return []
-    dead = course.deaths[0]
-    survivor = max(course.trials, key=lambda trial: trial.num_steps_done)
-    who = "another run of it" if not differing_axes(dead.condition, survivor.condition) else _run(survivor)
-    return [f"{_run(dead)} died at step {death_step(dead):,}, which {who} got past: see the order and other processes"]
+    oom = trend.ooms[0]
+    longest = max(trend.trials, key=lambda trial: trial.num_steps_done)
+    who = "another run of it" if not differing_axes(oom.condition, longest.condition) else _run(longest)
+    return [
+        f"{_run(oom)} ran out of memory at step {oom_step(oom):,}, which {who} got past: see the order and other processes"
+    ]
 
 
 def _is_real(effect: Effect, found: Findings) -> bool:

@@ -208,7 +208,7 @@ def test_a_death_that_another_run_got_past_is_not_blamed_on_the_steps() -> None:
     verdict = concluded([flat(0, 25), (trial(1, condition(30), steps, status="oom"), steps)], GIB)
 
     assert verdict.forecast_step is None
-    assert "the 30 run died at step 5, which the 25 run got past" in verdict.text
+    assert "the 30 run ran out of memory at step 5, which the 25 run got past" in verdict.text
 
 
 def test_memory_that_is_full_without_growth_tells_the_step() -> None:

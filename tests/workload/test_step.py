@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import lrtool
 from lrtool.errors import UnavailableError, UsageError, WorkloadError
-from lrtool.lr.loss_reader import MIN_STEPS_BETWEEN_LOOKS
+from lrtool.lr.loss_reader import MIN_STEPS_BETWEEN_READS
 from lrtool.lr.measure import run_ramp
 from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import pick_device, place
@@ -711,4 +711,4 @@ def test_a_ramp_waits_for_the_gpu_only_when_it_looks_at_the_losses() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(ramp.losses) == 100
-    assert len(waits) <= 100 // MIN_STEPS_BETWEEN_LOOKS + 1
+    assert len(waits) <= 100 // MIN_STEPS_BETWEEN_READS + 1

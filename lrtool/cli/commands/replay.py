@@ -40,7 +40,7 @@ def command(
     ] = None,
     check: options.Check = False,
 ) -> None:
-    """Replay an allocation stream: what would it reserve and lose elsewhere, and would it have died?
+    """Replay an allocation trace: what would it reserve and lose elsewhere, and would it fit?
 
     Examples: lrtool replay snapshot.pickle --settings expandable_segments:True --capacity rtx4090 | lrtool replay
     trace.jsonl --min-capacity

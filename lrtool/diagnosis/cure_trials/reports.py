@@ -1,4 +1,4 @@
-"""What a cure's process is given and what comes of it, also where it died before it could say anything."""
+"""What a cure's process is given and what comes of it, also where it ended before it could say anything."""
 
 from dataclasses import dataclass
 from pathlib import Path

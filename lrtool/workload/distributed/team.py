@@ -41,23 +41,23 @@ class AveragedLossReader:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._num_steps = MIN_STEPS_BETWEEN_LOOKS
-        self._last_look = time.perf_counter()
+        self._num_steps = MIN_STEPS_BETWEEN_READS
+        self._last_read = time.perf_counter()
 
     def are_due(self, num_pending: int) -> bool:
         return num_pending >= self._num_steps
 
     def read(self, pending: list[Tensor]) -> list[float]:
-        """The means over the ranks of the losses kept since the last look."""
-        step_s = (time.perf_counter() - self._last_look) / len(pending)
+        """The means over the ranks of the losses kept since the last read."""
+        step_s = (time.perf_counter() - self._last_read) / len(pending)
         values = [loss.reshape(()).to(self._device, torch.float64) for loss in pending]
         averaged = torch.stack([*values, torch.tensor(step_s, dtype=torch.float64, device=self._device)])
         dist.all_reduce(averaged)
         *losses, mean_step_s = (averaged / dist.get_world_size()).tolist()
-        wanted = round(SECONDS_BETWEEN_LOOKS / mean_step_s)
-        self._num_steps = min(max(wanted, MIN_STEPS_BETWEEN_LOOKS), MAX_STEPS_BETWEEN_LOOKS)
+        wanted = round(SECONDS_BETWEEN_READS / mean_step_s)
+        self._num_steps = min(max(wanted, MIN_STEPS_BETWEEN_READS), MAX_STEPS_BETWEEN_READS)
         pending.clear()
-        self._last_look = time.perf_counter()
+        self._last_read = time.perf_counter()
         return losses
 
 
@@ -78,7 +78,7 @@ class Team:
             self.distributed = distribute(workload, rank=self.launch.rank, world_size=self.launch.world_size)
         return self.distributed.workload
 
-    def looks(self) -> AveragedLossReader:
+    def loss_reader(self) -> AveragedLossReader:
         return AveragedLossReader(self.device)
 
     def watched(self, step: Step) -> Step:
@@ -252,6 +252,6 @@ def _unknown(rank: int, device: torch.device) -> RankMemory:
     )
 
 
-MIN_STEPS_BETWEEN_LOOKS = 4
-MAX_STEPS_BETWEEN_LOOKS = 50
-SECONDS_BETWEEN_LOOKS = 0.05
+MIN_STEPS_BETWEEN_READS = 4
+MAX_STEPS_BETWEEN_READS = 50
+SECONDS_BETWEEN_READS = 0.05

@@ -32,7 +32,10 @@ REQUEST = TaskRequest(num_cpus=1)
 def cluster() -> Iterator[Any]:
     """A head and another node, with a CPU each."""
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # a nice worker starves on a busy machine
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }  # a nice worker starves on a busy machine
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
