@@ -75,7 +75,7 @@ PURE = [
     "errors.py", "units.py", "option.py", "config.py", "settings_file.py",
     "workload/distributed/launch.py", "lr/ramp.py", "lr/cyclic.py", "lr/curve",
     "memory/metrics.py", "memory/growth.py", "memory/gpus.py", "memory/environment/known_issues.py",
-    "memory/allocator", "diagnosis/run_figures.py", "diagnosis/rules.py", "diagnosis/causes",
+    "memory/allocator/environment.py", "diagnosis/run_figures.py", "diagnosis/rules.py", "diagnosis/causes",
     "diagnosis/cure_trials/batch_search.py", "diagnosis/cure_trials/effects.py", "gate", "results",
 ]  # fmt: skip
 """Modules, and folders with all their modules."""
