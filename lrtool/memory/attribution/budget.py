@@ -12,7 +12,8 @@ from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.segments import played_until
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note
+from lrtool.memory.trace.live import Walk, walk_as_played
 from lrtool.results import Budget, BudgetLine
 
 MAX_MODULES = 10
@@ -57,11 +58,11 @@ def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Bu
     """The budget right after `moment.request` requests."""
     player = played_until(stream, scenario, request=moment.request - 1)
     allocator = player.allocator
-    notes = _LiveNotes(stream, moment.request)
-    lines, modules = _live_lines(player, notes)
+    walked = walk_as_played(stream, moment.request)
+    lines, modules = _live_lines(player, _notes_by_slot(stream, walked))
     return Budget(
         step=moment.step,
-        phase=notes.last.phase,
+        phase=_last_note(stream, walked).phase,
         lines=tuple(BudgetLine(name=name, num_bytes=size) for name, size in _all_lines(lines, allocator)),
         modules=tuple(BudgetLine(name=name, num_bytes=size) for name, size in modules.most_common(MAX_MODULES)),
         reserved_bytes=allocator.now().reserved_bytes,
@@ -72,17 +73,28 @@ def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Bu
     )
 
 
-def _live_lines(player: Player, notes: "_LiveNotes") -> tuple[Counter[str], Counter[str]]:
+def _notes_by_slot(trace: AllocationTrace, walked: Walk) -> dict[int, Note]:
+    """Of what is live; tensors without a slot share the note of the last one."""
+    return {trace.slots[each]: trace.note(each) for each in walked.requests[walked.live_after()].tolist()}
+
+
+def _last_note(trace: AllocationTrace, walked: Walk) -> Note:
+    """Of the last allocation."""
+    return trace.note(int(walked.requests[walked.births.max()])) if len(walked.births) else Note()
+
+
+def _live_lines(player: Player, notes: dict[int, Note]) -> tuple[Counter[str], Counter[str]]:
     """Requested bytes by line, and of activations by module; of a recording, which knows no categories, by source line."""
     lines: Counter[str] = Counter()
     modules: Counter[str] = Counter()
+    nameless = notes.get(NO_SLOT, Note())
     blocks = {id(block): slot for slot, block in enumerate(player.live) if block is not None and block.is_live}
     for segment in player.allocator.segments.values():
         for block in segment.blocks():
             if not block.is_live:
                 continue
             slot = blocks.get(id(block), NO_SLOT)
-            note = notes.of(slot)
+            note = notes.get(slot, nameless)
             lines[CATEGORIES.get(note.category or "", "not known")] += block.requested
             lines["rounding"] += block.size - block.requested
             if note.category == "activation":
@@ -120,37 +132,3 @@ class _PeakWatch:
             self._highest = self._tally.allocated_bytes
             step = len(self.player.steps) + self.player.is_in_step
             self.peak = Moment(request=request + 1, step=step)
-
-
-class _LiveNotes:
-    """The note of each slot's tensor after a number of requests; `last` is that of the last allocation."""
-
-    def __init__(self, stream: AllocationTrace, count: int) -> None:
-        self._stream = stream
-        self._by_slot: dict[int, Note] = {}
-        self._nameless = Note()
-        self.last = Note()
-        for part in stream.parts():
-            length = part.stop - part.start
-            times = min(part.times, -(-count // length)) if length else 0
-            rest = min(count, times * length)
-            if times > 1:  # a round's tensors take each other's place: only the last two rounds matter
-                self._take(part.start, part.stop)
-                rest -= (times - 1) * length
-            self._take(part.start, part.start + rest)
-            count -= min(count, part.times * length)
-            if count <= 0:
-                break
-
-    def of(self, slot: int) -> Note:
-        return self._by_slot.get(slot, self._nameless)
-
-    def _take(self, start: int, stop: int) -> None:
-        stream = self._stream
-        for index in range(start, stop):
-            if stream.ops[index] == Op.ALLOC:
-                self.last = stream.note(index)
-                if stream.slots[index] == NO_SLOT:
-                    self._nameless = self.last
-                else:
-                    self._by_slot[stream.slots[index]] = self.last

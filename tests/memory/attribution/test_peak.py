@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtool.memory.attribution.peak import LiveShare, shares_at_peak
+from lrtool.memory.attribution.peak import LiveShare, most_by_category, shares_at_peak
 from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 from lrtool.memory.trace.builder import TraceBuilder
 
@@ -55,6 +55,17 @@ def test_bytes_of_one_line_are_one_share() -> None:
     builder.alloc(3, 0, note=KEPT)
 
     assert shares_at_peak(builder.build()) == (share(WEIGHTS, 12),)
+
+
+def test_the_most_of_a_category_where_a_tensor_is_never_freed() -> None:
+    builder = TraceBuilder("kept")
+    builder.alloc("a", 100, note=ACTIVATION)
+    builder.alloc(None, 7, note=KEPT)
+    builder.free("a")
+    builder.alloc("b", 50, note=ACTIVATION)
+    builder.alloc("c", 1)
+
+    assert most_by_category(builder.build()) == {"activation": 100, "temporary": 7, "other": 1}
 
 
 @given(
