@@ -1,6 +1,7 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
 from lrtool.results.cards import KnownCard, KnownCards
+from lrtool.results.categories import Category
 from lrtool.results.cures import (
     BatchTry,
     CureEffect,
@@ -98,6 +99,7 @@ __all__ = [
     "Budget",
     "BudgetLine",
     "Case",
+    "Category",
     "Check",
     "ComparedCurve",
     "ComparedFigure",

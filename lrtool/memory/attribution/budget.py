@@ -14,23 +14,10 @@ from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.segments import played_until
 from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note
 from lrtool.memory.trace.live import Walk, walk_as_played
-from lrtool.results import Budget, BudgetLine
+from lrtool.results import Budget, BudgetLine, Category
 
 MAX_MODULES = 10
-CATEGORIES = {
-    "parameter": "parameters",
-    "gradient": "gradients",
-    "optimizer state": "optimizer state",
-    "buffer": "buffers",
-    "activation": "activations",
-    "input": "inputs",
-    "temporary": "temporaries",
-    "workspace": "workspaces",
-    "gradient bucket": "gradient buckets",
-    "communication buffer": "communication buffers",
-    "unsharded parameter": "unsharded parameters",
-}
-"""The categories of a trace, and what their lines are called."""
+PLURALS: dict[str, str] = {each: each.plural for each in Category}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +82,9 @@ def _live_lines(player: Player, notes: dict[int, Note]) -> tuple[Counter[str], C
                 continue
             slot = blocks.get(id(block), NO_SLOT)
             note = notes.get(slot, nameless)
-            lines[CATEGORIES.get(note.category or "", "not known")] += block.requested
+            lines[PLURALS.get(note.category or "", "not known")] += block.requested
             lines["rounding"] += block.size - block.requested
-            if note.category == "activation":
+            if note.category == Category.ACTIVATION:
                 modules[note.module or "outside of modules"] += block.requested
             elif note.category is None:
                 modules[note.source or "no line of a program"] += block.requested
@@ -112,7 +99,7 @@ def _all_lines(live: Counter[str], allocator: Allocator) -> list[tuple[str, int]
         "split": now.inactive_split_bytes,
         "cache": now.reserved_bytes - now.active_bytes - now.inactive_split_bytes,
     }
-    named = [(name, live[name]) for name in (*CATEGORIES.values(), "not known") if live[name]]
+    named = [(name, live[name]) for name in (*PLURALS.values(), "not known") if live[name]]
     lines = [*named, *rest.items()]
     assert sum(size for _, size in lines) == now.reserved_bytes, "the budget does not add up to reserved memory"
     return lines

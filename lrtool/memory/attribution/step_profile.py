@@ -13,12 +13,10 @@ import numpy as np
 
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op
 from lrtool.memory.trace.live import walk
+from lrtool.results import Category
 
 HALF = 2
-OWNED = frozenset(
-    {"parameter", "gradient", "optimizer state", "buffer", "input", "workspace",
-     "gradient bucket", "communication buffer", "unsharded parameter"}
-)  # fmt: skip
+OWNED = frozenset(Category) - {Category.ACTIVATION, Category.TEMPORARY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +152,7 @@ class _Profiler:
 
     def _born(self, step: _Step, request: int) -> None:
         note, size = self._trace.note(request), self._trace.values[request]
-        if step.number == 0 and note.category == "parameter":
+        if step.number == 0 and note.category == Category.PARAMETER:
             self._parameters[size] += 1
         self._add(note, size)
         self._note_birth(step, note, size, is_evaluation=_is_evaluation(note, request, step))
@@ -173,11 +171,11 @@ class _Profiler:
         self._copies_of_weights += change * is_copy
 
     def _note_birth(self, step: _Step, note: Note, size: int, *, is_evaluation: bool) -> None:
-        step.input_bytes += size * (note.category == "input")
-        step.new_gradient_bytes += size * (note.category == "gradient")
-        if step.early_gradient_bytes is None and note.phase == "forward" and note.category != "input":
-            step.early_gradient_bytes = self._by_category["gradient"]
-        if note.phase == "optimizer" and note.category == "temporary":
+        step.input_bytes += size * (note.category == Category.INPUT)
+        step.new_gradient_bytes += size * (note.category == Category.GRADIENT)
+        if step.early_gradient_bytes is None and note.phase == "forward" and note.category != Category.INPUT:
+            step.early_gradient_bytes = self._by_category[Category.GRADIENT]
+        if note.phase == "optimizer" and note.category == Category.TEMPORARY:
             step.optimizer_bytes += size
             step.optimizer_temporary_bytes = max(step.optimizer_temporary_bytes, step.optimizer_bytes)
         if is_evaluation:

@@ -8,10 +8,17 @@ from lrtool.memory.tracer.log import BUILD
 from lrtool.memory.tracer.referrers import ReferrerSearch
 from lrtool.memory.tracer.steady_state import Period
 from lrtool.memory.tracer.storage_recorder import LiveStorage, StorageRecorder
+from lrtool.results import Category
 
 MIN_AGE_STEPS = 2
 MAX_STEPS_REMEMBERED = 4096
-_BELONGS_TO_TRAINING = ("parameter", "gradient", "optimizer state", "buffer", "gradient bucket")
+_BELONGS_TO_TRAINING = (
+    Category.PARAMETER,
+    Category.GRADIENT,
+    Category.OPTIMIZER_STATE,
+    Category.BUFFER,
+    Category.GRADIENT_BUCKET,
+)
 _Count = tuple[int, int]
 
 

@@ -34,6 +34,7 @@ from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.memory.tracer.to_trace import stream_of
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform, this_platform
+from lrtool.results import Category
 from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import place
 from lrtool.workload.step import Step, make_step, with_scheduler
@@ -163,9 +164,9 @@ class _Run:
         with user_code("moving the model to its device"):
             place(workload, self._device)
         model, optimizer = workload.model, workload.optimizer
-        recorder.categorize(model.buffers(), "buffer")
-        recorder.categorize(model.parameters(), "parameter")
-        recorder.categorize(state_tensors(optimizer), "optimizer state")
+        recorder.categorize(model.buffers(), Category.BUFFER)
+        recorder.categorize(model.parameters(), Category.PARAMETER)
+        recorder.categorize(state_tensors(optimizer), Category.OPTIMIZER_STATE)
         recorder.is_training = lambda: model.training
         recorder.module_names = names_of(model)
         is_even = has_even_batches(workload.train_loader)
