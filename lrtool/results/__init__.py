@@ -68,11 +68,11 @@ from lrtool.results.range_test import (
 )
 from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
-    BlockPicture,
     LeastCapacity,
     Replay,
+    ReplayBlock,
     ReplayRow,
-    SegmentPicture,
+    ReplaySegment,
     Timeline,
 )
 from lrtool.results.runs import (
@@ -95,7 +95,6 @@ __all__ = [
     "BatchScaling",
     "BatchSizeTest",
     "BatchTry",
-    "BlockPicture",
     "Budget",
     "BudgetLine",
     "Case",
@@ -146,13 +145,14 @@ __all__ = [
     "Ranks",
     "Recorder",
     "Replay",
+    "ReplayBlock",
     "ReplayOom",
     "ReplayRow",
+    "ReplaySegment",
     "Result",
     "RulePick",
     "Run",
     "RunSummary",
-    "SegmentPicture",
     "SelfTest",
     "SelfTestStatus",
     "Shard",

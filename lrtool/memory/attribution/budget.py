@@ -1,4 +1,4 @@
-"""A budget of bytes: what is live at one moment of a stream by category and module, and the rest of what is reserved.
+"""A budget of bytes: what is live at one moment of a trace by category and module, and the rest of what is reserved.
 
 The lines add up to reserved memory exactly: what was requested, the allocator's rounding, blocks that wait for another
 stream, free pieces of segments in use, and whole free segments.
@@ -28,28 +28,28 @@ class Moment:
     step: int
 
 
-def budget_at_peak(stream: AllocationTrace, scenario: Scenario) -> Budget | None:
-    """The budget where most was allocated, or at the failing request; None for a stream without an allocation."""
-    moment = peak_moment(stream, scenario)
-    return None if moment is None else budget_at(stream, scenario, moment)
+def budget_at_peak(trace: AllocationTrace, scenario: Scenario) -> Budget | None:
+    """The budget where most was allocated, or at the failing request; None for a trace without an allocation."""
+    moment = peak_moment(trace, scenario)
+    return None if moment is None else budget_at(trace, scenario, moment)
 
 
-def peak_moment(stream: AllocationTrace, scenario: Scenario) -> Moment | None:
+def peak_moment(trace: AllocationTrace, scenario: Scenario) -> Moment | None:
     """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played."""
-    watch = _PeakWatch(stream, scenario)
+    watch = _PeakWatch(trace, scenario)
     watch.player.play()
     return watch.peak
 
 
-def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
+def budget_at(trace: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
     """The budget right after `moment.request` requests."""
-    player = played_until(stream, scenario, request=moment.request - 1)
+    player = played_until(trace, scenario, request=moment.request - 1)
     allocator = player.allocator
-    walked = walk_as_played(stream, moment.request)
-    lines, modules = _live_lines(player, _notes_by_slot(stream, walked))
+    walked = walk_as_played(trace, moment.request)
+    lines, modules = _live_lines(player, _notes_by_slot(trace, walked))
     return Budget(
         step=moment.step,
-        phase=_last_note(stream, walked).phase,
+        phase=_last_note(trace, walked).phase,
         lines=tuple(BudgetLine(name=name, num_bytes=size) for name, size in _all_lines(lines, allocator)),
         modules=tuple(BudgetLine(name=name, num_bytes=size) for name, size in modules.most_common(MAX_MODULES)),
         reserved_bytes=allocator.now().reserved_bytes,
@@ -106,10 +106,10 @@ def _all_lines(live: Counter[str], allocator: Allocator) -> list[tuple[str, int]
 
 
 class _PeakWatch:
-    """Plays a stream and remembers after which request most was allocated."""
+    """Plays a trace and remembers after which request most was allocated."""
 
-    def __init__(self, stream: AllocationTrace, scenario: Scenario) -> None:
-        self.player = Player(stream, build_allocator(stream, scenario), watch=self._look, step_peaks=False)
+    def __init__(self, trace: AllocationTrace, scenario: Scenario) -> None:
+        self.player = Player(trace, build_allocator(trace, scenario), watch=self._look, step_peaks=False)
         self._tally = self.player.allocator.statistics.overall
         self._highest = -1
         self.peak: Moment | None = None

@@ -17,8 +17,8 @@ UNKNOWN = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveShare:
-    """Requested bytes at the peak that share a category, a module and the line of their birth."""
+class PeakPart:
+    """Requested bytes at the peak that have in common a category, a module and the line of their birth."""
 
     category: str | None
     module: str | None
@@ -26,7 +26,7 @@ class LiveShare:
     num_bytes: int
 
 
-def shares_at_peak(trace: AllocationTrace, *, until_request: int | None = None) -> tuple[LiveShare, ...]:
+def peak_breakdown(trace: AllocationTrace, *, until_request: int | None = None) -> tuple[PeakPart, ...]:
     """The parts of the peak, largest first; with `until_request`, of what led up to the request of that number."""
     walked = walk_as_played(trace, len(trace) if until_request is None else until_request)
     if not len(walked.requests):
@@ -37,7 +37,7 @@ def shares_at_peak(trace: AllocationTrace, *, until_request: int | None = None) 
         note = trace.note(request)
         totals[note.category, note.module, note.source] += num_bytes
     return tuple(
-        LiveShare(category=category, module=module, source=source, num_bytes=num_bytes)
+        PeakPart(category=category, module=module, source=source, num_bytes=num_bytes)
         for (category, module, source), num_bytes in totals.most_common()
         if num_bytes
     )

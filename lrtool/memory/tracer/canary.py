@@ -27,7 +27,7 @@ def send_canary(gpu: FakeGpu = H100) -> Canary:
     """Trace the known step on `gpu`. Never raises for what is wrong with torch: that is the answer."""
     settings = TraceSettings(num_steps=2, gpu=gpu, until_steady=False, with_workspaces=False)
     try:
-        found = walk(trace(from_callable(build, params={}), settings).stream).changes.tolist()
+        found = walk(trace(from_callable(build, params={}), settings).trace).changes.tolist()
     except LrtoolError as error:
         return Canary(is_trusted=False, reason=error.message)
     except Exception as error:  # private interfaces of an unknown torch may fail in any way

@@ -1,7 +1,7 @@
 """What a traced program asked of the allocator, step by step, in a form in which equal steps are equal.
 
 A free names its tensor as (steps since its birth, position among that step's births), so steps can be compared,
-repeated and written out as a stream without regard to which tensors were meant.
+repeated and written out as a trace without regard to which tensors were meant.
 """
 
 import hashlib
