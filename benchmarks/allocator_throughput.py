@@ -21,7 +21,7 @@ _LAYERS = 48
 
 
 def main() -> None:
-    """Measure and print one line per stream length, and one for the proof."""
+    """Measure and print one line per trace length, and one for the proof."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--steps", type=int, default=7_000)
@@ -76,10 +76,10 @@ def _step(builder: TraceBuilder, *, length: int, chance: random.Random) -> None:
         builder.free(("weight gradient", layer))
 
 
-def _bare_loop(stream: AllocationTrace) -> float:
+def _bare_loop(trace: AllocationTrace) -> float:
     begin = time.process_time()
     total = 0
-    for op, slot, value, on in zip(stream.ops, stream.slots, stream.values, stream.streams, strict=True):
+    for op, slot, value, on in zip(trace.ops, trace.slots, trace.values, trace.streams, strict=True):
         if op == 0:
             total += value
         elif op == 1:
@@ -89,25 +89,25 @@ def _bare_loop(stream: AllocationTrace) -> float:
     return time.process_time() - begin
 
 
-def _measure(stream: AllocationTrace) -> None:
+def _measure(trace: AllocationTrace) -> None:
     begin = time.process_time()
-    result = replay(stream, prove=False)
+    result = replay(trace, prove=False)
     took = time.process_time() - begin
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
-        f"{len(stream):>9,} requests  {took:6.2f} s  {len(stream) / took:>9,.0f} requests/s  "
-        f"{took / _bare_loop(stream):4.1f} x a bare loop  process peak {peak_mib} MiB  "
+        f"{len(trace):>9,} requests  {took:6.2f} s  {len(trace) / took:>9,.0f} requests/s  "
+        f"{took / _bare_loop(trace):4.1f} x a bare loop  process peak {peak_mib} MiB  "
         f"(peak reserved {result.peaks.reserved_bytes:,} B)"
     )
 
 
 def _measure_proof(times: int) -> None:
     for steps in (10, times):
-        stream = equal_steps(steps)
+        trace = equal_steps(steps)
         begin = time.process_time()
-        result = replay(stream)
+        result = replay(trace)
         took = time.process_time() - begin
-        print(f"{steps:>9,} equal steps  {took:6.4f} s  {result.num_played:,} of {len(stream):,} requests played")
+        print(f"{steps:>9,} equal steps  {took:6.4f} s  {result.num_played:,} of {len(trace):,} requests played")
 
 
 if __name__ == "__main__":

@@ -44,15 +44,15 @@ class Comparison:
 
 def compare(truth: Truth) -> Comparison:
     """Trace the same workload for the same GPU and torch, replay, and compare."""
-    stream, scenario = predicted_stream(truth), Scenario(version=torch_version(truth))
+    trace, scenario = predicted_trace(truth), Scenario(version=torch_version(truth))
     # torch's own peaks cover the whole run; on a CPU there are none, and the allocator is simulated
-    measured = peaks(truth.stats[-1]) if truth.stats else replay(true_stream(truth), scenario).peaks
+    measured = peaks(truth.stats[-1]) if truth.stats else replay(true_trace(truth), scenario).peaks
     return Comparison(
         truth=truth,
         measured=measured,
-        predicted=replay(stream, scenario).peaks,
+        predicted=replay(trace, scenario).peaks,
         other_bytes=_other_bytes(truth),
-        differences=tuple(_differences(truth, stream)),
+        differences=tuple(_differences(truth, trace)),
     )
 
 
@@ -61,12 +61,12 @@ def torch_version(truth: Truth) -> TorchVersion:
     return TorchVersion(int(major), int(minor))
 
 
-def predicted_stream(truth: Truth) -> AllocationTrace:
-    """The stream that lrtool traces for a recorded workload, for the GPU and the torch it was recorded with."""
+def predicted_trace(truth: Truth) -> AllocationTrace:
+    """The trace that lrtool traces for a recorded workload, for the GPU and the torch it was recorded with."""
     machine = truth.machine
     factory = from_callable(find_workload(truth.name).build, params={})
     if machine.capability is None:
-        return trace(factory, TraceSettings(num_steps=NUM_STEPS, kind="cpu", until_steady=False)).stream
+        return trace(factory, TraceSettings(num_steps=NUM_STEPS, kind="cpu", until_steady=False)).trace
     version = torch_version(truth)
     gpu = FakeGpu(
         capability=machine.capability,
@@ -75,11 +75,11 @@ def predicted_stream(truth: Truth) -> AllocationTrace:
     )
     platform = Platform(capability=machine.capability, torch_version=(version.major, version.minor))
     settings = TraceSettings(num_steps=NUM_STEPS, gpu=gpu, until_steady=False, platform=platform)
-    return trace(factory, settings).stream
+    return trace(factory, settings).trace
 
 
-def true_stream(truth: Truth) -> AllocationTrace:
-    """The recorded events as an allocation stream; where a free does not say of what, the oldest of its size is meant."""
+def true_trace(truth: Truth) -> AllocationTrace:
+    """The recorded events as an allocation trace; where a free does not say of what, the oldest of its size is meant."""
     builder = TraceBuilder(truth.name)
     live: dict[int, list[int]] = {}
     for index, (size, link) in enumerate(truth.events):
@@ -108,7 +108,7 @@ def _other_bytes(truth: Truth) -> int | None:
     return end - before - truth.stats[-1]["reserved_bytes.all.current"]
 
 
-def _differences(truth: Truth, stream: AllocationTrace) -> list[Difference]:
+def _differences(truth: Truth, trace: AllocationTrace) -> list[Difference]:
     """Of the last step, which is a steady one."""
     begin, end = truth.ends[-2:]
     true = (
@@ -116,7 +116,7 @@ def _differences(truth: Truth, stream: AllocationTrace) -> list[Difference]:
         for size, stack in truth.events[begin:end]
         if size > 0
     )
-    return differences(true, traced_requests(stream, last_step_only=True))
+    return differences(true, traced_requests(trace, last_step_only=True))
 
 
 def missing_by_operator(comparisons: Iterable[Comparison]) -> list[tuple[str, str, int, int]]:

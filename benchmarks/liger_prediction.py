@@ -28,7 +28,7 @@ import torch
 from benchmarks.liger_operations import OPERATIONS
 from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import this_platform
@@ -125,10 +125,10 @@ def predict(row: Row) -> float:
             iteration()
             recorder.end_step()
         recorder.stop()
-        stream = stream_of(recorder.log.steps, period=None, num_steps=ITERATIONS, name=row.operation)
+        trace = trace_of(recorder.log.steps, period=None, num_steps=ITERATIONS, name=row.operation)
         del iteration
     gc.collect()
-    return replay(stream).steps[-1].peak_allocated_bytes / MIB
+    return replay(trace).steps[-1].peak_allocated_bytes / MIB
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -33,7 +33,7 @@ from benchmarks.peft_training import Training, adapted, base_model, batch_of, nu
 from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import this_platform
@@ -134,7 +134,7 @@ def num_images(path: Path) -> int:
 
 
 def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationTrace:
-    """The stream of building, a short batch, and the longest. Raises ValueError where other parameters are trained."""
+    """The trace of building, a short batch, and the longest. Raises ValueError where other parameters are trained."""
     method, costs = METHODS[row.name], HiddenCosts(this_platform(L40S.capability))
     with recording("predicted", gpu=L40S, costs=costs) as recorder:
         model = adapted(base_model(), method)
@@ -149,10 +149,10 @@ def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationTrace:
             training.step(batch_of(tokens))
             recorder.end_step()
         recorder.stop()
-        stream = stream_of(recorder.log.steps, period=None, num_steps=2, name=row.name)
+        trace = trace_of(recorder.log.steps, period=None, num_steps=2, name=row.name)
         del training, model
     gc.collect()
-    return stream
+    return trace
 
 
 def predict(row: Row, longest: int = LONGEST_TOKENS) -> int:

@@ -1,4 +1,4 @@
-"""Which requests of a real run a traced stream lacks, and which it has too many: compared in order, by their sizes."""
+"""Which requests of a real run a traced trace lacks, and which it has too many: compared in order, by their sizes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -50,18 +50,18 @@ def differences(true: Iterable[Request], traced: Iterable[tuple[int, str]]) -> l
     ]
 
 
-def traced_requests(stream: AllocationTrace, *, last_step_only: bool) -> list[tuple[int, str]]:
-    """(bytes, operator) of each allocation of a traced stream, or of its last step."""
-    begin = max(index for index, op in enumerate(stream.ops) if op == Op.STEP) if last_step_only else 0
+def traced_requests(trace: AllocationTrace, *, last_step_only: bool) -> list[tuple[int, str]]:
+    """(bytes, operator) of each allocation of a traced trace, or of its last step."""
+    begin = max(index for index, op in enumerate(trace.ops) if op == Op.STEP) if last_step_only else 0
     return [
-        (stream.values[index], _operator(stream, index))
-        for index in range(begin, len(stream.ops))
-        if stream.ops[index] == Op.ALLOC
+        (trace.values[index], _operator(trace, index))
+        for index in range(begin, len(trace.ops))
+        if trace.ops[index] == Op.ALLOC
     ]
 
 
-def _operator(stream: AllocationTrace, index: int) -> str:
-    note = stream.note(index)
+def _operator(trace: AllocationTrace, index: int) -> str:
+    note = trace.note(index)
     return (note.operator if note else None) or UNKNOWN
 
 

@@ -28,7 +28,7 @@ from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.metrics import Peaks, fragmentation_ratio
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform
@@ -76,7 +76,7 @@ class Outcome:
         return sum(each.count for each in self.differences if each.is_missing is missing)
 
 
-def predicted_stream(run: SnapshotRun) -> AllocationTrace:
+def predicted_trace(run: SnapshotRun) -> AllocationTrace:
     """The program's requests from the first on, a step mark before each of its steps."""
     platform = Platform(capability=run.capability, torch_version=(run.version.major, run.version.minor))
     num_parts = 0
@@ -86,15 +86,15 @@ def predicted_stream(run: SnapshotRun) -> AllocationTrace:
             recorder.phase = None
             num_parts += 1
         recorder.stop()
-        stream = stream_of(recorder.log.steps, period=None, num_steps=num_parts - 1, name=run.label)
+        trace = trace_of(recorder.log.steps, period=None, num_steps=num_parts - 1, name=run.label)
     gc.collect()
-    return stream
+    return trace
 
 
 def compare(run: SnapshotRun, truth: SnapshotTruth) -> Outcome:
     """Predict a run, and hold it against what was recorded of it."""
-    stream = predicted_stream(run)
-    replayed = replay(stream, Scenario(version=run.version))
+    trace = predicted_trace(run)
+    replayed = replay(trace, Scenario(version=run.version))
     last = replayed.steps[-1]
     in_last_step = Peaks(
         allocated_bytes=last.peak_allocated_bytes,
@@ -102,7 +102,7 @@ def compare(run: SnapshotRun, truth: SnapshotTruth) -> Outcome:
         reserved_bytes=last.reserved_bytes,
         requested_bytes=0,
     )
-    made = traced_requests(stream, last_step_only=not run.is_whole)
+    made = traced_requests(trace, last_step_only=not run.is_whole)
     return Outcome(
         run=run,
         truth=truth,
@@ -145,7 +145,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
 
 
 def _published_row(each: PublishedPeaks) -> str:
-    predicted = replay(predicted_stream(each.run), Scenario(version=each.run.version)).peaks
+    predicted = replay(predicted_trace(each.run), Scenario(version=each.run.version)).peaks
     allocated = predicted.allocated_bytes / MIB / each.allocated_mib - 1
     reserved = predicted.reserved_bytes / MIB / each.reserved_mib - 1
     return (

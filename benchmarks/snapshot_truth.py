@@ -33,15 +33,15 @@ def truth_of(path: Path, scenario: Scenario) -> SnapshotTruth:
     """
     with io.BytesIO(gzip.decompress(path.read_bytes())) as file:
         snapshot = checked_snapshot(load_snapshot(file, name=path.name), name=path.name)
-    stream = snapshot_trace(snapshot, name=path.name)
-    replayed = replay(stream, scenario).peaks
+    trace = snapshot_trace(snapshot, name=path.name)
+    replayed = replay(trace, scenario).peaks
     peaks = Peaks(
         allocated_bytes=replayed.allocated_bytes,
         reserved_bytes=_peak_reserved(snapshot),
         active_bytes=replayed.active_bytes,
         requested_bytes=replayed.requested_bytes,
     )
-    return SnapshotTruth(name=path.name, peaks=peaks, requests=tuple(_requests(stream)))
+    return SnapshotTruth(name=path.name, peaks=peaks, requests=tuple(_requests(trace)))
 
 
 def _peak_reserved(snapshot: Snapshot) -> int:
@@ -55,9 +55,9 @@ def _peak_reserved(snapshot: Snapshot) -> int:
     return peak
 
 
-def _requests(stream: AllocationTrace) -> list[Request]:
-    made = (index for index, op in enumerate(stream.ops) if op == Op.ALLOC)
-    notes = ((stream.values[index], stream.note(index)) for index in made)
+def _requests(trace: AllocationTrace) -> list[Request]:
+    made = (index for index, op in enumerate(trace.ops) if op == Op.ALLOC)
+    notes = ((trace.values[index], trace.note(index)) for index in made)
     return [Request(size_bytes=size, place=(note.source,) if note and note.source else ()) for size, note in notes]
 
 

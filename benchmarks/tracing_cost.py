@@ -62,7 +62,7 @@ def _measure(name: str, num_steps: int) -> None:
     print(
         f"{name:6} build {found.build_duration_s:5.2f} s  first step {first:5.2f} s  later {statistics.median(later):5.2f} s "
         f"(bound {seconds} s)  added {added} MiB{f' (bound {mib} MiB)' if mib else ''}  "
-        f"{len(found.stream) / num_steps:,.0f} requests a step"
+        f"{len(found.trace) / num_steps:,.0f} requests a step"
     )
 
 

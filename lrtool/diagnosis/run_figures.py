@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
 from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_growing
-from lrtool.results import Budget, GrowthSource, Oom, Recorder, StepGrowth, StepSeries
+from lrtool.results import Budget, Category, GrowthSource, Oom, Recorder, StepGrowth, StepSeries
 
 STEADY_FROM = 2
 """The first step in which everything is there: optimizer state appears at the end of step 1."""
@@ -77,7 +77,7 @@ class RunFigures:
     def own_peak_bytes(self) -> int:
         """The peak without workspaces, against which shares are taken: on small models these would hide everything."""
         highest = self.highest
-        return self.peak_allocated_bytes - (highest.at_peak.get("workspace", 0) if highest else 0)
+        return self.peak_allocated_bytes - (highest.at_peak.get(Category.WORKSPACE, 0) if highest else 0)
 
     def would_fit_without(self, num_bytes: int) -> bool:
         """Whether that much less would have fitted; true as well where nothing ran out of memory."""

@@ -20,7 +20,7 @@ from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
-from lrtool.memory.tracer.tracer import Trace
+from lrtool.memory.tracer.tracer import TracedRun
 from lrtool.results import Budget, Oom, StepSeries, Trial
 
 FEW_SIZES = 0.2
@@ -59,10 +59,10 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
 
 
 def figures_of_traced_run(
-    traced: Trace, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
+    traced: TracedRun, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
 ) -> RunFigures:
     """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
-    trace, unlimited = traced.stream, replace(scenario, capacity_bytes=None)
+    trace, unlimited = traced.trace, replace(scenario, capacity_bytes=None)
     free = replay(trace, unlimited)
     limited = free if scenario.capacity_bytes is None else replay(trace, scenario)
     return _replayed(
@@ -76,7 +76,7 @@ def figures_of_traced_run(
         budget=_budget(trace, scenario, unlimited, limited),
         profiles=profile_steps(trace),
         leftovers=leftovers(trace),
-        sources=tuple(map(source_of, traced.survivors)),
+        sources=tuple(map(source_of, traced.leaks)),
         garbage_bytes=traced.garbage_bytes,
         settings_problems=settings_problems,
         notes=traced.warnings,

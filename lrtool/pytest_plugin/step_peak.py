@@ -79,7 +79,7 @@ def _summary(factory: Factory, recording: Recording, recorder: Recorder, *, held
         status="ok" if death is None else "oom",
         trouble=None if death is None else f"out of memory at step {death.step:,}",
         figures=figures,
-        peak_shares=recording.peak_shares,
+        peak_shares=recording.peak_breakdown,
         growth_sources=recording.growth_sources,
     )
     return RunSummary(

@@ -145,7 +145,7 @@ GROUPS = (
             "largest free": Term(
                 field="largest_free_ratio",
                 formula="largest free block / all free bytes",
-                meaning="1 is one piece; near 0, free memory lies in crumbs",
+                meaning="1 is one piece; near 0, free memory is fragmented",
             ),
             "died of fragmentation": Term(
                 field="death.cause",

@@ -1,6 +1,7 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
 
 from lrtool.results.cards import KnownCard, KnownCards
+from lrtool.results.categories import Category
 from lrtool.results.cures import (
     BatchTry,
     CureEffect,
@@ -68,11 +69,11 @@ from lrtool.results.range_test import (
 )
 from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
-    BlockPicture,
     LeastCapacity,
     Replay,
+    ReplayBlock,
     ReplayRow,
-    SegmentPicture,
+    ReplaySegment,
     Timeline,
 )
 from lrtool.results.runs import (
@@ -95,10 +96,10 @@ __all__ = [
     "BatchScaling",
     "BatchSizeTest",
     "BatchTry",
-    "BlockPicture",
     "Budget",
     "BudgetLine",
     "Case",
+    "Category",
     "Check",
     "ComparedCurve",
     "ComparedFigure",
@@ -145,13 +146,14 @@ __all__ = [
     "Ranks",
     "Recorder",
     "Replay",
+    "ReplayBlock",
     "ReplayOom",
     "ReplayRow",
+    "ReplaySegment",
     "Result",
     "RulePick",
     "Run",
     "RunSummary",
-    "SegmentPicture",
     "SelfTest",
     "SelfTestStatus",
     "Shard",

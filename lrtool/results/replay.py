@@ -1,4 +1,4 @@
-"""What a replay of an allocation stream found."""
+"""What a replay of an allocation trace found."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from lrtool.results.oom import ReplayOom
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeastCapacity:
-    """The smallest device on which a stream survives, by flushing its cache if need be, and what it takes unpressured."""
+    """The smallest device on which a trace fits, by flushing its cache if need be, and what it uses unpressured."""
 
     capacity_bytes: int
     unpressured_peak_bytes: int
@@ -32,7 +32,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BlockPicture:
+class ReplayBlock:
     """A piece of a segment: used, free, or free and split off from what is used; "unmapped" has no memory behind it."""
 
     offset_bytes: int
@@ -41,17 +41,17 @@ class BlockPicture:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentPicture:
+class ReplaySegment:
     """A segment with its blocks by address."""
 
     size_bytes: int
     is_small: bool
-    blocks: tuple[BlockPicture, ...]
+    blocks: tuple[ReplayBlock, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayRow:
-    """One replay: under what, what it took (bytes; ratios are None where nothing was reserved), and how it ended."""
+    """One replay: under what, what it used (bytes; ratios are None where nothing was reserved), and how it ended."""
 
     settings: str
     capacity_bytes: int | None
@@ -75,7 +75,7 @@ class ReplayRow:
     death: ReplayOom | None
     least_capacity: LeastCapacity | None
     timeline: Timeline | None
-    segments: tuple[SegmentPicture, ...]
+    segments: tuple[ReplaySegment, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lrtool.results import RankMemory, Recorder, compare_ranks
+from lrtool.results import Category, RankMemory, Recorder, compare_ranks
 from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked
 from lrtool.sweep.executors.executor import Ended
 from lrtool.sweep.executors.rank_executor import ENDED_FILE, Part
@@ -30,7 +30,7 @@ def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
         tuple(_memory(rank, report) for rank, report in sorted(reports.items())),
         backend=BACKENDS[trial.recorder],
         wrapping="ddp",
-        bucket_bytes=trial.most_by_category.get("gradient bucket", 0),
+        bucket_bytes=trial.most_by_category.get(Category.GRADIENT_BUCKET, 0),
         failed_rank=told,
     )
     message = trial.message if told is None else f"rank {told}: {trial.message or trial.status}"

@@ -78,7 +78,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         device_allocs_per_step=calls.device_allocs_per_step if calls else None,
         growth=step_growth(series.allocated_bytes),
         growth_sources=recording.growth_sources,
-        peak_shares=recording.peak_shares,
+        peak_shares=recording.peak_breakdown,
         death=recording.death,
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_truth
-from benchmarks.gpu_comparison import compare, missing_by_operator, true_stream
+from benchmarks.gpu_comparison import compare, missing_by_operator, true_trace
 from benchmarks.gpu_recording import NUM_STEPS, CudaHistory, Machine, Truth, read_truth, record, write_truth
 from benchmarks.gpu_workloads import REHEARSAL, WORKLOADS, find_workload
 from lrtool.memory.replay.replay import replay
@@ -67,8 +67,8 @@ def test_frees_go_to_the_allocation_they_name() -> None:
     named = truth_of([(MIB, 0), (MIB, 0), (-MIB, 1), (-MIB, 0), (3 * MIB, 0)], ends=[1, 5])
     by_size = truth_of([(MIB, 0), (-MIB, -1), (2 * MIB, 0), (-5, -1)], ends=[1, 4])
 
-    assert replay(true_stream(named)).peaks.requested_bytes == 3 * MIB
-    assert replay(true_stream(by_size)).peaks.requested_bytes == 2 * MIB
+    assert replay(true_trace(named)).peaks.requested_bytes == 3 * MIB
+    assert replay(true_trace(by_size)).peaks.requested_bytes == 2 * MIB
 
 
 def test_what_one_side_alone_asks_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,4 +96,4 @@ def test_a_workload_is_recorded_on_a_gpu() -> None:
     truth = record(find_workload("tiny_mlp"), device=torch.device("cuda"), used_before_bytes=None)
 
     assert len(truth.stats) == len(truth.ends) == NUM_STEPS + 1
-    assert replay(true_stream(truth)).peaks.allocated_bytes == truth.stats[-1]["allocated_bytes.all.peak"]
+    assert replay(true_trace(truth)).peaks.allocated_bytes == truth.stats[-1]["allocated_bytes.all.peak"]

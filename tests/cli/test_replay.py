@@ -1,4 +1,4 @@
-"""`lrtool replay`: a stream under other settings and capacities, from the command line."""
+"""`lrtool replay`: a trace under other settings and capacities, from the command line."""
 
 import gzip
 import json
@@ -228,7 +228,7 @@ def test_a_missing_trace_and_a_directory_are_told(lrtool: Lrtool, tmp_path: Path
         assert outcome.err.splitlines()[-2].startswith("error: ")
 
 
-def test_a_stream_that_allocates_nothing_is_drawn_without_a_word(lrtool: Lrtool, trace: Write) -> None:
+def test_a_trace_that_allocates_nothing_is_drawn_without_a_word(lrtool: Lrtool, trace: Write) -> None:
     outcome = lrtool("replay", trace([alloc("a", 0)]))
 
     assert (outcome.code, outcome.err) == (0, "")

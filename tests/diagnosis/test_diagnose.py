@@ -107,8 +107,8 @@ def test_the_budget_adds_up(build: models.Build, optimizer: str) -> None:
         return {**made, "optimizer": kind(made["model"].parameters(), lr=0.01)}
 
     traced = trace(from_callable(with_optimizer, params={}), TraceSettings(num_steps=20))
-    budget = budget_at_peak(traced.stream, Scenario())
-    replayed = replay(traced.stream)
+    budget = budget_at_peak(traced.trace, Scenario())
+    replayed = replay(traced.trace)
     assert budget is not None
     lines = {line.name: line.num_bytes for line in budget.lines}
 

@@ -57,9 +57,9 @@ def first_difference(path: Path) -> str | None:
     """Where a replay of the recording departs from what the real allocator answered, or None."""
     recorded = json.loads(gzip.decompress(path.read_bytes()))
     meta, requests = recorded["meta"], recorded["requests"]
-    stream = parse_jsonl(BytesIO("\n".join(map(json.dumps, requests)).encode()), name=path.name)
+    trace = parse_jsonl(BytesIO("\n".join(map(json.dumps, requests)).encode()), name=path.name)
     scenario = Scenario(settings=meta["conf"], capacity_bytes=meta["total_bytes"], no_caching=meta["no_caching"])
-    for index, row in enumerate(per_op_rows(stream, scenario)):
+    for index, row in enumerate(per_op_rows(trace, scenario)):
         stats = row["stats"]
         assert isinstance(stats, dict)
         expected = {stat_key(column): values[index] for column, values in recorded["stats"].items()}
@@ -75,7 +75,7 @@ def first_difference(path: Path) -> str | None:
 class SnapshotCheck:
     """How a replay of a snapshot compares with what the GPU's allocator did."""
 
-    stream: AllocationTrace
+    trace: AllocationTrace
     num_allocs: int
     num_misplaced: int
     num_wrong_segments: int
@@ -85,28 +85,28 @@ class SnapshotCheck:
 
 def check_snapshot(path: Path) -> SnapshotCheck:
     """Replay a snapshot and compare each placement and each new segment with its trace."""
-    stream = read_trace(path)
+    trace = read_trace(path)
     data = load_snapshot(BytesIO(gzip.decompress(path.read_bytes())), name=path.name)
     events = checked_snapshot(data, name=path.name).events
-    player = Player(stream, build_allocator(stream, Scenario(version=SNAPSHOT_VERSION)))
+    player = Player(trace, build_allocator(trace, Scenario(version=SNAPSHOT_VERSION)))
     log = player.allocator.device.log = []
     expected = _placements(events)
     misplaced = wrong_segments = 0
-    for index in stored_order(stream):
+    for index in stored_order(trace):
         log.clear()
         player.play_range(index, index + 1)
-        if stream.ops[index] == Op.ALLOC:
+        if trace.ops[index] == Op.ALLOC:
             address, segment_sizes = next(expected)
-            block = player.live[stream.slots[index]]
+            block = player.live[trace.slots[index]]
             misplaced += block is None or block.address != address
             wrong_segments += [entry[3] for entry in log if entry[0] == "segment_alloc"] != segment_sizes
     return SnapshotCheck(
-        stream=stream,
-        num_allocs=stream.ops.count(Op.ALLOC),
+        trace=trace,
+        num_allocs=trace.ops.count(Op.ALLOC),
         num_misplaced=misplaced,
         num_wrong_segments=wrong_segments,
         peak_reserved_bytes=player.allocator.statistics.overall.reserved_bytes_peak,
-        recorded_peak_reserved_bytes=_peak_reserved(events, stream),
+        recorded_peak_reserved_bytes=_peak_reserved(events, trace),
     )
 
 
@@ -121,8 +121,8 @@ def _placements(events: list[Event]) -> Any:
             sizes = []
 
 
-def _peak_reserved(events: list[Event], stream: AllocationTrace) -> int:
-    reserved = peak = stream.start.reserved_bytes if stream.start is not None else 0
+def _peak_reserved(events: list[Event], trace: AllocationTrace) -> int:
+    reserved = peak = trace.start.reserved_bytes if trace.start is not None else 0
     for event in events:
         change = {"segment_alloc": event.size, "segment_free": -event.size}.get(event.action, 0)
         reserved += change

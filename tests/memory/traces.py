@@ -1,4 +1,4 @@
-"""Streams written by hand and by chance."""
+"""Traces written by hand and by chance."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -39,7 +39,7 @@ def write(calls: Iterable[Call], builder: TraceBuilder) -> None:
             builder.call(call[0])
 
 
-def stream_of(*calls: Call) -> AllocationTrace:
+def trace_of(*calls: Call) -> AllocationTrace:
     builder = TraceBuilder("by hand")
     write(calls, builder)
     return builder.build()
@@ -105,7 +105,7 @@ def steps(draw: st.DrawFn, *, live: frozenset[int]) -> list[Call]:
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """Settings, releases and capacities under which these streams partly die."""
+    """Settings, releases and capacities under which these traces partly die."""
     settings = draw(st.sampled_from(SETTINGS))
     minors = [11, 12, 13, 15] if settings else [0, 3, 9, 12, 15]
     capacity = draw(st.sampled_from([None, 200 * MIB, 500 * MIB, 2000 * MIB]))

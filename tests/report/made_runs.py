@@ -9,7 +9,7 @@ from lrtool.gate.comparison import Subject, compare
 from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.cyclic import schedule_line
 from lrtool.memory.replay.replay import Scenario
-from lrtool.memory.replay.what_if import Place, ask
+from lrtool.memory.replay.scenarios import Place, replay_scenarios
 from lrtool.memory.snapshot.reader import read_trace
 from lrtool.results import (
     Band,
@@ -102,10 +102,10 @@ def ranks() -> Ranks:
 
 
 def replay() -> Replay:
-    stream = read_trace(DOCS / "split.jsonl")
+    trace = read_trace(DOCS / "split.jsonl")
     settings = ["", "expandable_segments:True"]
-    return ask(
-        stream, base=Scenario(), settings=settings, places=[Place(capacity_bytes=64 * 2**20, card=None)], least=True
+    return replay_scenarios(
+        trace, base=Scenario(), settings=settings, places=[Place(capacity_bytes=64 * 2**20, card=None)], least=True
     )
 
 

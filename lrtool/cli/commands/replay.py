@@ -1,4 +1,4 @@
-"""`lrtool replay`: a recorded allocation stream under other settings, on another card; read, replay, store, show."""
+"""`lrtool replay`: a recorded allocation trace under other settings, on another card; read, replay, store, show."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lrtool.errors import UsageError
 
 if TYPE_CHECKING:
     from lrtool.memory.replay.replay import Scenario
-    from lrtool.memory.replay.what_if import Place
+    from lrtool.memory.replay.scenarios import Place
     from lrtool.memory.trace.allocation_trace import AllocationTrace
     from lrtool.results import Replay
 
@@ -48,20 +48,20 @@ def command(
     from lrtool.memory.allocator.versions import parse_torch_version
     from lrtool.memory.gpus import parse_capacity
     from lrtool.memory.replay.replay import Scenario
-    from lrtool.memory.replay.what_if import Place, ask
+    from lrtool.memory.replay.scenarios import Place, replay_scenarios
     from lrtool.memory.snapshot.reader import read_trace
 
     settings = asked.settings()
     own, budget = settings.replay, open_budget(settings.budget, runs=Path(settings.out)) if check else None
     base = Scenario(version=parse_torch_version(own.torch), no_caching=own.no_caching)
     places = [Place(capacity_bytes=size, card=card) for size, card in map(parse_capacity, own.capacity)] or [Place()]
-    stream = read_trace(trace)
-    own = replace(own, settings=own.settings or (stream.recorded_settings or "",))
+    requests = read_trace(trace)
+    own = replace(own, settings=own.settings or (requests.recorded_settings or "",))
     if per_op is not None:
-        _write_rows(per_op, stream, base, own.settings, places)
-        asked.terminal.note(f"wrote {len(stream)} rows to {per_op}")
+        _write_rows(per_op, requests, base, own.settings, places)
+        asked.terminal.note(f"wrote {len(requests)} rows to {per_op}")
         return
-    result = ask(stream, base=base, settings=own.settings, places=places, least=own.min_capacity)
+    result = replay_scenarios(requests, base=base, settings=own.settings, places=places, least=own.min_capacity)
     _finish(asked, result, replace(settings, replay=own), budget=budget)
 
 
@@ -80,7 +80,7 @@ def _finish(asked: Invocation, result: "Replay", settings: Settings, *, budget: 
 
 
 def _write_rows(
-    path: Path, stream: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
+    path: Path, trace: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
 ) -> None:
     from lrtool.memory.replay.timeline import per_op_rows
     from lrtool.results.run_dir import atomic_text
@@ -89,5 +89,5 @@ def _write_rows(
         raise UsageError("--per-op is of one replay", hint="give one --settings and one --capacity with it")
     scenario = replace(base, settings=settings[0], capacity_bytes=places[0].capacity_bytes)
     with atomic_text(path) as file:
-        for row in per_op_rows(stream, scenario):
+        for row in per_op_rows(trace, scenario):
             file.write(json.dumps(row, separators=(",", ":")) + "\n")

@@ -2,29 +2,20 @@
 
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures
-from lrtool.results import Finding
+from lrtool.results import Category, Finding
 from lrtool.units import format_bytes
 
 WORKSPACE_SHARE = 0.25
 COPY_SHARE = 0.1
 STATE_SHARE = 0.1
-NAMES = {
-    "parameter": "weights",
-    "gradient": "gradients",
-    "optimizer state": "optimizer state",
-    "activation": "activations",
-    "temporary": "temporaries",
-    "input": "inputs",
-    "workspace": "workspaces",
-    "buffer": "buffers",
-}
-CURES = {
-    "activation": "activation checkpointing, bf16 autocast, or a smaller batch with accumulation",
-    "temporary": "a smaller batch, chunked losses, or bf16 autocast",
-    "parameter": "bf16 weights, or sharding over GPUs (FSDP2)",
-    "gradient": "optimizer steps in backward, or sharding over GPUs (FSDP2)",
-    "optimizer state": "an 8-bit or stateless optimizer, or sharding over GPUs (FSDP2)",
-    "input": "smaller batches, or data types of fewer bytes",
+NAMES: dict[str, str] = {each: each.finding_name for each in Category if each.finding_name is not None}
+CURES: dict[str, str] = {
+    Category.ACTIVATION: "activation checkpointing, bf16 autocast, or a smaller batch with accumulation",
+    Category.TEMPORARY: "a smaller batch, chunked losses, or bf16 autocast",
+    Category.PARAMETER: "bf16 weights, or sharding over GPUs (FSDP2)",
+    Category.GRADIENT: "optimizer steps in backward, or sharding over GPUs (FSDP2)",
+    Category.OPTIMIZER_STATE: "an 8-bit or stateless optimizer, or sharding over GPUs (FSDP2)",
+    Category.INPUT: "smaller batches, or data types of fewer bytes",
 }
 
 
@@ -33,7 +24,7 @@ def workspaces(figures: RunFigures, name: str) -> Finding | None:
     """Libraries' workspaces are the largest part."""
     highest = figures.highest
     shares = highest.at_peak if highest else {}
-    size = shares.get("workspace", 0)
+    size = shares.get(Category.WORKSPACE, 0)
     is_largest = size >= max(shares.values(), default=0)
     if not _lacks(figures) or size < WORKSPACE_SHARE * figures.peak_allocated_bytes or not is_largest:
         return None
@@ -72,7 +63,7 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
     """The optimizer's step is the peak, by temporaries of all parameters at once."""
     oom = figures.oom
     size = max((profile.optimizer_temporary_bytes for profile in figures.profiles[1:]), default=0)
-    if not _lacks(figures) or oom is None or oom.phase != "optimizer" or oom.category == "optimizer state":
+    if not _lacks(figures) or oom is None or oom.phase != "optimizer" or oom.category == Category.OPTIMIZER_STATE:
         return None
     if not size or not figures.would_fit_without(size):
         return None
@@ -94,10 +85,10 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
 def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
     """The first forward and backward fit; then the optimizer makes its state."""
     oom = figures.oom
-    state = figures.profiles[-1].at_end.get("optimizer state", 0) if figures.profiles else 0
+    state = figures.profiles[-1].at_end.get(Category.OPTIMIZER_STATE, 0) if figures.profiles else 0
     if not _lacks(figures) or oom is None or state < STATE_SHARE * figures.peak_allocated_bytes:
         return None
-    is_made_there = oom.phase == "optimizer" and oom.category == "optimizer state"
+    is_made_there = oom.phase == "optimizer" and oom.category == Category.OPTIMIZER_STATE
     comes_next = oom.step == 2 and oom.phase != "optimizer" and figures.would_fit_without(state)
     if not is_made_there and not comes_next:
         return None

@@ -2,7 +2,7 @@
 
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.run_figures import RunFigures, most
-from lrtool.results import Confidence, Finding
+from lrtool.results import Category, Confidence, Finding
 from lrtool.units import format_bytes
 
 EVALUATION_SHARE = 0.1
@@ -70,7 +70,7 @@ def kept_weight_copies(figures: RunFigures, name: str) -> Finding | None:
 @cause("checkpoint-saving", "waste")
 def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
     """Some steps copy the whole state of the model."""
-    parameters = figures.profiles[0].at_end.get("parameter", 0) if figures.profiles else 0
+    parameters = figures.profiles[0].at_end.get(Category.PARAMETER, 0) if figures.profiles else 0
     saving = [each for each in figures.profiles[1:] if parameters and each.state_copy_bytes >= WHOLE_STATE * parameters]
     if not saving:
         return None

@@ -32,7 +32,7 @@ from lrtool.memory.recorders.predicted import fake_gpu
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
+from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, recording, trace
 from lrtool.results import is_measured
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.devices import pick_device
@@ -86,7 +86,7 @@ def build_of(file: CureTrialFile) -> CuredBuild:
     return CuredBuild(load(setup.target, params=setup.params), find_cures(trial.cures), options)
 
 
-def traced_run(file: CureTrialFile, build: CuredBuild) -> Trace:
+def traced_run(file: CureTrialFile, build: CuredBuild) -> TracedRun:
     """The trial's steps, traced. Raises what the user's code does, CannotHelp from a cure."""
     setup = file.setup
     return trace(
@@ -121,8 +121,8 @@ def _traced(file: CureTrialFile) -> CureReport:
     setup, trial = file.setup, file.trial
     build = build_of(file)
     traced = traced_run(file, build)
-    own = peaks_under(traced.stream, trial.settings, setup.capacity_bytes)
-    others, refused = _other_settings(traced.stream, setup, trial) if trial.replays_settings else ((), ())
+    own = peaks_under(traced.trace, trial.settings, setup.capacity_bytes)
+    others, refused = _other_settings(traced.trace, setup, trial) if trial.replays_settings else ((), ())
     unfit = tuple(_unfit_cures(file)) if trial.asks_for else ()
     return CureReport(
         trial=trial,
@@ -162,7 +162,7 @@ def _unfit_cures(file: CureTrialFile) -> Iterator[Refused]:
             continue
 
 
-def _steady_operations(traced: Trace) -> int | None:
+def _steady_operations(traced: TracedRun) -> int | None:
     """Of the last step: the first may do more. None where no operator with a formula ran."""
     return (traced.num_operations[-1] or None) if traced.num_operations else None
 

@@ -1,4 +1,4 @@
-"""A budget of bytes: what is live at one moment of a stream by category and module, and the rest of what is reserved.
+"""A budget of bytes: what is live at one moment of a trace by category and module, and the rest of what is reserved.
 
 The lines add up to reserved memory exactly: what was requested, the allocator's rounding, blocks that wait for another
 stream, free pieces of segments in use, and whole free segments.
@@ -12,24 +12,12 @@ from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.segments import played_until
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
-from lrtool.results import Budget, BudgetLine
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note
+from lrtool.memory.trace.live import Walk, walk_as_played
+from lrtool.results import Budget, BudgetLine, Category
 
 MAX_MODULES = 10
-CATEGORIES = {
-    "parameter": "parameters",
-    "gradient": "gradients",
-    "optimizer state": "optimizer state",
-    "buffer": "buffers",
-    "activation": "activations",
-    "input": "inputs",
-    "temporary": "temporaries",
-    "workspace": "workspaces",
-    "gradient bucket": "gradient buckets",
-    "communication buffer": "communication buffers",
-    "unsharded parameter": "unsharded parameters",
-}
-"""The categories of a trace, and what their lines are called."""
+PLURALS: dict[str, str] = {each: each.plural for each in Category}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +28,28 @@ class Moment:
     step: int
 
 
-def budget_at_peak(stream: AllocationTrace, scenario: Scenario) -> Budget | None:
-    """The budget where most was allocated, or at the failing request; None for a stream without an allocation."""
-    moment = peak_moment(stream, scenario)
-    return None if moment is None else budget_at(stream, scenario, moment)
+def budget_at_peak(trace: AllocationTrace, scenario: Scenario) -> Budget | None:
+    """The budget where most was allocated, or at the failing request; None for a trace without an allocation."""
+    moment = peak_moment(trace, scenario)
+    return None if moment is None else budget_at(trace, scenario, moment)
 
 
-def peak_moment(stream: AllocationTrace, scenario: Scenario) -> Moment | None:
+def peak_moment(trace: AllocationTrace, scenario: Scenario) -> Moment | None:
     """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played."""
-    watch = _PeakWatch(stream, scenario)
+    watch = _PeakWatch(trace, scenario)
     watch.player.play()
     return watch.peak
 
 
-def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
+def budget_at(trace: AllocationTrace, scenario: Scenario, moment: Moment) -> Budget:
     """The budget right after `moment.request` requests."""
-    player = played_until(stream, scenario, request=moment.request - 1)
+    player = played_until(trace, scenario, request=moment.request - 1)
     allocator = player.allocator
-    notes = _LiveNotes(stream, moment.request)
-    lines, modules = _live_lines(player, notes)
+    walked = walk_as_played(trace, moment.request)
+    lines, modules = _live_lines(player, _notes_by_slot(trace, walked))
     return Budget(
         step=moment.step,
-        phase=notes.last.phase,
+        phase=_last_note(trace, walked).phase,
         lines=tuple(BudgetLine(name=name, num_bytes=size) for name, size in _all_lines(lines, allocator)),
         modules=tuple(BudgetLine(name=name, num_bytes=size) for name, size in modules.most_common(MAX_MODULES)),
         reserved_bytes=allocator.now().reserved_bytes,
@@ -72,20 +60,31 @@ def budget_at(stream: AllocationTrace, scenario: Scenario, moment: Moment) -> Bu
     )
 
 
-def _live_lines(player: Player, notes: "_LiveNotes") -> tuple[Counter[str], Counter[str]]:
+def _notes_by_slot(trace: AllocationTrace, walked: Walk) -> dict[int, Note]:
+    """Of what is live; tensors without a slot share the note of the last one."""
+    return {trace.slots[each]: trace.note(each) for each in walked.requests[walked.live_after()].tolist()}
+
+
+def _last_note(trace: AllocationTrace, walked: Walk) -> Note:
+    """Of the last allocation."""
+    return trace.note(int(walked.requests[walked.births.max()])) if len(walked.births) else Note()
+
+
+def _live_lines(player: Player, notes: dict[int, Note]) -> tuple[Counter[str], Counter[str]]:
     """Requested bytes by line, and of activations by module; of a recording, which knows no categories, by source line."""
     lines: Counter[str] = Counter()
     modules: Counter[str] = Counter()
+    nameless = notes.get(NO_SLOT, Note())
     blocks = {id(block): slot for slot, block in enumerate(player.live) if block is not None and block.is_live}
     for segment in player.allocator.segments.values():
         for block in segment.blocks():
             if not block.is_live:
                 continue
             slot = blocks.get(id(block), NO_SLOT)
-            note = notes.of(slot)
-            lines[CATEGORIES.get(note.category or "", "not known")] += block.requested
+            note = notes.get(slot, nameless)
+            lines[PLURALS.get(note.category or "", "not known")] += block.requested
             lines["rounding"] += block.size - block.requested
-            if note.category == "activation":
+            if note.category == Category.ACTIVATION:
                 modules[note.module or "outside of modules"] += block.requested
             elif note.category is None:
                 modules[note.source or "no line of a program"] += block.requested
@@ -100,17 +99,17 @@ def _all_lines(live: Counter[str], allocator: Allocator) -> list[tuple[str, int]
         "split": now.inactive_split_bytes,
         "cache": now.reserved_bytes - now.active_bytes - now.inactive_split_bytes,
     }
-    named = [(name, live[name]) for name in (*CATEGORIES.values(), "not known") if live[name]]
+    named = [(name, live[name]) for name in (*PLURALS.values(), "not known") if live[name]]
     lines = [*named, *rest.items()]
     assert sum(size for _, size in lines) == now.reserved_bytes, "the budget does not add up to reserved memory"
     return lines
 
 
 class _PeakWatch:
-    """Plays a stream and remembers after which request most was allocated."""
+    """Plays a trace and remembers after which request most was allocated."""
 
-    def __init__(self, stream: AllocationTrace, scenario: Scenario) -> None:
-        self.player = Player(stream, build_allocator(stream, scenario), watch=self._look, step_peaks=False)
+    def __init__(self, trace: AllocationTrace, scenario: Scenario) -> None:
+        self.player = Player(trace, build_allocator(trace, scenario), watch=self._look, step_peaks=False)
         self._tally = self.player.allocator.statistics.overall
         self._highest = -1
         self.peak: Moment | None = None
@@ -120,37 +119,3 @@ class _PeakWatch:
             self._highest = self._tally.allocated_bytes
             step = len(self.player.steps) + self.player.is_in_step
             self.peak = Moment(request=request + 1, step=step)
-
-
-class _LiveNotes:
-    """The note of each slot's tensor after a number of requests; `last` is that of the last allocation."""
-
-    def __init__(self, stream: AllocationTrace, count: int) -> None:
-        self._stream = stream
-        self._by_slot: dict[int, Note] = {}
-        self._nameless = Note()
-        self.last = Note()
-        for part in stream.parts():
-            length = part.stop - part.start
-            times = min(part.times, -(-count // length)) if length else 0
-            rest = min(count, times * length)
-            if times > 1:  # a round's tensors take each other's place: only the last two rounds matter
-                self._take(part.start, part.stop)
-                rest -= (times - 1) * length
-            self._take(part.start, part.start + rest)
-            count -= min(count, part.times * length)
-            if count <= 0:
-                break
-
-    def of(self, slot: int) -> Note:
-        return self._by_slot.get(slot, self._nameless)
-
-    def _take(self, start: int, stop: int) -> None:
-        stream = self._stream
-        for index in range(start, stop):
-            if stream.ops[index] == Op.ALLOC:
-                self.last = stream.note(index)
-                if stream.slots[index] == NO_SLOT:
-                    self._nameless = self.last
-                else:
-                    self._by_slot[stream.slots[index]] = self.last

@@ -1,19 +1,22 @@
-"""What a traced stream shows of each step beyond its size: which phase peaks, what is live there, and what is left behind.
+"""What a traced trace shows of each step beyond its size: which phase peaks, what is live there, and what is left behind.
 
 Pure: one walk over the stored requests and their notes. Bytes are those requested; the allocator's rounding is not in them.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
+import numpy as np
+
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op
+from lrtool.memory.trace.live import walk
+from lrtool.results import Category
 
 HALF = 2
-OWNED = frozenset(
-    {"parameter", "gradient", "optimizer state", "buffer", "input", "workspace",
-     "gradient bucket", "communication buffer", "unsharded parameter"}
-)  # fmt: skip
+OWNED = frozenset(Category) - {Category.ACTIVATION, Category.TEMPORARY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +69,16 @@ class _Origin:
 
 
 @dataclass(slots=True)
-class _Live:
-    size: int
-    note: Note
-    step: int
-    is_evaluation: bool
-
-
-@dataclass(slots=True)
 class _Step:
-    """The step that is being walked."""
+    """The step that is being walked: the stored requests `start` to `stop` (excluded).
+
+    `last_backward` is the request that its last backward pass or optimizer step made; past its end where there is none.
+    """
 
     number: int
-    num_requests: int = 0
+    start: int
+    stop: int
+    last_backward: int
     input_bytes: int = 0
     peak_bytes: int = 0
     peak_phase: str | None = None
@@ -94,102 +94,91 @@ class _Step:
     copies: dict[str | None, Counter[int]] = field(default_factory=dict)
 
 
-def profile_steps(stream: AllocationTrace) -> tuple[StepProfile, ...]:
+def profile_steps(trace: AllocationTrace) -> tuple[StepProfile, ...]:
     """A profile of the build and of every stored step; steps that are repeated stand once."""
-    return tuple(_Walk(stream).steps())
+    return tuple(_Profiler(trace).profiles())
 
 
-def leftovers(stream: AllocationTrace) -> tuple[Leftover, ...]:
+def leftovers(trace: AllocationTrace) -> tuple[Leftover, ...]:
     """What lines left behind, per step: storages of the third-last stored step that are still live, most bytes first."""
-    walk = _Walk(stream)
-    number = len(list(walk.steps())) - 1
-    return tuple(walk.leftovers_of(number - 2)) if number >= 4 else ()
+    steps = _steps(trace)
+    return _left_behind(trace, steps[-3]) if len(steps) >= 5 else ()
 
 
-class _Walk:
-    def __init__(self, stream: AllocationTrace) -> None:
-        self._stream = stream
-        self._live: dict[int, _Live] = {}
-        self._nameless: list[_Live] = []
+def _left_behind(trace: AllocationTrace, step: _Step) -> tuple[Leftover, ...]:
+    walked = walk(trace)
+    found: Counter[_Origin] = Counter()
+    counts: Counter[_Origin] = Counter()
+    for request in walked.requests[walked.live_after()].tolist():
+        note = trace.note(request)
+        if step.start <= request < step.stop and note.category not in OWNED:
+            origin = _Origin(note.source, note.phase or "forward", note.operator, _is_evaluation(note, request, step))
+            found[origin] += trace.values[request]
+            counts[origin] += 1
+    return tuple(
+        Leftover(
+            source=origin.source,
+            phase=origin.phase,
+            operator=origin.operator,
+            is_evaluation=origin.is_evaluation,
+            num_storages=counts[origin],
+            num_bytes=size,
+        )
+        for origin, size in found.most_common()
+    )
+
+
+class _Profiler:
+    """Goes through the steps, and keeps what is live over all of them."""
+
+    def __init__(self, trace: AllocationTrace) -> None:
+        self._trace = trace
         self._by_category: Counter[str] = Counter()
         self._total = 0
         self._copies_of_weights = 0
-        self._last_backward = _last_backwards(stream)
         self._parameters: Counter[int] = Counter()
 
-    def steps(self) -> Iterator[StepProfile]:
-        stream, step = self._stream, _Step(0)
-        for index, (op, slot, size) in enumerate(zip(stream.ops, stream.slots, stream.values, strict=True)):
-            if op == Op.STEP:
-                yield self._closed(step)
-                step = _Step(step.number + 1)
-                continue
-            step.num_requests += 1
-            if op == Op.ALLOC:
-                self._born(step, index, slot, size)
-            elif op == Op.FREE:
-                self._freed(step, slot)
-        yield self._closed(step)
+    def profiles(self) -> Iterator[StepProfile]:
+        walked, steps = walk(self._trace), _steps(self._trace)
+        births = walked.requests[walked.births]
+        ends = np.searchsorted(walked.requests, [step.stop for step in steps]).tolist()
+        for step, begin, end in zip(steps, [0, *ends], ends, strict=False):
+            for request, birth in zip(walked.requests[begin:end].tolist(), births[begin:end].tolist(), strict=True):
+                if request == birth:
+                    self._born(step, birth)
+                else:
+                    self._freed(step, birth)
+            yield self._closed(step)
 
-    def leftovers_of(self, number: int) -> list[Leftover]:
-        found: Counter[_Origin] = Counter()
-        counts: Counter[_Origin] = Counter()
-        for live in (*self._live.values(), *self._nameless):
-            note = live.note
-            if live.step == number and note.category not in OWNED:
-                origin = _Origin(note.source, note.phase or "forward", note.operator, live.is_evaluation)
-                found[origin] += live.size
-                counts[origin] += 1
-        made = [
-            Leftover(
-                source=origin.source,
-                phase=origin.phase,
-                operator=origin.operator,
-                is_evaluation=origin.is_evaluation,
-                num_storages=counts[origin],
-                num_bytes=size,
-            )
-            for origin, size in found.items()
-        ]
-        return sorted(made, key=lambda each: -each.num_bytes)
-
-    def _born(self, step: _Step, index: int, slot: int, size: int) -> None:
-        note = self._stream.note(index)
-        if step.number == 0 and note.category == "parameter":
+    def _born(self, step: _Step, request: int) -> None:
+        note, size = self._trace.note(request), self._trace.values[request]
+        if step.number == 0 and note.category == Category.PARAMETER:
             self._parameters[size] += 1
-        is_evaluation = _is_evaluation(note, past_backward=index > self._last_backward.get(step.number, index))
-        live = _Live(size, note, step.number, is_evaluation)
-        if slot == NO_SLOT:
-            self._nameless.append(live)
-        else:
-            self._live[slot] = live
-        self._add(live, 1)
-        self._note_birth(step, live)
+        self._add(note, size)
+        self._note_birth(step, note, size, is_evaluation=_is_evaluation(note, request, step))
 
-    def _freed(self, step: _Step, slot: int) -> None:
-        live = self._live.pop(slot, None)
-        if live is None:
-            return
-        self._add(live, -1)
-        if live.step == step.number:
-            step.optimizer_bytes -= live.size * (live.note.phase == "optimizer")
-            step.evaluation_bytes -= live.size * live.is_evaluation
+    def _freed(self, step: _Step, birth: int) -> None:
+        note, size = self._trace.note(birth), self._trace.values[birth]
+        self._add(note, -size)
+        if birth >= step.start:
+            step.optimizer_bytes -= size * (note.phase == "optimizer")
+            step.evaluation_bytes -= size * _is_evaluation(note, birth, step)
 
-    def _add(self, live: _Live, sign: int) -> None:
-        self._total += sign * live.size
-        self._by_category[live.note.category or "unknown"] += sign * live.size
-        self._copies_of_weights += sign * live.size * self._is_weight_copy(live)
+    def _add(self, note: Note, change: int) -> None:
+        self._total += change
+        self._by_category[note.category or "unknown"] += change
+        is_copy = note.operator == "_to_copy" and note.phase != "build" and abs(change) * HALF in self._parameters
+        self._copies_of_weights += change * is_copy
 
-    def _note_birth(self, step: _Step, live: _Live) -> None:
-        note, size = live.note, live.size
-        step.input_bytes += size * (note.category == "input")
-        step.new_gradient_bytes += size * (note.category == "gradient")
-        if step.early_gradient_bytes is None and note.phase == "forward" and note.category != "input":
-            step.early_gradient_bytes = self._by_category["gradient"]
-        if note.phase == "optimizer" and note.category == "temporary":
+    def _note_birth(self, step: _Step, note: Note, size: int, *, is_evaluation: bool) -> None:
+        step.input_bytes += size * (note.category == Category.INPUT)
+        step.new_gradient_bytes += size * (note.category == Category.GRADIENT)
+        if step.early_gradient_bytes is None and note.phase == "forward" and note.category != Category.INPUT:
+            step.early_gradient_bytes = self._by_category[Category.GRADIENT]
+        if note.phase == "optimizer" and note.category == Category.TEMPORARY:
             step.optimizer_bytes += size
             step.optimizer_temporary_bytes = max(step.optimizer_temporary_bytes, step.optimizer_bytes)
-        if live.is_evaluation:
+        if is_evaluation:
             step.evaluation_bytes += size
             if step.evaluation_bytes > step.evaluation_graph_bytes:
                 step.evaluation_graph_bytes, step.evaluation_source = step.evaluation_bytes, note.source
@@ -204,15 +193,11 @@ class _Walk:
         """Bytes of copies that have a parameter of their size each: chance hits, of activations, make up little of them."""
         return sum(size * min(count, self._parameters[size]) for size, count in copies.items())
 
-    def _is_weight_copy(self, live: _Live) -> bool:
-        note = live.note
-        return note.operator == "_to_copy" and note.phase != "build" and live.size * HALF in self._parameters
-
     def _closed(self, step: _Step) -> StepProfile:
         copied = {source: self._matched(sizes) for source, sizes in step.copies.items()}
         source = max(copied, key=lambda each: copied[each], default=None)
         return StepProfile(
-            num_requests=step.num_requests,
+            num_requests=step.stop - step.start - (step.number > 0),
             input_bytes=step.input_bytes,
             peak_bytes=step.peak_bytes,
             peak_phase=step.peak_phase,
@@ -230,19 +215,21 @@ class _Walk:
         )
 
 
-def _last_backwards(stream: AllocationTrace) -> dict[int, int]:
-    """Of each step, the stored request that its last backward pass or optimizer step made."""
-    last: dict[int, int] = {}
-    step = 0
-    for index, op in enumerate(stream.ops):
-        step += op == Op.STEP
-        if op == Op.ALLOC and stream.note(index).phase in ("backward", "optimizer"):
-            last[step] = index
-    return last
+def _steps(trace: AllocationTrace) -> list[_Step]:
+    """The build, and every stored step."""
+    ops = np.frombuffer(trace.ops, dtype=np.uint8)
+    goes_back = np.array([*(note.phase in ("backward", "optimizer") for note in trace.note_table), False])
+    backward = [-1, *np.flatnonzero((ops == Op.ALLOC) & goes_back[np.asarray(trace.notes)]).tolist()]
+    borders = [0, *np.flatnonzero(ops == Op.STEP).tolist(), len(ops)]
+    steps = []
+    for number, (start, stop) in enumerate(pairwise(borders)):
+        last = backward[bisect_left(backward, stop) - 1]
+        steps.append(_Step(number, start, stop, last if last >= start else stop))
+    return steps
 
 
-def _is_evaluation(note: Note, *, past_backward: bool) -> bool:
+def _is_evaluation(note: Note, request: int, step: _Step) -> bool:
     """Whether it belongs to a pass that nothing goes back through, though its graph was recorded."""
     if note.category in OWNED or not note.has_graph:
         return False
-    return note.phase == "evaluation" or (note.phase == "forward" and past_backward)
+    return note.phase == "evaluation" or (note.phase == "forward" and request > step.last_backward)

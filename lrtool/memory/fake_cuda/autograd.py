@@ -1,7 +1,7 @@
 """What the autograd engine does when nobody watches it, and which forward operator a backward node belongs to.
 
 Under any dispatch mode torch's C++ code avoids in-place operators that it uses otherwise ("composite compliance"), so a
-recorded stream has allocations that a real run does not have. `in_place_twin` finds them.
+recorded trace has allocations that a real run does not have. `in_place_twin` finds them.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Recorders without a GPU: the steps are traced ("predicted" or "cpu") and their stream replayed at the capacity."""
+"""Recorders without a GPU: the steps are traced ("predicted" or "cpu") and their trace replayed at the capacity."""
 
 import linecache
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
-from lrtool.memory.attribution.peak import LiveShare, most_by_category, shares_at_peak
+from lrtool.memory.attribution.peak import PeakPart, most_by_category, peak_breakdown
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
@@ -18,7 +18,7 @@ from lrtool.results import GrowthSource, Oom, PeakShare
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import is_users_file
 
-MAX_PEAK_SHARES = 24
+MAX_PEAK_PARTS = 24
 """As many parts of the peak are kept, largest first."""
 
 
@@ -37,7 +37,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
             ),
         )
         scenario = Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version())
-        played = replay(traced.stream, scenario)
+        played = replay(traced.trace, scenario)
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(
@@ -47,9 +47,9 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         death=None if played.oom is None else played.oom.as_stored_of_trial,
         error=traced.failure,
         note="; ".join(traced.warnings) or None,
-        growth_sources=tuple(map(source_of, traced.survivors)),
-        peak_shares=tuple(map(_share, _largest_shares(traced.stream, played.oom))),
-        most_by_category=most_by_category(traced.stream),
+        growth_sources=tuple(map(source_of, traced.leaks)),
+        peak_breakdown=tuple(map(_stored, _largest_parts(traced.trace, played.oom))),
+        most_by_category=most_by_category(traced.trace),
     )
 
 
@@ -75,29 +75,29 @@ def _peaks(played: ReplayResult) -> RecordedPeaks:
     )
 
 
-def _largest_shares(stream: AllocationTrace, oom: Oom | None) -> tuple[LiveShare, ...]:
+def _largest_parts(trace: AllocationTrace, oom: Oom | None) -> tuple[PeakPart, ...]:
     until = None if oom is None else oom.request
-    return shares_at_peak(stream, until_request=until)[:MAX_PEAK_SHARES]
+    return peak_breakdown(trace, until_request=until)[:MAX_PEAK_PARTS]
 
 
-def _share(share: LiveShare) -> PeakShare:
+def _stored(part: PeakPart) -> PeakShare:
     return PeakShare(
-        category=share.category,
-        module=share.module,
-        source=share.source,
-        line=_line_at(share.source or ""),
-        num_bytes=share.num_bytes,
+        category=part.category,
+        module=part.module,
+        source=part.source,
+        line=_line_at(part.source or ""),
+        num_bytes=part.num_bytes,
     )
 
 
-def source_of(survivor: Leak) -> GrowthSource:
+def source_of(leak: Leak) -> GrowthSource:
     """What piles up, by the line that keeps it where that is known, else by its line of birth."""
-    place, _, line = (survivor.stored_at or survivor.source or "unknown").partition(" ")
+    place, _, line = (leak.stored_at or leak.source or "unknown").partition(" ")
     return GrowthSource(
         source=place,
         line=line or _line_at(place),
-        container=survivor.holder,
-        bytes_per_step=survivor.bytes_per_step,
+        container=leak.holder,
+        bytes_per_step=leak.bytes_per_step,
     )
 
 

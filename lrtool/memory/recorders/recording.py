@@ -55,7 +55,7 @@ class Recording:
     error: BaseException | None = None
     note: str | None = None
     growth_sources: tuple[GrowthSource, ...] = ()
-    peak_shares: tuple[PeakShare, ...] = ()
+    peak_breakdown: tuple[PeakShare, ...] = ()
     other_processes_bytes: int | None = None
     capacity_bytes: int | None = None
     most_by_category: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The smallest device on which a stream survives."""
+"""The smallest device on which a trace survives."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ MAX_ASCENDING_REQUESTS = 2_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinCapacity:
-    """`capacity_bytes` is the least on which the stream survives, if need be by flushing its cache.
+    """`capacity_bytes` is the least on which the trace survives, if need be by flushing its cache.
 
     `is_proven` says that every smaller capacity was ruled out; else only the next smaller one was, and survival on
     smaller ones yet is merely unlikely. `unpressured_peak_bytes` is what it reserves where nothing is scarce.
@@ -24,18 +24,18 @@ class MinCapacity:
     num_alloc_retries: int
 
 
-def min_capacity(stream: AllocationTrace, scenario: Scenario | None = None) -> MinCapacity | None:
+def min_capacity(trace: AllocationTrace, scenario: Scenario | None = None) -> MinCapacity | None:
     """Search the least capacity under a scenario (whose own capacity is ignored); None where none is enough.
 
     Capacities are tried on the grid of segment sizes, 2 MiB, or of single bytes where caching is off.
     """
     scenario = replace(scenario or Scenario(), capacity_bytes=None)
-    unpressured = replay(stream, scenario)
+    unpressured = replay(trace, scenario)
     if not unpressured.survived:
         return None
     settings = parse_scenario(scenario)
     grain = 1 if settings.no_caching else math.gcd(SEGMENT_GRANULE_BYTES, settings.large_segment_bytes)
-    search = _Search(stream, scenario, grain)
+    search = _Search(trace, scenario, grain)
     low = -(-max(unpressured.peaks.active_bytes, 1) // grain)
     survivor = search.bisect(low, -(-max(unpressured.peaks.reserved_bytes, 1) // grain))
     if survivor is None:
@@ -55,8 +55,8 @@ def min_capacity(stream: AllocationTrace, scenario: Scenario | None = None) -> M
 class _Search:
     """Runs at capacities of whole grains, each at most once."""
 
-    def __init__(self, stream: AllocationTrace, scenario: Scenario, grain: int) -> None:
-        self._stream = stream
+    def __init__(self, trace: AllocationTrace, scenario: Scenario, grain: int) -> None:
+        self._trace = trace
         self._scenario = scenario
         self._grain = grain
         self._results: dict[int, ReplayResult] = {}
@@ -65,7 +65,7 @@ class _Search:
     def at(self, grains: int) -> ReplayResult:
         if grains not in self._results:
             scenario = replace(self._scenario, capacity_bytes=grains * self._grain)
-            self._results[grains] = replay(self._stream, scenario)
+            self._results[grains] = replay(self._trace, scenario)
         return self._results[grains]
 
     def bisect(self, low: int, high: int) -> tuple[int, ReplayResult] | None:

@@ -1,4 +1,4 @@
-"""Plays an allocation stream on a simulated allocator; where a step and the state it leaves repeat, proves the rest.
+"""Plays an allocation trace on a simulated allocator; where a step and the state it leaves repeat, proves the rest.
 
 The proof: the allocator is deterministic, so once the same requests begin in a state that occurred before, everything
 since then happens again, period after period. Current and peak figures are then already final, cumulative ones grow
@@ -56,7 +56,7 @@ class _Milestone:
 
 
 class Player:
-    """One run of a stream; `num_played` of the requests were simulated, the others followed from a proof.
+    """One run of a trace; `num_played` of the requests were simulated, the others followed from a proof.
 
     `steps` tells how each step ended, up to the first MAX_STEPS; `watch` is told the number of each request played.
     With `step_peaks`, the allocator's own peak of allocated bytes is whole again only once `play` is over.
@@ -64,16 +64,16 @@ class Player:
 
     def __init__(
         self,
-        stream: AllocationTrace,
+        trace: AllocationTrace,
         allocator: Allocator,
         *,
         prove: bool = True,
         watch: Callable[[int], None] | None = None,
         step_peaks: bool = True,
     ) -> None:
-        self.stream = stream
+        self.trace = trace
         self.allocator = allocator
-        self.live: list[Block | None] = [None] * (stream.num_slots + 1)
+        self.live: list[Block | None] = [None] * (trace.num_slots + 1)
         self.steps: list[StepEnd] = []
         self.num_played = 0
         self.position = 0
@@ -83,8 +83,8 @@ class Player:
         self._has_step_peaks = step_peaks
         self._peak_before_bytes = 0
         self._step_peak_bytes = 0
-        if stream.start is not None:
-            for slot, block in restore(allocator, stream.start).items():
+        if trace.start is not None:
+            for slot, block in restore(allocator, trace.start).items():
                 self.live[slot] = block
 
     @property
@@ -94,7 +94,7 @@ class Player:
 
     def play(self) -> Oom | None:
         """Play to the end, or to the first request that fails."""
-        for part in rounds(self.stream):
+        for part in rounds(self.trace):
             oom = self._play_rounds(part)
             if oom is not None:
                 self._restore_peak()
@@ -104,8 +104,8 @@ class Player:
 
     def _play_rounds(self, part: Repeat) -> Oom | None:
         """Play rounds until one ends in an earlier one's state; Brent's cycle search remembers only one at a time."""
-        has_marks = part.times > 1 and Op.STEP not in self.stream.ops[part.start : part.stop]
-        ends_step = has_marks or self.stream.ops[part.start] == Op.STEP
+        has_marks = part.times > 1 and Op.STEP not in self.trace.ops[part.start : part.stop]
+        ends_step = has_marks or self.trace.ops[part.start] == Op.STEP
         milestone: _Milestone | None = None
         number, proving = 0, self._prove and part.times > 2
         while number < part.times:
@@ -139,13 +139,13 @@ class Player:
 
     def _oom(self, stored_index: int, error: Exception) -> Oom:
         """Why a request failed, judged by the state it left: the cache is released, as torch leaves it."""
-        size, note = self.stream.values[stored_index], self.stream.note(stored_index)
+        size, note = self.trace.values[stored_index], self.trace.note(stored_index)
         unused = self.allocator.available_bytes()
         largest = max(self.allocator.largest_free_bytes(), unused)
         free = unused + self.allocator.now().free_bytes
         is_fragmented = died_of_fragmentation(size, largest_free_bytes=largest, free_bytes=free)
         return Oom(
-            step=step_of(self.stream, self.position),
+            step=step_of(self.trace, self.position),
             request=self.position,
             size_bytes=size,
             status="oom" if isinstance(error, OutOfMemoryError) else "error",
@@ -167,10 +167,10 @@ class Player:
             self._watch(self.position - 1)
 
     def _play_chunk(self, start: int, stop: int) -> tuple[int, Exception] | None:
-        stream, live = self.stream, self.live
+        trace, live = self.trace, self.live
         alloc, free = self.allocator.alloc, self.allocator.free
-        columns = (stream.ops[start:stop], stream.slots[start:stop], stream.values[start:stop],
-                   stream.streams[start:stop])  # fmt: skip
+        columns = (trace.ops[start:stop], trace.slots[start:stop], trace.values[start:stop],
+                   trace.streams[start:stop])  # fmt: skip
         index = start
         try:
             for index, op, slot, value, on in zip(range(start, stop), *columns, strict=True):  # noqa: B007
@@ -198,7 +198,7 @@ class Player:
         else:
             if op == Op.RESET_PEAK:
                 self._restore_peak()
-            _CALLS[op](self.allocator, self.stream, value)
+            _CALLS[op](self.allocator, self.trace, value)
 
     def _begin_step(self) -> None:
         self._end_step()
@@ -256,7 +256,7 @@ class Player:
         """Skip as many whole periods as are left; returns the number of rounds skipped."""
         period = number - milestone.round
         times = (part.times - number) // period
-        requests = self.stream.ops[part.start : part.stop]
+        requests = self.trace.ops[part.start : part.stop]
         stand = Op.RESET_ACCUMULATED in requests
         last = self.steps[milestone.num_steps :]
         progress = progress_of(self.allocator)
@@ -289,12 +289,12 @@ def _later(step: StepEnd, growth: tuple[int, int, int], periods: int) -> StepEnd
     )
 
 
-def _change_settings(allocator: Allocator, stream: AllocationTrace, value: int) -> None:
-    conf = stream.texts[value]
+def _change_settings(allocator: Allocator, trace: AllocationTrace, value: int) -> None:
+    conf = trace.texts[value]
     try:
         allocator.change_settings(conf)
     except UsageError as error:
-        raise TraceError(f"{stream.name}: settings {conf!r}: {error.message}", hint=error.hint) from None
+        raise TraceError(f"{trace.name}: settings {conf!r}: {error.message}", hint=error.hint) from None
 
 
 _CALLS: dict[int, Callable[[Allocator, AllocationTrace, int], None]] = {
@@ -302,7 +302,7 @@ _CALLS: dict[int, Callable[[Allocator, AllocationTrace, int], None]] = {
     Op.EMPTY_CACHE: lambda allocator, _, __: allocator.empty_cache(),
     Op.RESET_PEAK: lambda allocator, _, __: allocator.statistics.reset_peaks(),
     Op.RESET_ACCUMULATED: lambda allocator, _, __: allocator.statistics.reset_accumulated(),
-    Op.SET_MEMORY_FRACTION: lambda allocator, stream, value: allocator.set_memory_fraction(stream.fractions[value]),
+    Op.SET_MEMORY_FRACTION: lambda allocator, trace, value: allocator.set_memory_fraction(trace.fractions[value]),
     Op.SET_LIMIT: lambda allocator, _, value: allocator.set_limit(value),
     Op.SETTINGS: _change_settings,
 }

@@ -1,4 +1,4 @@
-"""What if: a stream under other allocator settings, on another card or with another torch, and whether it survives."""
+"""A trace under other allocator settings, on another card or with another torch, and whether it survives."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ CURE_SETTINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Under what a stream is replayed; without a capacity the device is as large as it takes."""
+    """Under what a trace is replayed; without a capacity the device is as large as need be."""
 
     settings: str = ""
     capacity_bytes: int | None = None
@@ -35,10 +35,10 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """One replay: figures in bytes; `oom` is None where the stream survived.
+    """One replay: figures in bytes; `oom` is None where the trace survived.
 
     `fragmentation` holds the ratios of the moment when the most was reserved. Of `num_requests`, `num_played` were
-    simulated and the rest proven; after an `oom`, the stream is not played on. `steps` are the first 100,000 at most.
+    simulated and the rest proven; after an `oom`, the trace is not played on. `steps` are the first 100,000 at most.
     """
 
     scenario: Scenario
@@ -60,19 +60,19 @@ class ReplayResult:
         return self.oom is None
 
 
-def replay(stream: AllocationTrace, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
-    """Replay `stream` up to its end or its first failing request; `prove` skips what provably repeats.
+def replay(trace: AllocationTrace, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
+    """Replay `trace` up to its end or its first failing request; `prove` skips what provably repeats.
 
     Raises UsageError for settings that the scenario's torch does not have.
     """
     scenario = scenario or Scenario()
-    player = Player(stream, build_allocator(stream, scenario), prove=prove)
+    player = Player(trace, build_allocator(trace, scenario), prove=prove)
     oom = player.play()
     return _result(player, scenario, oom)
 
 
-def build_allocator(stream: AllocationTrace, scenario: Scenario) -> Allocator:
-    """The allocator a scenario describes, before the stream's first request."""
+def build_allocator(trace: AllocationTrace, scenario: Scenario) -> Allocator:
+    """The allocator a scenario describes, before the trace's first request."""
     settings = parse_scenario(scenario)
     by_address = scenario.version.tie_order is TieOrder.ADDRESS
     kind = UncachedAllocator if settings.no_caching else Allocator
@@ -80,8 +80,8 @@ def build_allocator(stream: AllocationTrace, scenario: Scenario) -> Allocator:
         settings,
         total_bytes=UNLIMITED_CAPACITY_BYTES if scenario.capacity_bytes is None else scenario.capacity_bytes,
         version=scenario.version,
-        manual_events=stream.has_manual_events,
-        recorded_segments=stream.recorded_segments if by_address else (),
+        manual_events=trace.has_manual_events,
+        recorded_segments=trace.recorded_segments if by_address else (),
     )
 
 
@@ -97,14 +97,14 @@ def best(results: Iterable[ReplayResult]) -> ReplayResult:
 
 
 def surviving_settings(
-    stream: AllocationTrace, scenario: Scenario, candidates: Sequence[str] = CURE_SETTINGS
+    trace: AllocationTrace, scenario: Scenario, candidates: Sequence[str] = CURE_SETTINGS
 ) -> tuple[str, ...]:
-    """Those of `candidates` under which the stream survives on the scenario's capacity, best first.
+    """Those of `candidates` under which the trace survives on the scenario's capacity, best first.
 
     Candidates which the scenario's torch does not have are left out.
     """
     scenarios = [replace(scenario, settings=each) for each in candidates if _is_known(replace(scenario, settings=each))]
-    results = [replay(stream, each) for each in scenarios]
+    results = [replay(trace, each) for each in scenarios]
     return tuple(result.scenario.settings for result in sorted(results, key=_preference) if result.survived)
 
 
@@ -132,7 +132,7 @@ def _result(player: Player, scenario: Scenario, oom: Oom | None) -> ReplayResult
     counts = allocator.statistics.counts
     return ReplayResult(
         scenario=scenario,
-        num_requests=len(player.stream),
+        num_requests=len(player.trace),
         num_played=player.num_played,
         peaks=run,
         fragmentation=fragmentation(run, allocator.at_peak or allocator.now()),
@@ -143,7 +143,7 @@ def _result(player: Player, scenario: Scenario, oom: Oom | None) -> ReplayResult
         oom=oom,
         steps=tuple(player.steps),
         stats=stats,
-        warnings=player.stream.warnings,
+        warnings=player.trace.warnings,
     )
 
 

@@ -1,4 +1,4 @@
-"""How the segments are divided at one moment of a replay: what a picture of fragmentation is drawn from."""
+"""How the segments are divided at one moment of a replay: what a plot of fragmentation is drawn from."""
 
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A replay request by request: status, placement and all statistics of each, and the course of memory for a plot."""
+"""A replay request by request: status, placement and all statistics of each, and the memory in use for a plot."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Op
 Row = dict[str, object]
 
 
-def per_op_rows(stream: AllocationTrace, scenario: Scenario | None = None) -> Iterator[Row]:
+def per_op_rows(trace: AllocationTrace, scenario: Scenario | None = None) -> Iterator[Row]:
     """One row per request, as it happens: {"status", "where", "stats"}; failed requests do not end the run.
 
     `status` is "ok", "oom", "error" or "noop" (free of what was never obtained); `where` of an alloc is [segment in
     order of creation, offset in bytes], else None; `stats` is torch.cuda.memory_stats.
     """
-    player = Player(stream, build_allocator(stream, scenario or Scenario()), step_peaks=False)
+    player = Player(trace, build_allocator(trace, scenario or Scenario()), step_peaks=False)
     failed: set[int] = set()
-    for index in stored_order(stream):
+    for index in stored_order(trace):
         status, block = _perform(player, index, failed)
         where = None if block is None else [block.segment.index, block.offset]
         yield {"status": status, "where": where, "stats": player.allocator.memory_stats()}
 
 
-def stored_order(stream: AllocationTrace) -> Iterator[int]:
+def stored_order(trace: AllocationTrace) -> Iterator[int]:
     """Indices of the stored requests in the order in which they happen."""
-    for part in stream.parts():
+    for part in trace.parts():
         for _ in range(part.times):
             yield from range(part.start, part.stop)
 
 
 def _perform(player: Player, index: int, failed: set[int]) -> tuple[str, Block | None]:
-    stream = player.stream
-    op, slot, value = stream.ops[index], stream.slots[index], stream.values[index]
+    trace = player.trace
+    op, slot, value = trace.ops[index], trace.slots[index], trace.values[index]
     if op == Op.ALLOC:
-        return _alloc(player, slot, value, stream.streams[index], failed)
+        return _alloc(player, slot, value, trace.streams[index], failed)
     if op == Op.FREE and slot in failed:
         failed.discard(slot)
         return "noop", None
@@ -73,33 +73,33 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """The course of memory over a stream: per bucket of requests, the moment when most was active.
+class Usage:
+    """Memory in use over a trace: per bucket of requests, the moment when most was active.
 
-    `peak` is the first moment at which the most of all was active. Where the run died, `died_at` numbers the request.
+    `peak` is the first moment at which the most of all was active. `failed_at` numbers the request that failed.
     """
 
     samples: tuple[Sample, ...]
     peak: Sample
-    died_at: int | None
+    failed_at: int | None
     num_requests: int
 
 
-def course(stream: AllocationTrace, scenario: Scenario | None = None, *, max_samples: int = 2_000) -> Course:
+def usage_of(trace: AllocationTrace, scenario: Scenario | None = None, *, max_samples: int = 2_000) -> Usage:
     """At most about `max_samples` samples for a plot; what provably repeats is drawn once, and then its end."""
-    allocator = build_allocator(stream, scenario or Scenario())
-    sampler = _Sampler(allocator, bucket=max(1, -(-len(stream) // max_samples)))
-    player = Player(stream, allocator, watch=sampler)
+    allocator = build_allocator(trace, scenario or Scenario())
+    sampler = _Sampler(allocator, bucket=max(1, -(-len(trace) // max_samples)))
+    player = Player(trace, allocator, watch=sampler)
     oom = player.play()
     samples = [*sampler.samples, sampler.best]
-    if oom is None and len(stream):
-        samples.append(_sample(allocator, len(stream) - 1))
+    if oom is None and len(trace):
+        samples.append(_sample(allocator, len(trace) - 1))
     peak = max(samples, key=lambda sample: sample.active_bytes)
-    return Course(
+    return Usage(
         samples=tuple(samples),
         peak=peak,
-        died_at=None if oom is None else oom.request,
-        num_requests=len(stream),
+        failed_at=None if oom is None else oom.request,
+        num_requests=len(trace),
     )
 
 

@@ -1,7 +1,7 @@
-"""Turns a CUDA memory snapshot into an allocation stream.
+"""Turns a CUDA memory snapshot into an allocation trace.
 
 A snapshot that was begun in the middle of a process starts from the state rebuilt from its final segments, by undoing
-the trace: what was live before the first event is live when the stream begins.
+the trace: what was live before the first event is live when the trace begins.
 """
 
 from collections.abc import Iterator

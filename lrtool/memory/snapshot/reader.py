@@ -1,4 +1,4 @@
-"""Opens an allocation stream of either kind: JSON lines or a CUDA memory snapshot, plain or gzip'd."""
+"""Opens an allocation trace of either kind: JSON lines or a CUDA memory snapshot, plain or gzip'd."""
 
 import gzip
 import io
@@ -17,12 +17,12 @@ _PICKLE_STARTS = b"\x80(]}"
 
 
 def read_trace(path: Path) -> AllocationTrace:
-    """The stream in `path`, whichever of the known kinds it is. Raises TraceError naming file and line."""
+    """The trace in `path`, whichever of the known kinds it is. Raises TraceError naming file and line."""
     return read_trace_and_snapshot(path)[0]
 
 
 def read_trace_and_snapshot(path: Path) -> tuple[AllocationTrace, Snapshot | None]:
-    """The stream in `path`, and the snapshot that it is; None for JSON lines. Raises TraceError."""
+    """The trace in `path`, and the snapshot that it is; None for JSON lines. Raises TraceError."""
     try:
         with path.open("rb") as file:
             return _read(file, path.name)

@@ -1,4 +1,4 @@
-"""The allocation stream: the requests a program made of the CUDA allocator, in order, in compact columns.
+"""The allocation trace: the requests a program made of the CUDA allocator, in order, in compact columns.
 
 Every source (a live recorder, a tracer, a file) yields one, and the simulated allocator eats it.
 """
@@ -18,7 +18,7 @@ NO_NOTE = -1
 
 
 class TraceError(UsageError):
-    """An allocation stream contradicts itself, or cannot be read."""
+    """An allocation trace contradicts itself, or cannot be read."""
 
 
 class Op(IntEnum):
@@ -63,7 +63,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartBlock:
-    """A block that is live when the stream begins; `size` and `requested` in bytes."""
+    """A block that is live when the trace begins; `size` and `requested` in bytes."""
 
     address: int
     size: int
@@ -73,7 +73,7 @@ class StartBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartSegment:
-    """A segment that is reserved when the stream begins; between its live blocks it is free."""
+    """A segment that is reserved when the trace begins; between its live blocks it is free."""
 
     address: int
     size: int
@@ -142,7 +142,7 @@ class AllocationTrace:
         return Note() if number == NO_NOTE else self.note_table[number]
 
     def parts(self) -> Iterator[Repeat]:
-        """The stream as consecutive ranges of stored requests; what is not repeated has `times` 1."""
+        """The trace as consecutive ranges of stored requests; what is not repeated has `times` 1."""
         position = 0
         for repeat in self.repeats:
             if position < repeat.start:

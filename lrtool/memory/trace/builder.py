@@ -1,4 +1,4 @@
-"""Collects the requests of any source into an allocation stream, refusing what cannot happen."""
+"""Collects the requests of any source into an allocation trace, refusing what cannot happen."""
 
 import heapq
 from array import array
@@ -35,7 +35,7 @@ class _OpenRepeat:
 class TraceBuilder:
     """Collects requests into an AllocationTrace; every method raises TraceError on what cannot happen."""
 
-    def __init__(self, name: str = "stream") -> None:
+    def __init__(self, name: str = "trace") -> None:
         self._name = name
         self._ops = bytearray()
         self._slots, self._values = array("i"), array("q")
@@ -135,7 +135,7 @@ class TraceBuilder:
             self._repeats.append(Repeat(start=opened.start, stop=len(self._ops), times=opened.times))
 
     def adopt(self, key: Hashable) -> int:
-        """The slot of a tensor that is live when the stream begins."""
+        """The slot of a tensor that is live when the trace begins."""
         return self._claim_slot(key)
 
     def build(
@@ -146,9 +146,9 @@ class TraceBuilder:
         recorded_settings: str | None = None,
         warnings: tuple[str, ...] = (),
     ) -> AllocationTrace:
-        """The finished stream."""
+        """The finished trace."""
         if self._open is not None:
-            raise TraceError("the stream ends inside a repeat", hint="close it with end_repeat")
+            raise TraceError("the trace ends inside a repeat", hint="close it with end_repeat")
         return AllocationTrace(
             name=self._name,
             ops=bytes(self._ops),

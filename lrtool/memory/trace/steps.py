@@ -1,4 +1,4 @@
-"""Finds the steps of a stream that repeat: consecutive steps, or short cycles of steps, with the very same requests."""
+"""Finds the steps of a trace that repeat: consecutive steps, or short cycles of steps, with the very same requests."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -8,30 +8,30 @@ from lrtool.memory.trace.allocation_trace import AllocationTrace, Op, Repeat
 _MAX_CYCLE = 4
 
 
-def rounds(stream: AllocationTrace) -> Iterator[Repeat]:
-    """The stream as ranges of stored requests and how often each happens in a row."""
-    for part in stream.parts():
+def rounds(trace: AllocationTrace) -> Iterator[Repeat]:
+    """The trace as ranges of stored requests and how often each happens in a row."""
+    for part in trace.parts():
         if part.times > 1:
             yield part
         else:
-            yield from _cycles(_steps(stream, part))
+            yield from _cycles(_steps(trace, part))
 
 
-def _steps(stream: AllocationTrace, part: Repeat) -> tuple[list[int], list[int]]:
+def _steps(trace: AllocationTrace, part: Repeat) -> tuple[list[int], list[int]]:
     """Borders of the steps in a part, and a number per step that is equal where the requests are."""
-    borders, position = [part.start], stream.ops.find(Op.STEP, part.start + 1, part.stop)
+    borders, position = [part.start], trace.ops.find(Op.STEP, part.start + 1, part.stop)
     while position >= 0:
         borders.append(position)
-        position = stream.ops.find(Op.STEP, position + 1, part.stop)
+        position = trace.ops.find(Op.STEP, position + 1, part.stop)
     borders.append(part.stop)
     numbers: dict[tuple[bytes, ...], int] = {}
-    kinds = [numbers.setdefault(_content(stream, start, stop), len(numbers)) for start, stop in pairwise(borders)]
+    kinds = [numbers.setdefault(_content(trace, start, stop), len(numbers)) for start, stop in pairwise(borders)]
     return borders, kinds
 
 
-def _content(stream: AllocationTrace, start: int, stop: int) -> tuple[bytes, ...]:
-    columns = (stream.slots, stream.values, stream.streams)
-    return (stream.ops[start:stop], *(column[start:stop].tobytes() for column in columns))
+def _content(trace: AllocationTrace, start: int, stop: int) -> tuple[bytes, ...]:
+    columns = (trace.slots, trace.values, trace.streams)
+    return (trace.ops[start:stop], *(column[start:stop].tobytes() for column in columns))
 
 
 def _cycles(steps: tuple[list[int], list[int]]) -> Iterator[Repeat]:

@@ -8,7 +8,7 @@ from torch import nn
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.config import MIN_BLOCK_BYTES
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
-from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.live import walk
 from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import from_callable
 
@@ -27,7 +27,7 @@ def send_canary(gpu: FakeGpu = H100) -> Canary:
     """Trace the known step on `gpu`. Never raises for what is wrong with torch: that is the answer."""
     settings = TraceSettings(num_steps=2, gpu=gpu, until_steady=False, with_workspaces=False)
     try:
-        found = _signed_sizes(trace(from_callable(build, params={}), settings).stream)
+        found = walk(trace(from_callable(build, params={}), settings).trace).changes.tolist()
     except LrtoolError as error:
         return Canary(is_trusted=False, reason=error.message)
     except Exception as error:  # private interfaces of an unknown torch may fail in any way
@@ -54,18 +54,6 @@ def build() -> dict[str, object]:
         "train_loader": [batch, batch],
         "loss": lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
     }
-
-
-def _signed_sizes(stream: AllocationTrace) -> list[int]:
-    sizes: dict[int, int] = {}
-    found = []
-    for op, slot, value in zip(stream.ops, stream.slots, stream.values, strict=True):
-        if op == Op.ALLOC:
-            sizes[slot] = value
-            found.append(value)
-        elif op == Op.FREE:
-            found.append(-sizes[slot])
-    return found
 
 
 _WEIGHT1, _BIAS1, _WEIGHT2, _BIAS2 = (4 * n for n in (INPUTS * WIDTH, WIDTH, WIDTH * CLASSES, CLASSES))

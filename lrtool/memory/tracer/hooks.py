@@ -15,6 +15,7 @@ from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
 from lrtool.memory.fake_cuda.torch_cuda import replaced
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
+from lrtool.results import Category
 
 _OF_WORKERS = {"num_workers": 0, "timeout": 0, "pin_memory": False}
 
@@ -67,11 +68,11 @@ def watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
 
     def before(optimizer: Optimizer, *_: Any) -> None:
         gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
-        recorder.categorize(gradients, "gradient")
+        recorder.categorize(gradients, Category.GRADIENT)
         recorder.phase = "optimizer"
 
     def after(optimizer: Optimizer, *_: Any) -> None:
-        recorder.categorize(state_tensors(optimizer), "optimizer state")
+        recorder.categorize(state_tensors(optimizer), Category.OPTIMIZER_STATE)
         recorder.phase = None
 
     hooks = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
@@ -127,9 +128,6 @@ def names_of(model: nn.Module) -> dict[int, str]:
     return {id(module): name or type(model).__name__ for name, module in model.named_modules()}
 
 
-GRADIENT_BUCKET, COMMUNICATION, UNSHARDED = "gradient bucket", "communication buffer", "unsharded parameter"
-
-
 @contextmanager
 def watched_collectives(recorder: StorageRecorder) -> Iterator[None]:
     """Label what DDP and fully_shard allocate for themselves; nothing where this process belongs to no group of ranks."""
@@ -147,11 +145,11 @@ def _labelled(recorder: StorageRecorder) -> Iterator[tuple[Any, str, Any]]:
     from torch.nn.parallel import DistributedDataParallel
 
     places = [
-        (DistributedDataParallel, "__init__", GRADIENT_BUCKET),
-        (DistributedDataParallel, "_pre_forward", GRADIENT_BUCKET),
-        (groups, "foreach_all_gather", COMMUNICATION),
-        (groups, "foreach_reduce", COMMUNICATION),
-        (groups, "foreach_all_gather_copy_out", UNSHARDED),
+        (DistributedDataParallel, "__init__", Category.GRADIENT_BUCKET),
+        (DistributedDataParallel, "_pre_forward", Category.GRADIENT_BUCKET),
+        (groups, "foreach_all_gather", Category.COMMUNICATION_BUFFER),
+        (groups, "foreach_reduce", Category.COMMUNICATION_BUFFER),
+        (groups, "foreach_all_gather_copy_out", Category.UNSHARDED_PARAMETER),
     ]
     for owner, name, category in places:
         if hasattr(owner, name):

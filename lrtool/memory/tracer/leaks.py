@@ -8,10 +8,17 @@ from lrtool.memory.tracer.log import BUILD
 from lrtool.memory.tracer.referrers import ReferrerSearch
 from lrtool.memory.tracer.steady_state import Period
 from lrtool.memory.tracer.storage_recorder import LiveStorage, StorageRecorder
+from lrtool.results import Category
 
 MIN_AGE_STEPS = 2
 MAX_STEPS_REMEMBERED = 4096
-_BELONGS_TO_TRAINING = ("parameter", "gradient", "optimizer state", "buffer", "gradient bucket")
+_BELONGS_TO_TRAINING = (
+    Category.PARAMETER,
+    Category.GRADIENT,
+    Category.OPTIMIZER_STATE,
+    Category.BUFFER,
+    Category.GRADIENT_BUCKET,
+)
 _Count = tuple[int, int]
 
 
@@ -46,7 +53,7 @@ class LeakWatch:
                 counts[storage.source] = (number + 1, num_bytes + storage.num_bytes)
         self._history.append(counts)
 
-    def survivors(self, period: Period | None) -> tuple[Leak, ...]:
+    def leaks(self, period: Period | None) -> tuple[Leak, ...]:
         """What has grown from each of the last three periods (without one, steps) to the next, largest first."""
         rates = _growing(self._history, 1 if period is None else period.num_steps)
         if not rates:
@@ -56,14 +63,14 @@ class LeakWatch:
         found = []
         for source, (storages_per_step, bytes_per_step) in rates.items():
             holder = search.referrer_of(old[source])
-            survivor = Leak(
+            leak = Leak(
                 source=source,
                 bytes_per_step=bytes_per_step,
                 storages_per_step=storages_per_step,
                 holder=None if holder is None else holder.name,
                 stored_at=None if holder is None else holder.stored_at,
             )
-            found.append(survivor)
+            found.append(leak)
         return tuple(sorted(found, key=lambda each: -each.bytes_per_step))
 
     def _may_pile_up(self, storage: LiveStorage) -> bool:

@@ -1,7 +1,7 @@
 """What a traced program asked of the allocator, step by step, in a form in which equal steps are equal.
 
 A free names its tensor as (steps since its birth, position among that step's births), so steps can be compared,
-repeated and written out as a stream without regard to which tensors were meant.
+repeated and written out as a trace without regard to which tensors were meant.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrtool.memory.trace.allocation_trace import Note, Op
+from lrtool.results import Category
 
 BUILD = 0
 Request = tuple[int, ...]
@@ -40,7 +41,7 @@ class OpenNote:
     """A note whose category may still change: what a tensor is may show only later in the step."""
 
     phase: str
-    category: str
+    category: Category
     source: str | None = None
     operator: str | None = None
     module: str | None = None
@@ -89,7 +90,7 @@ class TraceLog:
         """The program returns its cache."""
         self._requests.append((Op.EMPTY_CACHE,))
 
-    def categorize(self, birth: Birth, category: str) -> None:
+    def categorize(self, birth: Birth, category: Category) -> None:
         """Say what a tensor of the current step turned out to be; earlier steps are closed."""
         if birth.step == self.step:
             self._notes[birth.position].category = category

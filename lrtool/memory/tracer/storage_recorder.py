@@ -29,6 +29,7 @@ from lrtool.memory.fake_cuda.known_values import follow
 from lrtool.memory.fake_cuda.torch_cuda import Listener, without_real_tensors
 from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
 from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.results import Category
 from lrtool.workload.user_code import is_library_file, is_users_file
 
 aten = torch.ops.aten
@@ -84,7 +85,7 @@ class StorageRecorder(TorchDispatchMode):
         self._costs = costs
         self._is_loading = False
         self._is_ignoring = False
-        self._label: str | None = None
+        self._label: Category | None = None
         self._is_recording = False
         self._operator: str | None = None
         self.module: str | None = None
@@ -124,7 +125,7 @@ class StorageRecorder(TorchDispatchMode):
             self._is_loading = before
 
     @contextmanager
-    def labelled(self, category: str) -> Iterator[None]:
+    def labelled(self, category: Category) -> Iterator[None]:
         """Within the body everything is born in this category."""
         before, self._label = self._label, category
         try:
@@ -141,7 +142,7 @@ class StorageRecorder(TorchDispatchMode):
         finally:
             self._is_ignoring = before
 
-    def categorize(self, tensors: Iterable[object], category: str) -> None:
+    def categorize(self, tensors: Iterable[object], category: Category) -> None:
         """Say what tensors are; whatever is no tensor on the watched device is passed over."""
         for tensor in _tensors(part for each in tensors for part in _parts(each)):
             if self._is_watched(tensor):
@@ -153,8 +154,8 @@ class StorageRecorder(TorchDispatchMode):
         """What forward made and is still there is kept for the backward pass."""
         for key, birth in self._forward_births:
             storage = self.live.get(key)
-            if storage is not None and storage.birth == birth and self.log.category(birth) == "temporary":
-                self.log.categorize(birth, "activation")
+            if storage is not None and storage.birth == birth and self.log.category(birth) == Category.TEMPORARY:
+                self.log.categorize(birth, Category.ACTIVATION)
         self._forward_births.clear()
 
     def resized(self, storage: torch.UntypedStorage) -> None:
@@ -280,12 +281,12 @@ class StorageRecorder(TorchDispatchMode):
             return self.phase
         return "forward" if self.is_training() else "evaluation"
 
-    def _category(self, phase: str) -> str:
+    def _category(self, phase: str) -> Category:
         if self._is_loading:
-            return "input"
+            return Category.INPUT
         if self._label is not None:
             return self._label
-        return "activation" if phase == "backward" and torch.is_grad_enabled() else "temporary"
+        return Category.ACTIVATION if phase == "backward" and torch.is_grad_enabled() else Category.TEMPORARY
 
     def _source(self) -> str | None:
         """The user's line that runs now; within backward, the line that ran forward."""
@@ -316,7 +317,7 @@ class StorageRecorder(TorchDispatchMode):
         kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)
         phase = self._phase() if kept or passing else ""
         births = [
-            self.log.alloc(size, stream=stream, note=OpenNote(phase, "workspace", operator=func._opname))
+            self.log.alloc(size, stream=stream, note=OpenNote(phase, Category.WORKSPACE, operator=func._opname))
             for size in (*passing, *kept)  # operands are copied before the first workspace is taken
         ]
         for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):

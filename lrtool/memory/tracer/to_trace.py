@@ -1,4 +1,4 @@
-"""Writes traced steps out as an allocation stream; what repeats is stored once and answered for any number of steps."""
+"""Writes traced steps out as an allocation trace; what repeats is stored once and answered for any number of steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class _Round:
     times: int
 
 
-def stream_of(
+def trace_of(
     steps: Sequence[TracedStep],
     *,
     period: Period | None,
@@ -28,9 +28,9 @@ def stream_of(
     name: str,
     warnings: tuple[str, ...] = (),
 ) -> AllocationTrace:
-    """The stream of the build (`steps[0]`) and `num_steps` training steps, of which `steps[1:]` were traced.
+    """The trace of the build (`steps[0]`) and `num_steps` training steps, of which `steps[1:]` were traced.
 
-    Without a period the stream ends with the last traced step.
+    Without a period the trace ends with the last traced step.
     """
     writer = _Writer(steps, period, num_steps, name)
     return writer.write(warnings)

@@ -1,4 +1,4 @@
-"""The allocation stream of a workload's build and training steps: on fake CUDA tensors, or of a real run on the CPU."""
+"""The allocation trace of a workload's build and training steps: on fake CUDA tensors, or of a real run on the CPU."""
 
 import math
 import time
@@ -31,9 +31,10 @@ from lrtool.memory.tracer.log import TraceLog
 from lrtool.memory.tracer.referrers import garbage_bytes
 from lrtool.memory.tracer.steady_state import Period, find_period, grows_regularly
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
-from lrtool.memory.tracer.to_trace import stream_of
+from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform, this_platform
+from lrtool.results import Category
 from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import place
 from lrtool.workload.step import Step, make_step, with_scheduler
@@ -48,7 +49,7 @@ MAX_EPOCH_STEPS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSettings:
-    """What to trace: `num_steps` is the length of the run that the stream stands for.
+    """What to trace: `num_steps` is the length of the run that the trace stands for.
 
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
@@ -71,8 +72,8 @@ class TraceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """A traced run. `stream` covers the build and `num_steps` training steps, of which `num_traced_steps` were traced.
+class TracedRun:
+    """A traced run. `trace` covers the build and `num_steps` training steps, of which `num_traced_steps` were traced.
 
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
@@ -80,13 +81,13 @@ class Trace:
     end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step.
     """
 
-    stream: AllocationTrace
+    trace: AllocationTrace
     kind: Kind
     num_steps: int
     num_traced_steps: int
     period: Period | None
     live_bytes: tuple[int, ...]
-    survivors: tuple[Leak, ...]
+    leaks: tuple[Leak, ...]
     build_duration_s: float
     step_durations_s: tuple[float, ...]
     num_operations: tuple[int, ...]
@@ -95,7 +96,7 @@ class Trace:
     garbage_bytes: int = 0
 
 
-def trace(factory: Factory, settings: TraceSettings) -> Trace:
+def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
     """Build the workload and take training steps until they repeat.
 
     Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had.
@@ -163,9 +164,9 @@ class _Run:
         with user_code("moving the model to its device"):
             place(workload, self._device)
         model, optimizer = workload.model, workload.optimizer
-        recorder.categorize(model.buffers(), "buffer")
-        recorder.categorize(model.parameters(), "parameter")
-        recorder.categorize(state_tensors(optimizer), "optimizer state")
+        recorder.categorize(model.buffers(), Category.BUFFER)
+        recorder.categorize(model.parameters(), Category.PARAMETER)
+        recorder.categorize(state_tensors(optimizer), Category.OPTIMIZER_STATE)
         recorder.is_training = lambda: model.training
         recorder.module_names = names_of(model)
         is_even = has_even_batches(workload.train_loader)
@@ -190,15 +191,15 @@ class _Run:
                 )
                 return
 
-    def result(self) -> Trace:
+    def result(self) -> TracedRun:
         self._look_for_garbage()
         self._recorder.stop()
         log, settings = self._recorder.log, self._settings
         traced = len(self._durations)
         num_steps = settings.num_steps if self._period is not None else traced
         warnings = tuple(self._warnings)
-        return Trace(
-            stream=stream_of(
+        return TracedRun(
+            trace=trace_of(
                 log.steps, period=self._period, num_steps=num_steps, name=self._factory.name, warnings=warnings
             ),
             kind=settings.kind,
@@ -206,7 +207,7 @@ class _Run:
             num_traced_steps=traced,
             period=self._period,
             live_bytes=tuple(log.live_bytes_at_ends),
-            survivors=self._watch.survivors(self._period),
+            leaks=self._watch.leaks(self._period),
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
             num_operations=tuple(self._num_operations),

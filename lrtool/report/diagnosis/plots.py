@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
 from lrtool.report.parts import csv_text
-from lrtool.results import Budget, BudgetLine, Diagnosis
+from lrtool.results import Budget, BudgetLine, Category, Diagnosis
 from lrtool.units import format_bytes, printable
 
 MIB, GIB = 2**20, 2**30
@@ -87,7 +87,11 @@ def _place(budget: Budget) -> str:
 
 
 def _of_modules(lines: list[BudgetLine]) -> str:
-    return "Activations by module" if any(line.name == "activations" for line in lines) else "By line of the program"
+    return (
+        "Activations by module"
+        if any(line.name == Category.ACTIVATION.plural for line in lines)
+        else "By line of the program"
+    )
 
 
 def _short(name: str, length: int = 26) -> str:

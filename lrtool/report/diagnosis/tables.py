@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
 from lrtool.report.ranks import rank_lines
-from lrtool.results import Budget, Diagnosis, Finding
+from lrtool.results import Budget, Category, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
 
 MAX_FINDINGS = 5
@@ -68,10 +68,10 @@ def budget_table(budget: Budget) -> Table:
     for name, size in budget_rows(budget):
         share = "" if name.startswith(("context", "other", "device")) else f"{_share(size, budget.reserved_bytes)}"
         table.add_row(name, format_bytes(size), share, style="bold" if name in ("reserved", "device") else "")
-        if name == "activations":
+        if name == Category.ACTIVATION.plural:
             for module in budget.modules:
                 table.add_row(Text(f"  {module.name}", style="dim"), format_bytes(module.num_bytes), "")
-    if not any(line.name == "activations" for line in budget.lines):
+    if not any(line.name == Category.ACTIVATION.plural for line in budget.lines):
         for module in budget.modules:
             table.add_row(Text(f"  {module.name}", style="dim"), format_bytes(module.num_bytes), "")
     return table

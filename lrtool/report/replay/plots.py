@@ -12,7 +12,7 @@ from matplotlib.path import Path
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
 from lrtool.report.replay.tables import settings_name
-from lrtool.results import BlockPicture, Replay, ReplayRow, SegmentPicture
+from lrtool.results import Replay, ReplayBlock, ReplayRow, ReplaySegment
 from lrtool.units import format_bytes
 
 GIB, MIB = 2**30, 2**20
@@ -133,20 +133,20 @@ def _segments_title(row: ReplayRow) -> str:
     return f"{settings_name(row)}: {format_bytes(used)} of {format_bytes(reserved)} reserved are in use {when}"
 
 
-def _merged(blocks: Sequence[BlockPicture], *, least_bytes: int) -> list[BlockPicture]:
+def _merged(blocks: Sequence[ReplayBlock], *, least_bytes: int) -> list[ReplayBlock]:
     """Neighbours as one piece until it is wide enough to be seen, in the state that most of its bytes have."""
-    pieces: list[BlockPicture] = []
+    pieces: list[ReplayBlock] = []
     begin, of_state = 0, Counter[Literal["used", "free", "split", "unmapped"]]()
     for position, block in enumerate(blocks, 1):
         of_state[block.state] += block.size_bytes
         if of_state.total() >= least_bytes or position == len(blocks):
             state = of_state.most_common(1)[0][0]
-            pieces.append(BlockPicture(offset_bytes=begin, size_bytes=of_state.total(), state=state))
+            pieces.append(ReplayBlock(offset_bytes=begin, size_bytes=of_state.total(), state=state))
             begin, of_state = begin + of_state.total(), Counter()
     return pieces
 
 
-def _draw_segment(axes: Axes, blocks: Sequence[BlockPicture], position: int, unit: int) -> None:
+def _draw_segment(axes: Axes, blocks: Sequence[ReplayBlock], position: int, unit: int) -> None:
     """All blocks of a state are one path: there may be thousands of them."""
     for state, color in FILLS.items():
         outlines = [_outline(block, position, unit) for block in blocks if block.state == state]
@@ -156,7 +156,7 @@ def _draw_segment(axes: Axes, blocks: Sequence[BlockPicture], position: int, uni
             axes.add_patch(PathPatch(path, facecolor=color, edgecolor="black", linewidth=0.3, hatch=hatch))
 
 
-def _outline(block: BlockPicture, position: int, unit: int) -> Path:
+def _outline(block: ReplayBlock, position: int, unit: int) -> Path:
     left, right = block.offset_bytes / unit, (block.offset_bytes + block.size_bytes) / unit
     low, high = position - 0.38, position + 0.38
     return Path([(left, low), (right, low), (right, high), (left, high), (left, low)], _OUTLINE)
@@ -181,7 +181,7 @@ def _key(figure: Figure, states: set[str]) -> None:
     )
 
 
-def _left_out(segments: Sequence[SegmentPicture]) -> str:
+def _left_out(segments: Sequence[ReplaySegment]) -> str:
     if not segments:
         return ""
     return f" ({len(segments)} smaller ones, {format_bytes(sum(s.size_bytes for s in segments))}, not drawn)"

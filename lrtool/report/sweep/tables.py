@@ -7,7 +7,7 @@ from rich.text import Text
 
 from lrtool.report.parts import known_bytes, labelled, percent
 from lrtool.report.ranks import rank_lines
-from lrtool.results import Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
+from lrtool.results import Category, Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
 from lrtool.results.mem_sweep import AXES
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -146,11 +146,11 @@ def _short_duration(seconds: float) -> str:
 
 
 COLUMNS = {
-    "param.": ("parameter",),
-    "grad.": ("gradient",),
-    "optim.": ("optimizer state",),
-    "buckets": ("gradient bucket", "communication buffer", "unsharded parameter"),
-    "activ.": ("activation",),
+    "param.": (Category.PARAMETER,),
+    "grad.": (Category.GRADIENT,),
+    "optim.": (Category.OPTIMIZER_STATE,),
+    "buckets": (Category.GRADIENT_BUCKET, Category.COMMUNICATION_BUFFER, Category.UNSHARDED_PARAMETER),
+    "activ.": (Category.ACTIVATION,),
 }
 """Categories by column: this rank's part of what can be sharded, buffers for the exchange, and what cannot be sharded."""
 

@@ -74,7 +74,7 @@ def test_a_cure_that_has_nothing_to_do_says_so_without_a_process_of_its_own(cure
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["001"]
 
 
-def test_settings_are_tried_on_the_recorded_stream(cures: Cures) -> None:
+def test_settings_are_tried_on_the_recorded_trace(cures: Cures) -> None:
     names = set(by_name(cures))
 
     assert {"expandable-segments", "max-split-size", "garbage-collection", "roundup"} <= names

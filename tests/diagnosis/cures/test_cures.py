@@ -15,7 +15,7 @@ from lrtool.diagnosis.cures.checkpointing import named_blocks
 from lrtool.diagnosis.cures.registry import CURES, find_cures
 from lrtool.errors import UsageError
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.tracer.tracer import Trace, TraceSettings, trace
+from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, trace
 from lrtool.workload.blocks import repeated_blocks
 from lrtool.workload.target import from_callable
 from tests.diagnosis.cures import cured_models
@@ -27,17 +27,17 @@ Build = Callable[..., dict[str, Any]]
 
 def traced(
     build: Callable[[], dict[str, Any]], *names: str, options: CureOptions | None = None, steps: int = 3
-) -> Trace:
+) -> TracedRun:
     cured = CuredBuild(from_callable(build, params={}), find_cures(names), options)
     return trace(cured.factory(), TraceSettings(num_steps=steps, with_workspaces=False))
 
 
 def peak(build: Callable[[], dict[str, Any]], *names: str, steps: int = 3) -> int:
-    return replay(traced(build, *names, steps=steps).stream).peaks.allocated_bytes
+    return replay(traced(build, *names, steps=steps).trace).peaks.allocated_bytes
 
 
 def reserved(build: Callable[[], dict[str, Any]], *names: str, steps: int = 3) -> int:
-    return replay(traced(build, *names, steps=steps).stream).peaks.reserved_bytes
+    return replay(traced(build, *names, steps=steps).trace).peaks.reserved_bytes
 
 
 def saved_by_one_more(build: Build, name: str, *, few: int = 2, many: int = 4) -> float:
@@ -333,7 +333,7 @@ def test_a_model_of_transformers_is_checkpointed_by_its_own_method() -> None:
 def test_named_modules_alone_are_checkpointed() -> None:
     one = CureOptions(modules=("blocks.0",))
 
-    with_one = replay(traced(lambda: tower(4), "checkpointing", options=one).stream).peaks.allocated_bytes
+    with_one = replay(traced(lambda: tower(4), "checkpointing", options=one).trace).peaks.allocated_bytes
 
     assert peak(lambda: tower(4)) - with_one == 2 * ACTIVATION
 

@@ -1,4 +1,4 @@
-"""What holds for every stream under every setting."""
+"""What holds for every trace under every setting."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,16 +10,16 @@ from lrtool.memory.replay.replay import Scenario, build_allocator, replay
 from lrtool.memory.replay.segments import BlockState, segment_views
 from lrtool.memory.replay.timeline import per_op_rows, stored_order
 from lrtool.memory.trace.allocation_trace import Op
-from tests.memory.traces import Call, calls, repeated, scenarios, steps, stream_of
+from tests.memory.traces import Call, calls, repeated, scenarios, steps, trace_of
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def played(requests: list[Call], scenario: Scenario) -> Player:
     """A player after each request was made, whatever failed."""
-    stream = stream_of(*requests)
-    player = Player(stream, build_allocator(stream, scenario))
-    for index in stored_order(stream):
+    trace = trace_of(*requests)
+    player = Player(trace, build_allocator(trace, scenario))
+    for index in stored_order(trace):
         player.play_range(index, index + 1)
         check_invariants(player.allocator)
     return player
@@ -72,8 +72,8 @@ def test_freeing_everything_and_emptying_the_cache_ends_at_zero(requests: list[C
 @quick
 @given(calls(), scenarios())
 def test_replaying_twice_gives_the_same(requests: list[Call], scenario: Scenario) -> None:
-    stream = stream_of(*requests)
-    assert list(per_op_rows(stream, scenario)) == list(per_op_rows(stream, scenario))
+    trace = trace_of(*requests)
+    assert list(per_op_rows(trace, scenario)) == list(per_op_rows(trace, scenario))
 
 
 @quick
@@ -96,8 +96,8 @@ def test_what_is_proven_is_what_playing_everything_gives(
 ) -> None:
     held = [("alloc", key, size) for key, size in enumerate(data.draw(st.lists(st.integers(1, 2**25), max_size=8)))]
     body = data.draw(steps(live=frozenset(range(len(held)))))
-    stream = repeated(times, held, body, marked=marked)
-    players = [Player(stream, build_allocator(stream, scenario), prove=prove) for prove in (True, False)]
+    trace = repeated(times, held, body, marked=marked)
+    players = [Player(trace, build_allocator(trace, scenario), prove=prove) for prove in (True, False)]
     deaths = [player.play() for player in players]
     proven, full = players
     assert proven.num_played <= full.num_played
@@ -113,7 +113,7 @@ def test_what_is_proven_is_what_playing_everything_gives(
 @quick
 @given(calls(), scenarios())
 def test_a_failure_is_named_by_its_true_cause(requests: list[Call], scenario: Scenario) -> None:
-    failure = replay(stream_of(*requests), scenario).oom
+    failure = replay(trace_of(*requests), scenario).oom
     if failure is not None:
         assert failure.size_bytes is not None
         assert failure.free_bytes is not None

@@ -25,9 +25,9 @@ def test_a_request_stands_in_its_step_also_where_steps_are_stored_once() -> None
     builder.end_repeat()
     builder.call(Op.STEP)
     builder.alloc("last", 512)
-    stream = builder.build()
+    trace = builder.build()
 
-    steps = [step_of(stream, request) for request in range(len(stream))]
+    steps = [step_of(trace, request) for request in range(len(trace))]
     assert steps == [0, *(step for step in range(1, 7) for _ in range(3)), 7, 7]
 
 

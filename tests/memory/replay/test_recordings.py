@@ -27,15 +27,15 @@ def test_real_gpu_runs_are_reproduced(path: Path) -> None:
 
 
 def test_a_snapshot_begun_with_an_empty_pool_has_no_start_state() -> None:
-    stream = check_snapshot(SNAPSHOTS[0]).stream
-    assert stream.start is None
-    assert stream.warnings == ()
-    assert stream.note(0).source == "trace_peak_memory.py:35"
+    trace = check_snapshot(SNAPSHOTS[0]).trace
+    assert trace.start is None
+    assert trace.warnings == ()
+    assert trace.note(0).source == "trace_peak_memory.py:35"
 
 
 def test_a_snapshot_begun_midway_says_what_it_starts_from() -> None:
-    stream = check_snapshot(SNAPSHOTS[1]).stream
-    assert stream.start is not None
-    assert stream.start.reserved_bytes == 582 * 2**20
-    assert stream.start.num_guessed_blocks == 0
-    assert "recorded from the middle of a process: starts from 29 segments (582 MiB" in stream.warnings[0]
+    trace = check_snapshot(SNAPSHOTS[1]).trace
+    assert trace.start is not None
+    assert trace.start.reserved_bytes == 582 * 2**20
+    assert trace.start.num_guessed_blocks == 0
+    assert "recorded from the middle of a process: starts from 29 segments (582 MiB" in trace.warnings[0]

@@ -8,10 +8,10 @@ from lrtool.memory.allocator.versions import TorchVersion
 from lrtool.memory.replay.min_capacity import min_capacity
 from lrtool.memory.replay.replay import Scenario, best, replay, surviving_settings
 from lrtool.memory.replay.segments import BlockState, segments_after
-from lrtool.memory.replay.timeline import course, per_op_rows
+from lrtool.memory.replay.timeline import per_op_rows, usage_of
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
 from lrtool.memory.trace.builder import TraceBuilder
-from tests.memory.traces import MIB, Call, calls, repeated, stream_of
+from tests.memory.traces import MIB, Call, calls, repeated, trace_of
 
 
 def fragmented() -> AllocationTrace:
@@ -62,8 +62,8 @@ class TestOutcome:
         assert failure.source == "train.py:41"
 
     def test_free_memory_of_another_stream_is_barred(self) -> None:
-        stream = stream_of(("alloc", 1, 9 * MIB, 1), ("alloc", 2, 2 * MIB, 1), ("free", 1), ("alloc", 3, 5 * MIB, 2))
-        failure = replay(stream, Scenario(capacity_bytes=20 * MIB)).oom
+        trace = trace_of(("alloc", 1, 9 * MIB, 1), ("alloc", 2, 2 * MIB, 1), ("free", 1), ("alloc", 3, 5 * MIB, 2))
+        failure = replay(trace, Scenario(capacity_bytes=20 * MIB)).oom
         assert failure is not None
         assert (failure.cause, failure.is_barred) == ("capacity", True)
 
@@ -77,7 +77,7 @@ class TestOutcome:
         with pytest.raises(UsageError, match=r"torch 2\.0 has no allocator setting expandable_segments"):
             replay(fragmented(), Scenario(settings="expandable_segments:True", version=TorchVersion(2, 0)))
 
-    def test_a_setting_that_fails_within_the_stream_is_named_with_it(self) -> None:
+    def test_a_setting_that_fails_within_the_trace_is_named_with_it(self) -> None:
         builder = TraceBuilder("trace.jsonl")
         builder.change_settings("max_split_size_mb:1")
         with pytest.raises(TraceError, match=r"trace\.jsonl: settings 'max_split_size_mb:1'"):
@@ -92,10 +92,10 @@ class TestOutcome:
 
 class TestCures:
     def test_settings_that_would_survive_are_named(self) -> None:
-        stream = fragmented()
-        assert surviving_settings(stream, Scenario(capacity_bytes=69 * MIB)) == ()
-        assert surviving_settings(stream, Scenario(capacity_bytes=90 * MIB)) == ("expandable_segments:True",)
-        assert surviving_settings(stream, Scenario(capacity_bytes=90 * MIB, version=TorchVersion(2, 0))) == ()
+        trace = fragmented()
+        assert surviving_settings(trace, Scenario(capacity_bytes=69 * MIB)) == ()
+        assert surviving_settings(trace, Scenario(capacity_bytes=90 * MIB)) == ("expandable_segments:True",)
+        assert surviving_settings(trace, Scenario(capacity_bytes=90 * MIB, version=TorchVersion(2, 0))) == ()
 
     def test_the_best_survives_and_reserves_least(self) -> None:
         scenarios = [Scenario(settings=each, capacity_bytes=90 * MIB) for each in ("", "expandable_segments:True")]
@@ -104,25 +104,25 @@ class TestCures:
 
 class TestMinCapacity:
     def test_flushing_the_cache_saves_what_is_not_split(self) -> None:
-        stream = stream_of(("alloc", 1, 30 * MIB), ("free", 1), ("alloc", 2, 40 * MIB))
-        found = min_capacity(stream)
+        trace = trace_of(("alloc", 1, 30 * MIB), ("free", 1), ("alloc", 2, 40 * MIB))
+        found = min_capacity(trace)
         assert found is not None
         assert (found.capacity_bytes, found.unpressured_peak_bytes) == (40 * MIB, 70 * MIB)
         assert (found.is_proven, found.num_alloc_retries) == (True, 1)
 
     def test_without_caching_it_is_exact_to_the_byte(self) -> None:
-        found = min_capacity(stream_of(("alloc", 1, 1001), ("alloc", 2, 77)), Scenario(no_caching=True))
+        found = min_capacity(trace_of(("alloc", 1, 1001), ("alloc", 2, 77)), Scenario(no_caching=True))
         assert found is not None
         assert found.capacity_bytes == 1078
 
     @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(calls(max_size=30).filter(lambda made: any(call[0] == "alloc" for call in made)))
     def test_one_segment_less_and_it_dies(self, requests: list[Call]) -> None:
-        stream = stream_of(*requests)
-        found = min_capacity(stream)
+        trace = trace_of(*requests)
+        found = min_capacity(trace)
         assert found is not None
-        assert replay(stream, Scenario(capacity_bytes=found.capacity_bytes)).survived
-        assert not replay(stream, Scenario(capacity_bytes=found.capacity_bytes - 2 * MIB)).survived
+        assert replay(trace, Scenario(capacity_bytes=found.capacity_bytes)).survived
+        assert not replay(trace, Scenario(capacity_bytes=found.capacity_bytes - 2 * MIB)).survived
 
 
 class TestProof:
@@ -172,37 +172,37 @@ class TestProof:
 
 class TestRows:
     def test_each_request_has_status_place_and_statistics(self) -> None:
-        rows = list(per_op_rows(stream_of(("alloc", 1, 0), ("alloc", 2, 50 * MIB), ("free", 2), ("free", 1)),
+        rows = list(per_op_rows(trace_of(("alloc", 1, 0), ("alloc", 2, 50 * MIB), ("free", 2), ("free", 1)),
                                 Scenario(capacity_bytes=40 * MIB)))  # fmt: skip
         assert [row["status"] for row in rows] == ["ok", "oom", "noop", "ok"]
         assert [row["where"] for row in rows] == [None] * 4
 
     def test_repeats_are_written_out(self) -> None:
-        stream = repeated(3, [("alloc", "w", 512)], [("alloc", "a", 512), ("free", "a")], marked=False)
-        assert [row["where"] for row in per_op_rows(stream)] == [[0, 0], *[[0, 512], None] * 3]
+        trace = repeated(3, [("alloc", "w", 512)], [("alloc", "a", 512), ("free", "a")], marked=False)
+        assert [row["where"] for row in per_op_rows(trace)] == [[0, 0], *[[0, 512], None] * 3]
 
-    def test_the_course_keeps_the_peak_however_few_the_samples(self) -> None:
+    def test_usage_keeps_the_peak_however_few_the_samples(self) -> None:
         requests: list[Call] = [
             call for key in range(500) for call in (("alloc", key, 512 * (key % 97)), ("free", key))
         ]
         requests[600:600] = [("alloc", "peak", 90 * MIB), ("free", "peak")]
-        drawn = course(stream_of(*requests), max_samples=10)
-        assert len(drawn.samples) <= 12
-        assert (drawn.peak.request, drawn.peak.active_bytes) == (600, 90 * MIB)
-        assert drawn.peak in drawn.samples
+        usage = usage_of(trace_of(*requests), max_samples=10)
+        assert len(usage.samples) <= 12
+        assert (usage.peak.request, usage.peak.active_bytes) == (600, 90 * MIB)
+        assert usage.peak in usage.samples
 
-    def test_the_course_of_equal_steps_is_drawn_without_playing_them_all(self) -> None:
-        drawn = course(repeated(10_000_000, [], [("alloc", "a", 5 * MIB), ("free", "a")], marked=False))
-        assert (drawn.peak.request, drawn.peak.active_bytes) == (0, 5 * MIB)
-        assert drawn.samples[-1].request == drawn.num_requests - 1
+    def test_the_usage_of_equal_steps_is_drawn_without_playing_them_all(self) -> None:
+        usage = usage_of(repeated(10_000_000, [], [("alloc", "a", 5 * MIB), ("free", "a")], marked=False))
+        assert (usage.peak.request, usage.peak.active_bytes) == (0, 5 * MIB)
+        assert usage.samples[-1].request == usage.num_requests - 1
 
     def test_a_picture_can_be_taken_within_what_a_proof_skips(self) -> None:
-        stream = repeated(1000, [], [("alloc", "a", 5 * MIB), ("free", "a")], marked=False)
+        trace = repeated(1000, [], [("alloc", "a", 5 * MIB), ("free", "a")], marked=False)
         for request, state in ((0, BlockState.ALLOCATED), (1000, BlockState.ALLOCATED), (1001, BlockState.INACTIVE)):
-            assert segments_after(stream, request=request)[0].blocks[0].state is state
+            assert segments_after(trace, request=request)[0].blocks[0].state is state
 
-    def test_a_course_ends_where_the_run_dies(self) -> None:
-        assert course(fragmented(), Scenario(capacity_bytes=90 * MIB)).died_at == 3
+    def test_usage_ends_where_a_request_fails(self) -> None:
+        assert usage_of(fragmented(), Scenario(capacity_bytes=90 * MIB)).failed_at == 3
 
     def test_the_picture_shows_used_and_free_blocks(self) -> None:
         views = segments_after(fragmented(), Scenario(capacity_bytes=90 * MIB), request=10**9)

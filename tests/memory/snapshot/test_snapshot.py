@@ -13,36 +13,36 @@ from lrtool.memory.replay.segments import BlockState, segment_views
 from lrtool.memory.snapshot.contents import checked_snapshot
 from lrtool.memory.snapshot.convert import snapshot_trace
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
-from tests.memory.traces import MIB, Call, calls, stream_of
+from tests.memory.traces import MIB, Call, calls, trace_of
 
 ADDRESS_TIES = TorchVersion(2, 9)
 
 
-def stream_in(data: dict[str, Any]) -> AllocationTrace:
-    """The stream of a snapshot's plain data."""
+def trace_in(data: dict[str, Any]) -> AllocationTrace:
+    """The trace of a snapshot's plain data."""
     return snapshot_trace(checked_snapshot(data, name="made"), name="made")
 
 
 def recorded(requests: list[Call], *, cut: int, scenario: Scenario) -> tuple[dict[str, Any], list[int]]:
     """What a GPU run of the requests would dump if recording began at request `cut`; and the addresses given then."""
-    stream = stream_of(*requests)
-    player = Player(stream, build_allocator(stream, scenario))
+    trace = trace_of(*requests)
+    player = Player(trace, build_allocator(trace, scenario))
     log = player.allocator.device.log = []
     events: list[dict[str, Any]] = []
     addresses: list[int] = []
-    for index, op in enumerate(stream.ops):
+    for index, op in enumerate(trace.ops):
         if index == cut:
             events.clear()
             addresses.clear()
         log.clear()
-        freed = player.live[stream.slots[index]] if op == Op.FREE else None
+        freed = player.live[trace.slots[index]] if op == Op.FREE else None
         gone = (freed.address, freed.requested) if freed is not None else (0, 0)
         bases = {number: segment.address for number, segment in player.allocator.segments.items()}
         if player.play_range(index, index + 1) is not None:
             break
         bases |= {number: segment.address for number, segment in player.allocator.segments.items()}
         events += [event(action, bases[number] + at, size) for action, number, at, size in log]
-        block = player.live[stream.slots[index]] if op == Op.ALLOC else None
+        block = player.live[trace.slots[index]] if op == Op.ALLOC else None
         if block is not None:
             events.append(event("alloc", block.address, block.requested))
             addresses.append(block.address)
@@ -74,12 +74,12 @@ def final_segments(player: Player) -> list[dict[str, Any]]:
     return shown
 
 
-def addresses_given(stream: AllocationTrace, scenario: Scenario) -> list[int]:
-    player = Player(stream, build_allocator(stream, scenario))
+def addresses_given(trace: AllocationTrace, scenario: Scenario) -> list[int]:
+    player = Player(trace, build_allocator(trace, scenario))
     given_addresses = []
-    for index, op in enumerate(stream.ops):
+    for index, op in enumerate(trace.ops):
         assert player.play_range(index, index + 1) is None
-        block = player.live[stream.slots[index]] if op == Op.ALLOC else None
+        block = player.live[trace.slots[index]] if op == Op.ALLOC else None
         if block is not None:
             given_addresses.append(block.address)
     return given_addresses
@@ -96,11 +96,11 @@ def test_a_recording_begun_anywhere_replays_to_the_same_addresses(requests: list
     cut = round(part * len(requests))
     data, addresses = recorded(requests, cut=cut, scenario=scenario)
     if data["device_traces"][0] and not has_unsplit_slack(requests):
-        stream = stream_in(data)
+        trace = trace_in(data)
         if not conf or cut == 0:  # where a reservation made before the recording lay, no trace says
-            assert addresses_given(stream, scenario) == addresses
+            assert addresses_given(trace, scenario) == addresses
         else:
-            assert replay(stream, scenario).survived
+            assert replay(trace, scenario).survived
 
 
 def has_unsplit_slack(requests: list[Call]) -> bool:
@@ -111,7 +111,7 @@ def has_unsplit_slack(requests: list[Call]) -> bool:
 def test_a_block_freed_later_keeps_the_slack_that_no_free_block_could_be() -> None:
     requests: list[Call] = [("alloc", 1, 14 * MIB), ("free", 1), ("alloc", 2, 13 * MIB + 512 * 1024), ("free", 2)]
     data, _ = recorded([*requests, ("alloc", 3, 2 * MIB)], cut=3, scenario=Scenario(version=ADDRESS_TIES))
-    start = stream_in(data).start
+    start = trace_in(data).start
     assert start is not None
     assert start.num_guessed_blocks == 1
     assert [block.size for segment in start.segments for block in segment.blocks] == [14 * MIB]
@@ -126,8 +126,8 @@ def test_a_free_that_waits_for_another_stream_completes_when_the_trace_says() ->
         event("free_completed", 0x100000, 4 * MIB),
         event("alloc", 0x100000, 4 * MIB),
     ]
-    stream = stream_in({"segments": [], "device_traces": [events]})
-    assert addresses_given(stream, Scenario(version=ADDRESS_TIES)) == [0x100000, 0x100000 + 4 * MIB, 0x100000]
+    trace = trace_in({"segments": [], "device_traces": [events]})
+    assert addresses_given(trace, Scenario(version=ADDRESS_TIES)) == [0x100000, 0x100000 + 4 * MIB, 0x100000]
 
 
 def test_a_trace_may_begin_between_the_request_and_the_completion_of_a_free() -> None:
@@ -135,17 +135,17 @@ def test_a_trace_may_begin_between_the_request_and_the_completion_of_a_free() ->
     segment = {"address": 0x100000, "total_size": 20 * MIB, "blocks": [block], "segment_type": "large"}
     again = [event("alloc", 0x100000, 4 * MIB), event("free_requested", 0x100000, 4 * MIB)]
     events = [event("free_completed", 0x100000, 4 * MIB), *again, event("free_completed", 0x100000, 4 * MIB)]
-    stream = stream_in({"segments": [segment], "device_traces": [events]})
-    assert list(stream.ops) == [Op.FREE, Op.ALLOC, Op.FREE]
-    assert addresses_given(stream, Scenario(version=ADDRESS_TIES)) == [0x100000]
+    trace = trace_in({"segments": [segment], "device_traces": [events]})
+    assert list(trace.ops) == [Op.FREE, Op.ALLOC, Op.FREE]
+    assert addresses_given(trace, Scenario(version=ADDRESS_TIES)) == [0x100000]
 
 
 def test_releases_are_replayed_as_empty_cache_and_said_so() -> None:
     requests: list[Call] = [("alloc", 1, 30 * MIB), ("free", 1), (Op.EMPTY_CACHE,), ("alloc", 2, 512)]
     data, _ = recorded(requests, cut=0, scenario=Scenario(version=ADDRESS_TIES))
-    stream = stream_in(data)
-    assert Op.EMPTY_CACHE in stream.ops
-    assert stream.warnings == (
+    trace = trace_in(data)
+    assert Op.EMPTY_CACHE in trace.ops
+    assert trace.warnings == (
         "1 releases of cached memory are replayed as empty_cache: the trace does not say who asked",
     )
 
@@ -155,10 +155,10 @@ def test_releases_are_replayed_as_empty_cache_and_said_so() -> None:
 def test_a_start_state_can_be_taken_to_other_settings(conf: str, minor: int) -> None:
     requests: list[Call] = [("alloc", key, size * MIB) for key, size in enumerate((3, 5, 30, 1, 9))]
     data, _ = recorded([*requests, ("free", 2), ("alloc", 9, 28 * MIB)], cut=5, scenario=Scenario(version=ADDRESS_TIES))
-    result = replay(stream_in(data), Scenario(settings=conf, version=TorchVersion(2, minor)))
+    result = replay(trace_in(data), Scenario(settings=conf, version=TorchVersion(2, minor)))
     assert result.peaks.allocated_bytes == 48 * MIB
     assert result.peaks.reserved_bytes == 52 * MIB
-    uncached = replay(stream_in(data), Scenario(no_caching=True))
+    uncached = replay(trace_in(data), Scenario(no_caching=True))
     assert uncached.peaks.reserved_bytes == 48 * MIB
 
 
@@ -166,6 +166,6 @@ def test_the_recorded_settings_and_private_pools_are_told() -> None:
     data, _ = recorded([("alloc", 1, 512)], cut=0, scenario=Scenario(version=ADDRESS_TIES))
     data["allocator_settings"] = {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}
     data["segments"][0]["segment_pool_id"] = (0, 1)
-    stream = stream_in(data)
-    assert stream.recorded_settings == "max_split_size_mb:64"
-    assert stream.warnings == ("1 segments of private pools (CUDA graphs) are replayed as if they were shared",)
+    trace = trace_in(data)
+    assert trace.recorded_settings == "max_split_size_mb:64"
+    assert trace.warnings == ("1 segments of private pools (CUDA graphs) are replayed as if they were shared",)

@@ -1,4 +1,4 @@
-"""The JSON-lines form of a stream: written, read, and refused with the line that is wrong."""
+"""The JSON-lines form of a trace: written, read, and refused with the line that is wrong."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from lrtool.memory.snapshot.reader import read_trace
 from lrtool.memory.trace.allocation_trace import ALL_STREAMS, NO_SLOT, AllocationTrace, Note, Op, TraceError
 from lrtool.memory.trace.jsonl import parse_jsonl
-from tests.memory.traces import Call, calls, stream_of
+from tests.memory.traces import Call, calls, trace_of
 
 EVERY_OP = """
 {"op": "alloc", "id": "w", "size": 4096, "phase": "setup", "category": "parameter", "source": "train.py:7"}
@@ -39,34 +39,34 @@ def parse(text: str) -> AllocationTrace:
     return parse_jsonl(BytesIO(text.encode()), name="trace.jsonl")
 
 
-def columns(stream: AllocationTrace) -> tuple[object, ...]:
-    return stream.ops, stream.slots, stream.values, stream.streams, stream.repeats, stream.texts, stream.fractions
+def columns(trace: AllocationTrace) -> tuple[object, ...]:
+    return trace.ops, trace.slots, trace.values, trace.streams, trace.repeats, trace.texts, trace.fractions
 
 
-def format_jsonl(stream: AllocationTrace) -> Iterator[str]:
+def format_jsonl(trace: AllocationTrace) -> Iterator[str]:
     """The lines of a trace, without line ends."""
-    ends = {repeat.stop for repeat in stream.repeats}
-    times = {repeat.start: repeat.times for repeat in stream.repeats}
-    for index in range(len(stream.ops)):
+    ends = {repeat.stop for repeat in trace.repeats}
+    times = {repeat.start: repeat.times for repeat in trace.repeats}
+    for index in range(len(trace.ops)):
         if index in ends:
             yield '{"op": "end_repeat"}'
         if index in times:
             yield json.dumps({"op": "repeat", "times": times[index]})
-        yield json.dumps(_request(stream, index))
-    if len(stream.ops) in ends:
+        yield json.dumps(_request(trace, index))
+    if len(trace.ops) in ends:
         yield '{"op": "end_repeat"}'
 
 
-def _request(stream: AllocationTrace, index: int) -> dict[str, object]:
+def _request(trace: AllocationTrace, index: int) -> dict[str, object]:
     """One stored request as it is written; slots serve as ids."""
-    op, slot, value = Op(stream.ops[index]), stream.slots[index], stream.values[index]
+    op, slot, value = Op(trace.ops[index]), trace.slots[index], trace.values[index]
     request: dict[str, object] = {"op": op.name.lower()}
     if slot != NO_SLOT or op is Op.ALLOC:
         request["id"] = None if slot == NO_SLOT else slot
     if op is Op.ALLOC:
-        note = stream.note(index)
+        note = trace.note(index)
         request["size"] = value
-        request |= {"stream": stream.streams[index]} if stream.streams[index] else {}
+        request |= {"stream": trace.streams[index]} if trace.streams[index] else {}
         request |= {
             field: text
             for field in ("phase", "category", "source", "operator")
@@ -75,36 +75,36 @@ def _request(stream: AllocationTrace, index: int) -> dict[str, object]:
     elif op is Op.RECORD_STREAM or (op is Op.ADVANCE and value != ALL_STREAMS):
         request["stream"] = value
     elif op is Op.SET_MEMORY_FRACTION:
-        request["fraction"] = stream.fractions[value]
+        request["fraction"] = trace.fractions[value]
     elif op is Op.SET_LIMIT:
         request["bytes"] = value
     elif op is Op.SETTINGS:
-        request["conf"] = stream.texts[value]
+        request["conf"] = trace.texts[value]
     return request
 
 
 def test_every_op_is_read() -> None:
-    stream = parse(EVERY_OP)
-    assert set(stream.ops) == set(Op)
-    assert len(stream.ops) == 14
-    assert len(stream) == 14 + 2 * 4
-    assert stream.has_manual_events
-    assert stream.note(0) == Note(phase="setup", category="parameter", source="train.py:7")
-    assert stream.note(1) == Note()
+    trace = parse(EVERY_OP)
+    assert set(trace.ops) == set(Op)
+    assert len(trace.ops) == 14
+    assert len(trace) == 14 + 2 * 4
+    assert trace.has_manual_events
+    assert trace.note(0) == Note(phase="setup", category="parameter", source="train.py:7")
+    assert trace.note(1) == Note()
 
 
 def test_what_is_written_reads_back_the_same() -> None:
-    stream = parse(EVERY_OP)
-    again = parse("\n".join(format_jsonl(stream)))
-    assert columns(again) == columns(stream)
-    assert again.note(0) == stream.note(0)
+    trace = parse(EVERY_OP)
+    again = parse("\n".join(format_jsonl(trace)))
+    assert columns(again) == columns(trace)
+    assert again.note(0) == trace.note(0)
 
 
 @settings(max_examples=40, deadline=None)
 @given(calls().filter(bool))
 def test_any_stream_survives_the_round_trip(requests: list[Call]) -> None:
-    stream = stream_of(*requests)
-    assert columns(parse("\n".join(format_jsonl(stream)))) == columns(stream)
+    trace = trace_of(*requests)
+    assert columns(parse("\n".join(format_jsonl(trace)))) == columns(trace)
 
 
 def test_equal_steps_get_equal_slots_whatever_their_ids() -> None:
@@ -113,9 +113,9 @@ def test_equal_steps_get_equal_slots_whatever_their_ids() -> None:
         f'{{"op": "free", "id": "a{i}"}}\n{{"op": "free", "id": "b{i}"}}'
         for i in range(3)
     ]
-    stream = parse("\n".join(lines))
-    assert stream.num_slots == 2
-    assert list(stream.slots[:5]) == list(stream.slots[5:10]) == list(stream.slots[10:])
+    trace = parse("\n".join(lines))
+    assert trace.num_slots == 2
+    assert list(trace.slots[:5]) == list(trace.slots[5:10]) == list(trace.slots[10:])
 
 
 def test_a_file_may_be_compressed(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ FREE = '{"op": "free", "id": "a"}\n'
         ('{"op": "settings"}', ":1: settings: conf is missing"),
         ('{"op": "repeat", "times": 0}', ":1: repeat 0 times"),
         ('{"op": "repeat", "times": 2}\n{"op": "repeat", "times": 2}', ":2: a repeat inside a repeat"),
-        (ALLOC + '{"op": "repeat", "times": 2}\n' + FREE, ":2: the stream ends inside a repeat"),
+        (ALLOC + '{"op": "repeat", "times": 2}\n' + FREE, ":2: the trace ends inside a repeat"),
         (
             '{"op": "repeat", "times": 2}\n' + ALLOC + '{"op": "end_repeat"}',
             ":3: the repeated requests do not leave 'a'",

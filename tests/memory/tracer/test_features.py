@@ -19,7 +19,7 @@ from lrtool.memory.fake_cuda.gpu import FakeGpu, fake_cuda
 from lrtool.memory.trace.allocation_trace import Op
 from lrtool.memory.tracer import canary
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
-from lrtool.memory.tracer.tracer import Trace, TraceSettings, recording, trace
+from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, recording, trace
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform
 from lrtool.workload.target import from_callable
@@ -28,13 +28,13 @@ from tests.memory.tracer import traced_models as models
 Step = Callable[[], object]
 
 
-def traced(build: Callable[..., Any], num_steps: int = 3, **settings: Any) -> Trace:
+def traced(build: Callable[..., Any], num_steps: int = 3, **settings: Any) -> TracedRun:
     settings = {"until_steady": False, "with_workspaces": False} | settings
     return trace(from_callable(build, params={}), TraceSettings(num_steps=num_steps, **settings))
 
 
-def notes(found: Trace) -> set[tuple[str | None, str | None]]:
-    return {(note.phase, note.category) for note in found.stream.note_table}
+def notes(found: TracedRun) -> set[tuple[str | None, str | None]]:
+    return {(note.phase, note.category) for note in found.trace.note_table}
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def test_default_optimizers_take_the_foreach_path_of_a_gpu() -> None:
         trace(
             from_callable(build, params={"foreach": choice}),
             TraceSettings(num_steps=2, until_steady=False, with_workspaces=False),
-        ).stream.values.tolist()
+        ).trace.values.tolist()
         for choice in (None, True, False)
     )
     assert by_default == asked != for_loop
@@ -123,10 +123,10 @@ def test_checkpointing_keeps_less() -> None:
     assert peak(traced(models.gpt_checkpointed)) < peak(traced(models.gpt))
 
 
-def peak(found: Trace) -> int:
+def peak(found: TracedRun) -> int:
     sizes: dict[int, int] = {}
     total = most = 0
-    for op, slot, value in zip(found.stream.ops, found.stream.slots, found.stream.values, strict=True):
+    for op, slot, value in zip(found.trace.ops, found.trace.slots, found.trace.values, strict=True):
         if op == Op.ALLOC:
             sizes[slot] = value
             total += value
@@ -261,7 +261,7 @@ def test_lengths_drawn_in_build_and_the_last_smaller_batch_have_their_true_shape
     assert found.period is not None
     assert found.period.num_steps == 5
     assert found.num_traced_steps < 20
-    assert len(found.stream) > 50 * len(found.stream.ops)
+    assert len(found.trace) > 50 * len(found.trace.ops)
 
 
 def test_streams_of_the_user_are_kept_apart() -> None:
@@ -287,7 +287,7 @@ def test_every_allocation_tells_phase_category_and_line() -> None:
     expected = {("build", "parameter"), ("forward", "input"), ("forward", "activation"), ("forward", "temporary"),
                 ("backward", "temporary"), ("backward", "gradient"), ("optimizer", "optimizer state")}  # fmt: skip
     assert expected <= notes(found)
-    kept = {n.source for n in found.stream.note_table if n.phase == "forward" and n.category == "activation"}
+    kept = {n.source for n in found.trace.note_table if n.phase == "forward" and n.category == "activation"}
     lines = kept - {None}  # the loss's own gradient is made by no line of the user
     assert len(lines) > 5
     assert all(line is not None and line.startswith("traced_models.py:") for line in lines)
@@ -411,14 +411,14 @@ def test_cublas_follows_its_environment_variable() -> None:
 
 
 def test_what_the_engine_does_in_place_has_its_workspaces() -> None:
-    stream = traced(models.selecting, with_workspaces=True).stream
+    trace = traced(models.selecting, with_workspaces=True).trace
 
-    made = [note for note in map(stream.note, range(len(stream.ops))) if note.operator == "index_put_"]
+    made = [note for note in map(trace.note, range(len(trace.ops))) if note.operator == "index_put_"]
 
     assert {(note.phase, note.category) for note in made} == {("backward", "workspace")}
 
 
-def test_workspaces_enter_the_stream() -> None:
+def test_workspaces_enter_the_trace() -> None:
     found = traced(models.gpt, with_workspaces=True)
     assert ("forward", "workspace") in notes(found)
 
@@ -453,9 +453,9 @@ def test_a_mask_that_masks_nothing_costs_no_attention_mask(padded: bool) -> None
             batch = {"input_ids": tokens, "labels": tokens} | ({} if mask is None else {"attention_mask": mask})
             return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1), "train_loader": [batch]}
 
-        stream = traced(build, num_steps=2).stream
-        made = (index for index, op in enumerate(stream.ops) if op == Op.ALLOC)
-        return [stream.note(index).operator or "" for index in made if stream.values[index] >= 2 * 32 * 32]
+        trace = traced(build, num_steps=2).trace
+        made = (index for index, op in enumerate(trace.ops) if op == Op.ALLOC)
+        return [trace.note(index).operator or "" for index in made if trace.values[index] >= 2 * 32 * 32]
 
     mask = torch.ones(2, 32, dtype=torch.int64)
     mask[0, 20:] = 0 if padded else 1
@@ -485,7 +485,7 @@ def test_hugging_face_models_from_config(name: str) -> None:
     found = trace(from_callable(build, params={}), TraceSettings(num_steps=100))
 
     assert found.period is not None
-    assert found.survivors == ()
+    assert found.leaks == ()
 
 
 def test_an_epoch_too_long_to_trace_is_said_to_be_so() -> None:
@@ -506,8 +506,8 @@ def test_an_epoch_too_long_to_trace_is_said_to_be_so() -> None:
 
 
 def test_every_request_names_the_operator_that_made_it() -> None:
-    stream = traced(lambda: models.mlp(batch=8, width=64), with_workspaces=True).stream
-    made = {(note.category, note.operator) for note in stream.note_table if note.phase == "forward"}
+    trace = traced(lambda: models.mlp(batch=8, width=64), with_workspaces=True).trace
+    made = {(note.category, note.operator) for note in trace.note_table if note.phase == "forward"}
 
     assert {("temporary", "addmm"), ("workspace", "addmm"), ("activation", "relu")} <= made
     assert all(operator is not None for _, operator in made)
@@ -532,8 +532,8 @@ def test_inference_mode_hides_no_temporaries() -> None:
             data = TensorDataset(torch.randn(8, 32, 64))
             return {"model": model, "optimizer": optimizer, "train_loader": DataLoader(data, 4), "step": step}
 
-        stream = traced(build).stream
-        return [value for op, value in zip(stream.ops, stream.values, strict=True) if op == Op.ALLOC]
+        trace = traced(build).trace
+        return [value for op, value in zip(trace.ops, trace.values, strict=True) if op == Op.ALLOC]
 
     assert evaluated(torch.inference_mode) == evaluated(torch.no_grad)
 

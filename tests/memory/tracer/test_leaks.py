@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.tracer.tracer import Kind, Trace, TraceSettings, trace
+from lrtool.memory.tracer.tracer import Kind, TracedRun, TraceSettings, trace
 from lrtool.workload.target import load
 
 ACTIVATIONS = 64 * 512 * 4 + 64 * 10 * 4 + 4 + 4  # ReLU's output, log-softmax, its total weight, the loss
@@ -16,7 +16,7 @@ INPUTS = 64 * 256 * 4 + 64 * 8
 
 
 @cache
-def traced(path: Path, name: str, kind: Kind = "predicted", num_steps: int = 7000) -> Trace:
+def traced(path: Path, name: str, kind: Kind = "predicted", num_steps: int = 7000) -> TracedRun:
     return trace(load(f"{path}:{name}", params={}), TraceSettings(num_steps=num_steps, kind=kind))
 
 
@@ -38,8 +38,8 @@ def test_what_grows_is_named(
 ) -> None:
     found = traced(workload_file("leaks"), name)
 
-    largest = found.survivors[0]
-    assert sum(each.bytes_per_step for each in found.survivors) == bytes_per_step
+    largest = found.leaks[0]
+    assert sum(each.bytes_per_step for each in found.leaks) == bytes_per_step
     assert found.live_bytes[-1] - found.live_bytes[-2] == bytes_per_step
     assert (largest.source, largest.holder) == (f"leaks.py:{born}", holder)
     assert largest.stored_at == f"leaks.py:{stored}"
@@ -48,20 +48,20 @@ def test_what_grows_is_named(
 def test_of_a_deep_graph_the_loss_that_holds_it_is_found(workload_file: Callable[[str], Path]) -> None:
     found = traced(workload_file("leaks"), "keeps_deep_graph")
 
-    assert {each.holder for each in found.survivors} == {"history of keeps_deep_graph.step()"}
+    assert {each.holder for each in found.leaks} == {"history of keeps_deep_graph.step()"}
 
 
 def test_a_healthy_loop_keeps_nothing(workload_file: Callable[[str], Path]) -> None:
     found = traced(workload_file("leaks"), "healthy")
 
-    assert found.survivors == ()
+    assert found.leaks == ()
     assert len(set(found.live_bytes[2:])) == 1
 
 
 def test_a_leak_goes_on_through_the_repeated_steps(workload_file: Callable[[str], Path]) -> None:
     found = traced(workload_file("leaks"), "keeps_outputs", num_steps=500)
 
-    steps = replay(found.stream).steps
+    steps = replay(found.trace).steps
     assert len(steps) == 500
     rises = {after.allocated_bytes - before.allocated_bytes for before, after in pairwise(steps[2:])}
     assert rises == {2560}
@@ -78,4 +78,4 @@ def test_steps_that_grow_longer_are_not_traced_forever(workload_file: Callable[[
 def test_the_cpu_recorder_finds_the_same_line(workload_file: Callable[[str], Path]) -> None:
     found = traced(workload_file("leaks"), "keeps_losses", kind="cpu")
 
-    assert found.survivors[0].stored_at == "leaks.py:45 losses.append(loss)"
+    assert found.leaks[0].stored_at == "leaks.py:45 losses.append(loss)"

@@ -32,10 +32,10 @@ def profiled(build: models.Build) -> list[int]:
     return [num_bytes for _, num_bytes in sorted(memory, key=lambda each: each[0])]
 
 
-def signed_sizes(stream: AllocationTrace) -> Iterator[int]:
-    """Bytes of each request of a stream, frees negative."""
+def signed_sizes(trace: AllocationTrace) -> Iterator[int]:
+    """Bytes of each request of a trace, frees negative."""
     sizes: dict[int, int] = {}
-    for op, slot, value in zip(stream.ops, stream.slots, stream.values, strict=True):
+    for op, slot, value in zip(trace.ops, trace.slots, trace.values, strict=True):
         if op == Op.ALLOC:
             sizes[slot] = value
             yield value
@@ -58,7 +58,7 @@ def test_every_request_is_met_in_the_true_order(build: models.Build) -> None:
 
     traced = [
         each
-        for each in signed_sizes(trace(from_callable(build, params={}), settings).stream)
+        for each in signed_sizes(trace(from_callable(build, params={}), settings).trace)
         if abs(each) >= SMALLEST_BYTES
     ]
 

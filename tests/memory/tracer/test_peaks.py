@@ -29,11 +29,11 @@ def floats(count: int) -> int:
     return rounded(4 * count)
 
 
-def peak_bytes(stream: AllocationTrace) -> int:
+def peak_bytes(trace: AllocationTrace) -> int:
     """The most that is live at once, requests rounded."""
     live: dict[int, int] = {}
     total = peak = 0
-    for op, slot, value in zip(stream.ops, stream.slots, stream.values, strict=True):
+    for op, slot, value in zip(trace.ops, trace.slots, trace.values, strict=True):
         if op == Op.ALLOC:
             live[slot] = rounded(value)
             total += live[slot]
@@ -45,7 +45,7 @@ def peak_bytes(stream: AllocationTrace) -> int:
 
 def predicted_peak_bytes(build: models.Build, num_steps: int, **params: Any) -> int:
     settings = TraceSettings(num_steps=num_steps, until_steady=False, with_workspaces=False)
-    return peak_bytes(trace(from_callable(build, params=params), settings).stream)
+    return peak_bytes(trace(from_callable(build, params=params), settings).trace)
 
 
 def mem_tracker_peak_bytes(build: Callable[..., Any], num_steps: int) -> int:

@@ -1,4 +1,4 @@
-"""Periods are found, not guessed, and a stream that is repeated is the stream that tracing every step gives."""
+"""Periods are found, not guessed, and a trace that is repeated is the trace that tracing every step gives."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,15 +103,15 @@ def test_repeating_is_as_good_as_tracing_every_step(
     whole = trace(factory, TraceSettings(num_steps=num_steps, until_steady=False))
 
     assert short.num_traced_steps < whole.num_traced_steps == num_steps
-    assert len(short.stream) == len(whole.stream)
-    found, expected = replay(short.stream), replay(whole.stream)
+    assert len(short.trace) == len(whole.trace)
+    found, expected = replay(short.trace), replay(whole.trace)
     assert found.steps == expected.steps
     assert found.peaks == expected.peaks
-    assert short.survivors == whole.survivors == ()
+    assert short.leaks == whole.leaks == ()
 
 
 def test_seven_thousand_steps_are_mostly_proven(workload_file: Callable[[str], Path]) -> None:
-    found = replay(trace(load(str(workload_file("good"))), TraceSettings(num_steps=7000)).stream)
+    found = replay(trace(load(str(workload_file("good"))), TraceSettings(num_steps=7000)).trace)
 
     assert len(found.steps) == 7000
     assert found.num_played < found.num_requests / 100

@@ -14,7 +14,7 @@ from lrtool.report.glossary import GLOSSARY
 from lrtool.report.html.html import render_html, write_html
 from lrtool.report.page import ORDER
 from lrtool.report.reports import REPORTS, report_of
-from lrtool.results import RESULTS, BlockPicture, Curve, MemSweep, RangeTest, Replay, Result, SegmentPicture, StepSeries
+from lrtool.results import RESULTS, Curve, MemSweep, RangeTest, Replay, ReplayBlock, ReplaySegment, Result, StepSeries
 from lrtool.results.run_dir import open_run
 from lrtool.results.trial_dir import trial_dir, write_series
 from tests.report.made_runs import MADE, range_test, replay, run_of, stored
@@ -172,13 +172,13 @@ def long_range_test() -> RangeTest:
     return replace(range_test(), curve=curve)
 
 
-def crumbled_replay() -> Replay:
+def fragmented_replay() -> Replay:
     """48 segments of 2,000 blocks each, as a snapshot of a process that ran for long may be."""
     blocks = tuple(
-        BlockPicture(offset_bytes=n * 1024, size_bytes=1024, state=("used", "split")[n % 2]) for n in range(2000)
+        ReplayBlock(offset_bytes=n * 1024, size_bytes=1024, state=("used", "split")[n % 2]) for n in range(2000)
     )
     result = replay()
-    segments = (SegmentPicture(size_bytes=2 * MIB, is_small=True, blocks=blocks),) * 48
+    segments = (ReplaySegment(size_bytes=2 * MIB, is_small=True, blocks=blocks),) * 48
     return replace(result, rows=(replace(result.rows[0], segments=segments),), best=0)
 
 
@@ -187,7 +187,7 @@ def test_a_page_stays_under_one_megabyte(tmp_path: Path) -> None:
     sizes = {
         "12 trials of 7,000 steps": len(page_text("mem-sweep", *wide, tmp_path / "1").encode()),
         "20,000 points": len(page_text("range-test", long_range_test(), {}, tmp_path / "2").encode()),
-        "96,000 blocks": len(page_text("replay", crumbled_replay(), {}, tmp_path / "3").encode()),
+        "96,000 blocks": len(page_text("replay", fragmented_replay(), {}, tmp_path / "3").encode()),
     }
 
     assert {name: size for name, size in sizes.items() if size >= 1_000_000} == {}

@@ -1,4 +1,4 @@
-"""The question `lrtool replay` answers: a stream under several settings and capacities, as one stored result."""
+"""The question `lrtool replay` answers: a trace under several settings and capacities, as one stored result."""
 
 import time
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ from lrtool.memory.gpus import Card
 from lrtool.memory.replay.min_capacity import min_capacity
 from lrtool.memory.replay.replay import ReplayResult, Scenario, best, replay, surviving_settings
 from lrtool.memory.replay.segments import BlockState, SegmentView, segments_after
-from lrtool.memory.replay.timeline import Course, course
+from lrtool.memory.replay.timeline import Usage, usage_of
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.results import BlockPicture, LeastCapacity, Oom, Replay, ReplayOom, ReplayRow, SegmentPicture, Timeline
+from lrtool.results import LeastCapacity, Oom, Replay, ReplayBlock, ReplayOom, ReplayRow, ReplaySegment, Timeline
 
-MAX_PICTURES = 6
-"""Rows that get a timeline and a picture of their segments: what fits a page."""
+MAX_DETAILED = 6
+"""Rows that get a timeline and their segments: what fits a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A capacity in bytes, and the card it is that of; None is a device as large as it takes."""
+    """A capacity in bytes, and the card it is that of; None is a device as large as need be."""
 
     capacity_bytes: int | None = None
     card: Card | None = None
 
 
-def ask(
-    stream: AllocationTrace, *, base: Scenario, settings: Sequence[str], places: Sequence[Place], least: bool = False
+def replay_scenarios(
+    trace: AllocationTrace, *, base: Scenario, settings: Sequence[str], places: Sequence[Place], least: bool = False
 ) -> Replay:
-    """Replay `stream` under each of `settings` on each of `places`, otherwise as in `base`.
+    """Replay `trace` under each of `settings` on each of `places`, otherwise as in `base`.
 
     `least` searches the smallest capacity too. Raises UsageError for settings that the torch of `base` does not have.
     """
@@ -38,26 +38,26 @@ def ask(
         for text in settings
         for place in places
     ]
-    results = [replay(stream, scenario) for scenario, _ in asked]
+    results = [replay(trace, scenario) for scenario, _ in asked]
     preferred = results.index(best(results))
     rows = [
-        _row(stream, result, place, least=least, pictured=number < MAX_PICTURES or number == preferred)
+        _row(trace, result, place, least=least, detailed=number < MAX_DETAILED or number == preferred)
         for number, (result, (_, place)) in enumerate(zip(results, asked, strict=True))
     ]
     return Replay(
-        trace=stream.name,
-        num_requests=len(stream),
-        starts_from="an empty pool" if stream.start is None else "a running process",
-        warnings=stream.warnings,
+        trace=trace.name,
+        num_requests=len(trace),
+        starts_from="an empty pool" if trace.start is None else "a running process",
+        warnings=trace.warnings,
         best=preferred,
         rows=tuple(rows),
         duration_s=time.perf_counter() - begin,
     )
 
 
-def _row(stream: AllocationTrace, result: ReplayResult, place: Place, *, least: bool, pictured: bool) -> ReplayRow:
+def _row(trace: AllocationTrace, result: ReplayResult, place: Place, *, least: bool, detailed: bool) -> ReplayRow:
     scenario, figures = result.scenario, result.fragmentation
-    drawn = course(stream, scenario) if pictured else None
+    usage = usage_of(trace, scenario) if detailed else None
     oom = result.oom
     return ReplayRow(
         settings=scenario.settings,
@@ -79,20 +79,20 @@ def _row(stream: AllocationTrace, result: ReplayResult, place: Place, *, least: 
         num_device_frees=result.num_device_frees,
         num_played=result.num_played,
         outcome="ok" if oom is None else oom.status,
-        death=None if oom is None else _stored(stream, scenario, oom),
-        least_capacity=_least(stream, scenario) if least else None,
-        timeline=None if drawn is None else _timeline(drawn, skipped=result.num_requests - result.num_played),
-        segments=() if drawn is None else _segments(stream, scenario, drawn),
+        death=None if oom is None else _stored(trace, scenario, oom),
+        least_capacity=_least(trace, scenario) if least else None,
+        timeline=None if usage is None else _timeline(usage, skipped=result.num_requests - result.num_played),
+        segments=() if usage is None else _segments(trace, scenario, usage),
     )
 
 
-def _stored(stream: AllocationTrace, scenario: Scenario, oom: Oom) -> ReplayOom:
+def _stored(trace: AllocationTrace, scenario: Scenario, oom: Oom) -> ReplayOom:
     own = {field.name: getattr(oom, field.name) for field in fields(ReplayOom) if field.name != "surviving_settings"}
-    return ReplayOom(**own, surviving_settings=surviving_settings(stream, scenario))
+    return ReplayOom(**own, surviving_settings=surviving_settings(trace, scenario))
 
 
-def _least(stream: AllocationTrace, scenario: Scenario) -> LeastCapacity | None:
-    found = min_capacity(stream, scenario)
+def _least(trace: AllocationTrace, scenario: Scenario) -> LeastCapacity | None:
+    found = min_capacity(trace, scenario)
     return None if found is None else LeastCapacity(
         capacity_bytes=found.capacity_bytes,
         unpressured_peak_bytes=found.unpressured_peak_bytes,
@@ -101,36 +101,36 @@ def _least(stream: AllocationTrace, scenario: Scenario) -> LeastCapacity | None:
     )  # fmt: skip
 
 
-def _timeline(drawn: Course, *, skipped: int) -> Timeline:
+def _timeline(usage: Usage, *, skipped: int) -> Timeline:
     """`skipped` requests were proven to repeat: they lie in the widest gap between samples."""
-    samples = drawn.samples
+    samples = usage.samples
     widest = max(pairwise(samples), key=lambda gap: gap[1].request - gap[0].request, default=None) if skipped else None
     return Timeline(
         request=tuple(sample.request for sample in samples),
         allocated_bytes=tuple(sample.allocated_bytes for sample in samples),
         active_bytes=tuple(sample.active_bytes for sample in samples),
         reserved_bytes=tuple(sample.reserved_bytes for sample in samples),
-        peak_request=drawn.peak.request,
-        repeats_from=widest[0].request if widest and drawn.died_at is None else None,
-        repeats_to=widest[1].request if widest and drawn.died_at is None else None,
+        peak_request=usage.peak.request,
+        repeats_from=widest[0].request if widest and usage.failed_at is None else None,
+        repeats_to=widest[1].request if widest and usage.failed_at is None else None,
     )
 
 
-def _segments(stream: AllocationTrace, scenario: Scenario, drawn: Course) -> tuple[SegmentPicture, ...]:
-    """The segments where the run died, else where most was active."""
-    request = drawn.peak.request if drawn.died_at is None else drawn.died_at
-    views = segments_after(stream, scenario, request=request)
+def _segments(trace: AllocationTrace, scenario: Scenario, usage: Usage) -> tuple[ReplaySegment, ...]:
+    """The segments where a request failed, else where most was active."""
+    request = usage.peak.request if usage.failed_at is None else usage.failed_at
+    views = segments_after(trace, scenario, request=request)
     return tuple(
-        SegmentPicture(size_bytes=view.size_bytes, is_small=view.is_small, blocks=_blocks(view)) for view in views
+        ReplaySegment(size_bytes=view.size_bytes, is_small=view.is_small, blocks=_blocks(view)) for view in views
     )
 
 
-def _blocks(view: SegmentView) -> tuple[BlockPicture, ...]:
+def _blocks(view: SegmentView) -> tuple[ReplayBlock, ...]:
     states = {block.state for block in view.blocks}
     free = "split" if len(states - {BlockState.UNMAPPED}) > 1 else "free"
     names = {BlockState.INACTIVE: free, BlockState.UNMAPPED: "unmapped"}
     return tuple(
-        BlockPicture(
+        ReplayBlock(
             offset_bytes=block.offset_bytes,
             size_bytes=block.size_bytes,
             state=names.get(block.state, "used"),  # type: ignore[arg-type]
