@@ -46,6 +46,7 @@ from lrtool.results.mem_sweep import (
     TrialStatus,
     Verdict,
 )
+from lrtool.results.metric import Metric, Unit, metrics_of
 from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     Band,
@@ -135,6 +136,7 @@ __all__ = [
     "MaxBatch",
     "MemSweep",
     "MemoryFigure",
+    "Metric",
     "Oom",
     "PeakShare",
     "PowerLaw",
@@ -162,10 +164,12 @@ __all__ = [
     "Trial",
     "TrialOom",
     "TrialStatus",
+    "Unit",
     "Verdict",
     "Wrapping",
     "compare_ranks",
     "document",
+    "metrics_of",
     "run_from_json",
     "run_to_json",
 ]

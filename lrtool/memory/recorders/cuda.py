@@ -14,7 +14,8 @@ import torch
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.gpus import CONTEXT_BYTES
-from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
+from lrtool.memory.metrics import Moment, Peaks
+from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns
 from lrtool.results import TrialOom
 from lrtool.units import parse_bytes
 from lrtool.workload.batches import Batches, LoaderEnded
@@ -25,13 +26,7 @@ from lrtool.workload.user_code import is_out_of_memory, user_code
 
 MAX_HISTORY_EVENTS = 1_000_000
 _TRIED = re.compile(r"Tried to allocate ([\d.]+ \w+)")
-_NAMES = {
-    "allocated_bytes": "allocated_bytes",
-    "active_bytes": "active_bytes",
-    "reserved_bytes": "reserved_bytes",
-    "inactive_split_bytes": "inactive_split_bytes",
-    "requested_bytes": "requested_bytes",
-}
+_PEAKS = ("allocated_bytes", "reserved_bytes", "active_bytes", "requested_bytes")
 
 
 class GpuMemory(Protocol):
@@ -79,8 +74,8 @@ class GpuRecorder:
         self._memory = memory
         self._history, self._folder = frozenset(history), folder
         self._columns = StepColumns()
-        self._peaks = dict.fromkeys(("allocated_bytes", "active_bytes", "reserved_bytes"), 0)
-        self._split_bytes = self._split_reserved_bytes = 0
+        self._peaks = dict.fromkeys(_PEAKS, 0)
+        self._at_peak: Moment | None = None
         self._is_built = False
 
     def step_begins(self) -> None:
@@ -94,7 +89,7 @@ class GpuRecorder:
             self._memory.record_history(False)
         stats = self._look()
         self._columns.append(
-            **{column: stats[name]["all"]["current"] for column, name in _NAMES.items()},
+            **_current(stats),
             peak_allocated_bytes=stats["allocated_bytes"]["all"]["peak"],
             num_alloc_retries=stats["num_alloc_retries"],
             num_device_allocs=stats["num_device_alloc"],
@@ -127,11 +122,8 @@ class GpuRecorder:
         others = max(0, total - free - reserved - CONTEXT_BYTES)
         return Recording(
             series=self._columns.series(),
-            peaks=RecordedPeaks(
-                **self._peaks,
-                inactive_split_bytes=self._split_bytes,
-                reserved_when_split_bytes=self._split_reserved_bytes,
-            ),
+            peaks=Peaks(**self._peaks),
+            at_peak=self._at_peak,
             death=oom,
             error=error,
             note=note,
@@ -143,10 +135,9 @@ class GpuRecorder:
         stats = self._memory.statistics()
         for name, highest in self._peaks.items():
             self._peaks[name] = max(highest, stats[name]["all"]["peak"])
-        reserved = stats["reserved_bytes"]["all"]["current"]
-        if reserved >= self._split_reserved_bytes:
-            self._split_reserved_bytes = reserved
-            self._split_bytes = stats["inactive_split_bytes"]["all"]["current"]
+        now = Moment(**_current(stats))
+        if self._at_peak is None or now.reserved_bytes >= self._at_peak.reserved_bytes:
+            self._at_peak = now
         return stats
 
     def _is_chosen(self) -> bool:
@@ -156,6 +147,10 @@ class GpuRecorder:
         if self._folder is not None:
             with suppress(OSError):  # a full disk must not end what it only looks at
                 self._memory.dump_snapshot(self._folder / name)
+
+
+def _current(stats: Mapping[str, Any]) -> dict[str, int]:
+    return {name: stats[name]["all"]["current"] for name in (*_PEAKS, "inactive_split_bytes")}
 
 
 def record_on_gpu(factory: Factory, settings: RecordSettings) -> Recording:

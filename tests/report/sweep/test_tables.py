@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrtool.report.sweep.tables import groups_of, growth_text, step_size_name
+from lrtool.report.sweep.columns import growth_text
+from lrtool.report.sweep.tables import groups_of, step_size_name
 from lrtool.report.terminal import render
 from lrtool.results import MemSweep, StepGrowth
 from tests.sweep.made_sweeps import Made, flat, noisy_axes, nothing, run_of, story
