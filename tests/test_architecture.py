@@ -26,7 +26,7 @@ ALLOWED = {
     "lr.ramp": GROUND | {"lr.curve", "results"},
     "lr.curve": GROUND | {"results"},
     "memory": set(),
-    "memory.metrics": set(),
+    "memory.metrics": {"results"},
     "memory.growth": {"results"},
     "memory.gpus": GROUND,
     "memory.trace": GROUND,
@@ -42,7 +42,7 @@ ALLOWED = {
     | {"results"},
     "memory.recorders": GROUND
     | {"memory.tracer", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
-    | {"memory.fake_cuda", "workload", "results"},
+    | {"memory.fake_cuda", "memory.metrics", "workload", "results"},
     "sweep.executors": GROUND | {"memory.allocator", "memory.tracer", "workload", "workload.distributed", "results"},
     "sweep": GROUND
     | {"sweep.executors", "memory.recorders", "memory.growth", "memory.metrics", "memory.tracer", "memory.workspaces"}
@@ -57,7 +57,7 @@ ALLOWED = {
     | {"diagnosis.run_figures", "diagnosis.causes", "sweep", "sweep.executors", "memory.recorders", "memory.tracer"}
     | {"memory.snapshot", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
     | {"memory.environment", "memory.growth", "memory.metrics", "workload", "results"},
-    "gate.limits": {"errors", "units"},
+    "gate.limits": {"errors", "units", "results"},
     "gate": GROUND | {"gate.limits", "results"},
     "report": GROUND | {"report", "gate", "gate.limits", "results"},
     "cli": GROUND

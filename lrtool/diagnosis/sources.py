@@ -14,7 +14,7 @@ from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import source_of
-from lrtool.memory.recorders.recording import RecordedPeaks, Recording, series_of
+from lrtool.memory.recorders.recording import Recording, series_of
 from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
@@ -139,7 +139,7 @@ def _run_figures(series: StepSeries, peaks: tuple[int | None, int | None, int | 
     )
 
 
-def _three(peaks: Peaks | RecordedPeaks) -> tuple[int, int, int]:
+def _three(peaks: Peaks) -> tuple[int, int, int]:
     return peaks.allocated_bytes, peaks.active_bytes, peaks.reserved_bytes
 
 

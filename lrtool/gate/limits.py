@@ -6,53 +6,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.results import Metric, Trial, Unit, metrics_of
 from lrtool.units import format_bytes, format_lr, parse_bytes, three_digits
 
-Unit = Literal["bytes", "bytes per step", "ratio", "count", "lr", "loss"]
 Kind = Literal["max", "min", "increase"]
 DEFAULT_METRIC = "peak_allocated"
 """What a limit without a name is about."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metric:
-    """A figure that can be gated. A peak of a run that ran out of memory is no peak: it would have risen further.
-
-    An estimate exceeds a limit only where its whole interval does. `caution` says why it makes a poor gate.
-    """
-
-    name: str
-    unit: Unit
-    is_peak: bool = False
-    is_estimate: bool = False
-    caution: str | None = None
-
-
-RESERVED_IS_NOISY = (
-    "reserved memory is noisy: equal work reserves more or less by what was cached before it "
-    "(35,926 to 39,026 MiB in sglang#38172, which then gated on allocated memory)"
-)
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric(name="peak_allocated", unit="bytes", is_peak=True),
-        Metric(name="peak_active", unit="bytes", is_peak=True),
-        Metric(name="peak_requested", unit="bytes", is_peak=True),
-        Metric(name="peak_reserved", unit="bytes", is_peak=True, caution=RESERVED_IS_NOISY),
-        Metric(name="growth", unit="bytes per step", is_estimate=True),
-        Metric(name="fragmentation", unit="ratio", caution=RESERVED_IS_NOISY),
-        Metric(name="split_fragmentation", unit="ratio", caution=RESERVED_IS_NOISY),
-        Metric(name="inactive_split", unit="bytes", caution=RESERVED_IS_NOISY),
-        Metric(name="alloc_retries", unit="count"),
-        Metric(name="device_allocs_per_step", unit="count"),
-        Metric(name="out_of_memory", unit="count"),
-        Metric(name="best_loss", unit="loss"),
-        Metric(name="base_lr", unit="lr"),
-        Metric(name="max_lr", unit="lr"),
-        Metric(name="suggested_lr", unit="lr"),
+        *metrics_of(Trial).values(),
+        Metric("peak_requested", "bytes", is_peak=True),
+        Metric("out_of_memory", "count"),
+        Metric("best_loss", "loss"),
+        Metric("base_lr", "lr"),
+        Metric("max_lr", "lr"),
+        Metric("suggested_lr", "lr"),
     )
 }
-"""Every metric by its name, as the glossary in docs/gates.md defines them."""
+"""Every metric by its name: those of a trial, which a replay and a test have too, and what only others measure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

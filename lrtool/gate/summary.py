@@ -19,19 +19,11 @@ from lrtool.results import (
     StepGrowth,
     Trial,
     is_measured,
+    metrics_of,
 )
 from lrtool.units import format_bytes
 
-_TRIAL_FIGURES = {
-    "peak_allocated": "max_memory_allocated_bytes",
-    "peak_active": "max_memory_active_bytes",
-    "peak_reserved": "max_memory_reserved_bytes",
-    "fragmentation": "fragmentation",
-    "split_fragmentation": "split_fragmentation",
-    "inactive_split": "inactive_split_bytes",
-    "alloc_retries": "num_alloc_retries",
-    "device_allocs_per_step": "device_allocs_per_step",
-}
+_TRIAL_FIGURES = {metric.name: field for field, metric in metrics_of(Trial).items() if not metric.is_estimate}
 _ROW_FIGURES = {
     "peak_allocated": "peak_allocated_bytes",
     "peak_active": "peak_active_bytes",

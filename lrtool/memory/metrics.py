@@ -6,6 +6,9 @@ are not comparable: expandable memory never counts as inactive split.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from lrtool.results import StepSeries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,26 @@ def moment(stats: Mapping[str, int], *, largest_free_bytes: int | None = None) -
         inactive_split_bytes=stats["inactive_split_bytes.all.current"],
         largest_free_bytes=largest_free_bytes,
     )
+
+
+def trial_metrics(series: StepSeries, run: Peaks | None, at: Moment | None) -> dict[str, Any]:
+    """The metrics of a trial by their fields in `results.Trial`: of its steps, its peaks, and `at` its most reserved."""
+    calls = churn(series.num_device_allocs, series.num_device_allocs)
+    of_steps = {
+        "num_alloc_retries": series.num_alloc_retries[-1] if series.num_alloc_retries else None,
+        "device_allocs_per_step": calls.device_allocs_per_step if calls else None,
+    }
+    if run is None or at is None:
+        return of_steps
+    return of_steps | {
+        "max_memory_allocated_bytes": run.allocated_bytes,
+        "max_memory_reserved_bytes": run.reserved_bytes,
+        "max_memory_active_bytes": run.active_bytes,
+        "fragmentation": fragmentation_ratio(run.active_bytes, run.reserved_bytes),
+        "split_fragmentation": split_ratio(at.inactive_split_bytes, at.reserved_bytes),
+        "largest_free_ratio": largest_free_ratio(at.largest_free_bytes, at.free_bytes),
+        "inactive_split_bytes": at.inactive_split_bytes,
+    }
 
 
 def fragmentation(run: Peaks, at: Moment) -> Fragmentation:

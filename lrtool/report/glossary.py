@@ -3,19 +3,34 @@
 The report page explains with it what it shows, and `docs/metrics.md` is written from it.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How a metric stands in the table of a sweep's trials; an optional one where it is known and there is room for it."""
+
+    heading: str
+    _: KW_ONLY
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Term:
     """One figure. `formula` is in the words of `torch.cuda.memory_stats` where there is one for it; `field` is its name
-    in JSON and CSV.
+    in JSON and CSV. A metric of a trial has the unit that its field says.
     """
 
     field: str
     formula: str
     meaning: str
     source: str | None = None
+    column: Column | None = None
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of results that hold it: "growth" for `growth.bytes_per_step`."""
+        return [name.partition(".")[0] for name in self.field.split(", ")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,12 +111,14 @@ GROUPS = (
                 meaning="the most that tensors took at once, rounded up to the allocator's blocks; what a change of the model "
                 "or the batch size moves",
                 source=TORCH,
+                column=Column("peak\nallocated"),
             ),
             "peak reserved": Term(
                 field="peak_reserved_bytes, max_memory_reserved_bytes",
                 formula="reserved_bytes.all.peak",
                 meaning="the most that the allocator took from the device at once; what has to fit, beside the CUDA context",
                 source=TORCH,
+                column=Column("peak\nreserved"),
             ),
             "peak active": Term(
                 field="peak_active_bytes, max_memory_active_bytes",
@@ -125,6 +142,7 @@ GROUPS = (
                 formula="1 - peak active / peak reserved",
                 meaning="part of the reserved memory that was never in use at once: 0 is none",
                 source=GMLAKE,
+                column=Column("\nfrag."),
             ),
             "split": Term(
                 field="split_fragmentation",
@@ -144,8 +162,10 @@ GROUPS = (
             ),
             "largest free": Term(
                 field="largest_free_ratio",
-                formula="largest free block / all free bytes",
-                meaning="1 is one piece; near 0, free memory is fragmented",
+                formula="largest free block / all free bytes (reserved - active), when most was reserved",
+                meaning="1 is one piece; near 0, free memory is fragmented; not known where nothing was free, nor on a GPU "
+                "without a snapshot of that moment (--history)",
+                column=Column("largest\nfree", is_optional=True),
             ),
             "died of fragmentation": Term(
                 field="death.cause",
@@ -174,6 +194,7 @@ GROUPS = (
                 formula="the constant rise of allocated memory at the steps' ends where they repeat exactly but for it; else "
                 "the median slope between steps a quarter of the run apart, with the 95 % interval of a median",
                 meaning="bytes that each step leaves behind; 0 B where the interval holds zero",
+                column=Column("growth\nper step"),
             ),
             "full at step": Term(
                 field="verdict.forecast_step",

@@ -48,6 +48,7 @@ from lrtool.results.mem_sweep import (
     Verdict,
 )
 from lrtool.results.mem_sweep import is_measured as is_measured
+from lrtool.results.metric import Metric, Unit, metrics_of
 from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     Band,
@@ -137,6 +138,7 @@ __all__ = [
     "MaxBatch",
     "MemSweep",
     "MemoryFigure",
+    "Metric",
     "Oom",
     "PeakShare",
     "PowerLaw",
@@ -165,10 +167,12 @@ __all__ = [
     "Trial",
     "TrialOom",
     "TrialStatus",
+    "Unit",
     "Verdict",
     "Wrapping",
     "compare_ranks",
     "document",
+    "metrics_of",
     "run_from_json",
     "run_to_json",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
+from lrtool.results.metric import RESERVED_IS_NOISY, Metric
 from lrtool.results.oom import TrialOom
 from lrtool.results.ranks import Ranks
 
@@ -134,6 +135,7 @@ class Condition:
     optimizer_kernel: OptimizerKernel | None = None
 
 
+_noisy = partial(Metric, caution=RESERVED_IS_NOISY)
 AXES = tuple(field.name for field in fields(Condition) if field.name != "params")
 """What a sweep can vary besides arguments of build()."""
 
@@ -159,15 +161,16 @@ class Trial:
     status: TrialStatus
     message: str | None
     recorder: Recorder
-    max_memory_allocated_bytes: int | None
-    max_memory_reserved_bytes: int | None
-    max_memory_active_bytes: int | None
-    fragmentation: float | None
-    split_fragmentation: float | None
-    inactive_split_bytes: int | None
-    num_alloc_retries: int | None
-    device_allocs_per_step: float | None
-    growth: StepGrowth | None
+    max_memory_allocated_bytes: Annotated[int | None, Metric("peak_allocated", "bytes", is_peak=True)] = None
+    max_memory_reserved_bytes: Annotated[int | None, _noisy("peak_reserved", "bytes", is_peak=True)] = None
+    max_memory_active_bytes: Annotated[int | None, Metric("peak_active", "bytes", is_peak=True)] = None
+    fragmentation: Annotated[float | None, _noisy("fragmentation", "ratio")] = None
+    split_fragmentation: Annotated[float | None, _noisy("split_fragmentation", "ratio")] = None
+    largest_free_ratio: Annotated[float | None, _noisy("largest_free_ratio", "ratio")] = None
+    inactive_split_bytes: Annotated[int | None, _noisy("inactive_split", "bytes")] = None
+    num_alloc_retries: Annotated[int | None, Metric("alloc_retries", "count")] = None
+    device_allocs_per_step: Annotated[float | None, Metric("device_allocs_per_step", "count")] = None
+    growth: Annotated[StepGrowth | None, Metric("growth", "bytes per step", is_estimate=True)]
     growth_sources: tuple[GrowthSource, ...]
     peak_shares: tuple[PeakShare, ...] = ()
     death: TrialOom | None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.growth import step_growth
-from lrtool.memory.metrics import churn, fragmentation_ratio, split_ratio
+from lrtool.memory.metrics import trial_metrics
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
@@ -54,8 +54,7 @@ NO_STEPS = StepSeries(
 
 def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begin: float) -> Trial:
     """The trial's figures, from its recording."""
-    series, peaks, planned = recording.series, recording.peaks, file.trial
-    calls = churn(series.num_device_allocs, series.num_device_allocs)
+    series, planned = recording.series, file.trial
     return Trial(
         number=planned.number,
         condition=planned.condition,
@@ -68,14 +67,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         status=status_of(recording),
         message=_message(recording),
         recorder=file.setup.recorder,
-        max_memory_allocated_bytes=peaks.allocated_bytes if peaks else None,
-        max_memory_reserved_bytes=peaks.reserved_bytes if peaks else None,
-        max_memory_active_bytes=peaks.active_bytes if peaks else None,
-        fragmentation=fragmentation_ratio(peaks.active_bytes, peaks.reserved_bytes) if peaks else None,
-        split_fragmentation=split_ratio(peaks.inactive_split_bytes, peaks.reserved_when_split_bytes) if peaks else None,
-        inactive_split_bytes=peaks.inactive_split_bytes if peaks else None,
-        num_alloc_retries=series.num_alloc_retries[-1] if series.num_alloc_retries else None,
-        device_allocs_per_step=calls.device_allocs_per_step if calls else None,
+        **trial_metrics(series, recording.peaks, recording.at_peak),
         growth=step_growth(series.allocated_bytes),
         growth_sources=recording.growth_sources,
         peak_shares=recording.peak_breakdown,

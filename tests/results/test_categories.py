@@ -16,4 +16,6 @@ def test_a_category_is_its_text() -> None:
 
 
 def test_a_text_finds_what_is_counted_by_category() -> None:
-    assert {Category.GRADIENT: 3}["gradient"] == {"gradient": 3}[Category.GRADIENT] == 3
+    by_category: dict[str, int] = {Category.GRADIENT: 3}
+
+    assert by_category["gradient"] == {"gradient": 3}[Category.GRADIENT] == 3

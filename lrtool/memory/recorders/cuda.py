@@ -3,8 +3,9 @@
 Each step's peak is read and then reset, so the peaks of the whole run are kept here, not by torch.
 """
 
+import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.gpus import CONTEXT_BYTES
-from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
+from lrtool.memory.metrics import Moment, Peaks
+from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns
 from lrtool.results import TrialOom
 from lrtool.units import parse_bytes
 from lrtool.workload.batches import Batches, LoaderEnded
@@ -25,13 +27,7 @@ from lrtool.workload.user_code import is_out_of_memory, user_code
 
 MAX_HISTORY_EVENTS = 1_000_000
 _TRIED = re.compile(r"Tried to allocate ([\d.]+ \w+)")
-_NAMES = {
-    "allocated_bytes": "allocated_bytes",
-    "active_bytes": "active_bytes",
-    "reserved_bytes": "reserved_bytes",
-    "inactive_split_bytes": "inactive_split_bytes",
-    "requested_bytes": "requested_bytes",
-}
+_PEAKS = ("allocated_bytes", "reserved_bytes", "active_bytes", "requested_bytes")
 
 
 class GpuMemory(Protocol):
@@ -47,7 +43,8 @@ class GpuMemory(Protocol):
 
     def record_history(self, is_on: bool) -> None: ...
 
-    def dump_snapshot(self, path: Path) -> None: ...
+    def dump_snapshot(self, path: Path) -> int:
+        """Write torch's snapshot of this moment; returns the bytes of the largest free block in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +65,11 @@ class TorchGpuMemory:
     def record_history(self, is_on: bool) -> None:
         torch.cuda.memory._record_memory_history("all" if is_on else None, max_entries=MAX_HISTORY_EVENTS)
 
-    def dump_snapshot(self, path: Path) -> None:
-        torch.cuda.memory._dump_snapshot(str(path))
+    def dump_snapshot(self, path: Path) -> int:
+        snapshot = torch.cuda.memory._snapshot()
+        with path.open("wb") as file:
+            pickle.dump(snapshot, file)
+        return largest_free_bytes(segment for segment in snapshot["segments"] if segment["device"] == self.device.index)
 
 
 class GpuRecorder:
@@ -79,8 +79,8 @@ class GpuRecorder:
         self._memory = memory
         self._history, self._folder = frozenset(history), folder
         self._columns = StepColumns()
-        self._peaks = dict.fromkeys(("allocated_bytes", "active_bytes", "reserved_bytes"), 0)
-        self._split_bytes = self._split_reserved_bytes = 0
+        self._peaks = dict.fromkeys(_PEAKS, 0)
+        self._at_peak: Moment | None = None
         self._is_built = False
 
     def step_begins(self) -> None:
@@ -89,12 +89,13 @@ class GpuRecorder:
 
     def step_ended(self) -> None:
         """Read the step's figures, and let the next one's peak begin anew."""
+        largest = None
         if self._is_chosen():
-            self._keep_snapshot(f"step-{len(self._columns) + 1}.pickle")
+            largest = self._keep_snapshot(f"step-{len(self._columns) + 1}.pickle")
             self._memory.record_history(False)
-        stats = self._look()
+        stats = self._look(largest)
         self._columns.append(
-            **{column: stats[name]["all"]["current"] for column, name in _NAMES.items()},
+            **_current(stats),
             peak_allocated_bytes=stats["allocated_bytes"]["all"]["peak"],
             num_alloc_retries=stats["num_alloc_retries"],
             num_device_allocs=stats["num_device_alloc"],
@@ -109,8 +110,7 @@ class GpuRecorder:
 
     def ran_out(self, error: BaseException) -> TrialOom:
         """Keep a snapshot of how memory stood, and tell where."""
-        self._look()
-        self._keep_snapshot("out-of-memory.pickle")
+        self._look(self._keep_snapshot("out-of-memory.pickle"))
         tried = _TRIED.search(str(error))
         return TrialOom(
             step=len(self._columns) + 1 if self._is_built else 0,
@@ -127,11 +127,8 @@ class GpuRecorder:
         others = max(0, total - free - reserved - CONTEXT_BYTES)
         return Recording(
             series=self._columns.series(),
-            peaks=RecordedPeaks(
-                **self._peaks,
-                inactive_split_bytes=self._split_bytes,
-                reserved_when_split_bytes=self._split_reserved_bytes,
-            ),
+            peaks=Peaks(**self._peaks),
+            at_peak=self._at_peak,
             death=oom,
             error=error,
             note=note,
@@ -139,23 +136,39 @@ class GpuRecorder:
             capacity_bytes=max(0, total - CONTEXT_BYTES - others),
         )
 
-    def _look(self) -> Mapping[str, Any]:
+    def _look(self, largest_free_bytes: int | None = None) -> Mapping[str, Any]:
         stats = self._memory.statistics()
         for name, highest in self._peaks.items():
             self._peaks[name] = max(highest, stats[name]["all"]["peak"])
-        reserved = stats["reserved_bytes"]["all"]["current"]
-        if reserved >= self._split_reserved_bytes:
-            self._split_reserved_bytes = reserved
-            self._split_bytes = stats["inactive_split_bytes"]["all"]["current"]
+        now = Moment(**_current(stats), largest_free_bytes=largest_free_bytes)
+        if self._at_peak is None or _rank(now) >= _rank(self._at_peak):
+            self._at_peak = now
         return stats
 
     def _is_chosen(self) -> bool:
         return len(self._columns) + 1 in self._history
 
-    def _keep_snapshot(self, name: str) -> None:
+    def _keep_snapshot(self, name: str) -> int | None:
+        """The bytes of its largest free block; None where there is no snapshot."""
         if self._folder is not None:
             with suppress(OSError):  # a full disk must not end what it only looks at
-                self._memory.dump_snapshot(self._folder / name)
+                return self._memory.dump_snapshot(self._folder / name)
+        return None
+
+
+def largest_free_bytes(segments: Iterable[Mapping[str, Any]]) -> int:
+    """The largest free block in the segments of a snapshot of torch."""
+    blocks = (block for segment in segments for block in segment["blocks"])
+    return max((block["size"] for block in blocks if block["state"] == "inactive"), default=0)
+
+
+def _rank(moment: Moment) -> tuple[int, bool]:
+    """Most reserved comes first, and of such moments those that a snapshot tells more of."""
+    return moment.reserved_bytes, moment.largest_free_bytes is not None
+
+
+def _current(stats: Mapping[str, Any]) -> dict[str, int]:
+    return {name: stats[name]["all"]["current"] for name in (*_PEAKS, "inactive_split_bytes")}
 
 
 def record_on_gpu(factory: Factory, settings: RecordSettings) -> Recording:

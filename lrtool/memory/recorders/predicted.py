@@ -9,8 +9,8 @@ from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.attribution.peak import PeakPart, most_by_category, peak_breakdown
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
-from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns, series_of
-from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
+from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns, series_of
+from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.leaks import Leak
 from lrtool.memory.tracer.tracer import Kind, TraceSettings, trace
@@ -42,7 +42,8 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(
         series=series_of(played.steps),
-        peaks=_peaks(played),
+        peaks=played.peaks,
+        at_peak=played.at_peak,
         num_steps_traced=traced.num_traced_steps,
         death=None if played.oom is None else played.oom.as_stored_of_trial,
         error=traced.failure,
@@ -60,18 +61,6 @@ def fake_gpu(card_name: str) -> FakeGpu:
         return H100
     return FakeGpu(
         capability=card.capability, total_bytes=card.total_bytes, num_multiprocessors=card.num_multiprocessors
-    )
-
-
-def _peaks(played: ReplayResult) -> RecordedPeaks:
-    split = played.fragmentation.split_fragmentation or 0.0
-    reserved = played.peaks.reserved_bytes
-    return RecordedPeaks(
-        allocated_bytes=played.peaks.allocated_bytes,
-        reserved_bytes=reserved,
-        active_bytes=played.peaks.active_bytes,
-        inactive_split_bytes=round(split * reserved),
-        reserved_when_split_bytes=reserved,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from lrtool.memory.metrics import Moment, Peaks
 from lrtool.memory.replay.player import StepEnd
 from lrtool.results import GrowthSource, PeakShare, Recorder, StepSeries, TrialOom
 
@@ -27,17 +28,6 @@ class RecordSettings:
     folder: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedPeaks:
-    """The most there was at once, and what was split off when the most was reserved; bytes."""
-
-    allocated_bytes: int
-    reserved_bytes: int
-    active_bytes: int
-    inactive_split_bytes: int
-    reserved_when_split_bytes: int
-
-
 COLUMNS = tuple(field.name for field in fields(StepSeries))
 
 
@@ -45,11 +35,13 @@ COLUMNS = tuple(field.name for field in fields(StepSeries))
 class Recording:
     """One recorded trial. `death` tells of memory that ran out, `error` what else ended it; `note` limits what is known.
 
-    `num_steps_traced` is None where every step was run, `other_processes_bytes` and `capacity_bytes` are known on a GPU only.
+    `at_peak` is the moment when most was reserved. `num_steps_traced` is None where every step was run,
+    `other_processes_bytes` and `capacity_bytes` are known on a GPU only.
     """
 
     series: StepSeries
-    peaks: RecordedPeaks | None
+    peaks: Peaks | None
+    at_peak: Moment | None = None
     num_steps_traced: int | None = None
     death: TrialOom | None = None
     error: BaseException | None = None

@@ -9,7 +9,7 @@ from lrtool.memory.allocator.config import AllocatorSettings, parse_settings
 from lrtool.memory.allocator.state import check_invariants
 from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
-from lrtool.memory.metrics import Churn, Fragmentation, Peaks, churn, fragmentation, peaks
+from lrtool.memory.metrics import Churn, Fragmentation, Moment, Peaks, churn, fragmentation, peaks
 from lrtool.memory.replay.player import Player, StepEnd
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.results import Oom
@@ -37,7 +37,7 @@ class Scenario:
 class ReplayResult:
     """One replay: figures in bytes; `oom` is None where the trace survived.
 
-    `fragmentation` holds the ratios of the moment when the most was reserved. Of `num_requests`, `num_played` were
+    `at_peak` is the moment when the most was reserved. Of `num_requests`, `num_played` were
     simulated and the rest proven; after an `oom`, the trace is not played on. `steps` are the first 100,000 at most.
     """
 
@@ -45,7 +45,7 @@ class ReplayResult:
     num_requests: int
     num_played: int
     peaks: Peaks
-    fragmentation: Fragmentation
+    at_peak: Moment
     num_alloc_retries: int
     num_device_allocs: int
     num_device_frees: int
@@ -58,6 +58,10 @@ class ReplayResult:
     @property
     def survived(self) -> bool:
         return self.oom is None
+
+    @property
+    def fragmentation(self) -> Fragmentation:
+        return fragmentation(self.peaks, self.at_peak)
 
 
 def replay(trace: AllocationTrace, scenario: Scenario | None = None, *, prove: bool = True) -> ReplayResult:
@@ -135,7 +139,7 @@ def _result(player: Player, scenario: Scenario, oom: Oom | None) -> ReplayResult
         num_requests=len(player.trace),
         num_played=player.num_played,
         peaks=run,
-        fragmentation=fragmentation(run, allocator.at_peak or allocator.now()),
+        at_peak=allocator.at_peak or allocator.now(),
         num_alloc_retries=counts.num_alloc_retries,
         num_device_allocs=allocator.device.num_allocs,
         num_device_frees=allocator.device.num_frees,

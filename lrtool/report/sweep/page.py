@@ -1,13 +1,12 @@
 """The page of a memory sweep."""
 
 from lrtool.report.page import Page, Plots, Section, blocks_of, most_bytes
-from lrtool.report.sweep.tables import HOW_KNOWN, evidence_table, growth_text, rank_parts, setup_table, trial_parts
+from lrtool.report.sweep.columns import columns_of, growth_text
+from lrtool.report.sweep.tables import HOW_KNOWN, evidence_table, rank_parts, setup_table, trial_parts
 from lrtool.results import MemSweep
 
-TERMS = (
-    "peak allocated", "peak reserved", "fragmentation", "growth", "full at step", "difference at equal steps",
-    "device allocs", "died of fragmentation",
-)  # fmt: skip
+TERMS = ("full at step", "difference at equal steps", "device allocs", "died of fragmentation")
+"""What the page shows besides the columns of its table."""
 
 
 def sweep_page(result: MemSweep, plots: Plots) -> Page:
@@ -31,5 +30,5 @@ def sweep_page(result: MemSweep, plots: Plots) -> Page:
             Section(place="findings", heading="Evidence", blocks=blocks_of([evidence_table(result)])),
             Section(place="details", heading="What was swept", blocks=blocks_of([setup_table(result)])),
         ),
-        terms=(*TERMS, HOW_KNOWN[result.recorder]),
+        terms=(*(column.term for column in columns_of(result.trials)), *TERMS, HOW_KNOWN[result.recorder]),
     )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lrtool.report.figures import BLUE, GREEN, GREY, SKY, VERMILLION
 from lrtool.report.parts import percent
-from lrtool.report.sweep.tables import HOW_KNOWN, STATUS, groups_of, growth_text, step_size_name
+from lrtool.report.sweep.columns import growth_text
+from lrtool.report.sweep.tables import HOW_KNOWN, STATUS, groups_of, step_size_name
 from lrtool.results import MemSweep, StepSeries, Trial
 from lrtool.units import format_bytes
 

@@ -1,13 +1,14 @@
 """A sweep as lines and tables: the verdict, a row for each trial, the evidence, and what was swept."""
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import known_bytes, labelled, percent
+from lrtool.report.parts import known_bytes, labelled
 from lrtool.report.ranks import rank_lines
-from lrtool.results import Category, Condition, MemSweep, Recorder, StepGrowth, Trial, TrialStatus
+from lrtool.report.sweep.columns import MetricColumn, columns_of
+from lrtool.results import Category, Condition, MemSweep, Recorder, Trial, TrialStatus
 from lrtool.results.mem_sweep import AXES
 from lrtool.units import format_bytes, format_duration, format_lr, three_digits
 
@@ -16,6 +17,7 @@ HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", 
 STATUS: dict[TrialStatus, str] = {
     "ok": "ok", "oom": "OOM", "failed": "failed", "killed": "killed", "timeout": "timeout", "interrupted": "stopped",
 }  # fmt: skip
+MAX_WIDTH = 80
 _AXES = tuple(name for name in AXES if name not in ("step_size_up", "step_size_down"))
 
 
@@ -73,44 +75,39 @@ def _named(condition: Condition, axis: str) -> str:
 
 
 def trial_table(trials: list[Trial]) -> Table:
-    """A row for each trial of a group."""
+    """A row for each trial of a group; without its optional columns where they would make it too wide."""
+    columns = columns_of(trials)
+    table = _trial_table(trials, columns)
+    if Console(width=2 * MAX_WIDTH).measure(table).maximum <= MAX_WIDTH:
+        return table
+    return _trial_table(trials, [column for column in columns if not column.shown.is_optional])
+
+
+def _trial_table(trials: list[Trial], columns: list[MetricColumn]) -> Table:
     repeated = any(trial.repeat for trial in trials)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for heading in ("step\nsize", *(["\n#"] if repeated else []), "\nsteps"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("\nstatus", no_wrap=True, min_width=6)
     table.add_column("\nfigures", no_wrap=True, min_width=9)
-    for heading, width in (("peak\nallocated", 9), ("peak\nreserved", 9), ("\nfrag.", 6), ("growth\nper step", 9)):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    for column in columns:
+        table.add_column(column.shown.heading, justify="right", no_wrap=True, min_width=column.width)
     table.add_column("\ntime", justify="right", no_wrap=True, min_width=6)
     for trial in trials:
-        table.add_row(*_row(trial, repeated=repeated), style="" if trial.status == "ok" else "red")
+        table.add_row(*_row(trial, columns, repeated=repeated), style="" if trial.status == "ok" else "red")
     return table
 
 
-def _row(trial: Trial, *, repeated: bool) -> list[str]:
+def _row(trial: Trial, columns: list[MetricColumn], *, repeated: bool) -> list[str]:
     return [
         step_size_name(trial.condition),
         *([str(trial.repeat + 1)] if repeated else []),
         f"{trial.num_steps_done:,}",
         STATUS[trial.status],
         HOW_KNOWN[trial.recorder],
-        known_bytes(trial.max_memory_allocated_bytes),
-        known_bytes(trial.max_memory_reserved_bytes),
-        percent(trial.fragmentation),
-        growth_text(trial.growth),
+        *(column.text(trial) for column in columns),
         _short_duration(trial.duration_s),
     ]
-
-
-def growth_text(growth: StepGrowth | None) -> str:
-    """Bytes per step; 0 B where the interval holds zero, "-" where it is not known."""
-    if growth is None:
-        return "-"
-    if growth.low_bytes_per_step <= 0 <= growth.high_bytes_per_step:
-        return "0 B"
-    rate = growth.bytes_per_step
-    return f"{three_digits(rate)} B" if abs(rate) < 1 else format_bytes(round(rate))
 
 
 def evidence_table(result: MemSweep) -> Table:

@@ -12,7 +12,8 @@ from lrtool.diagnosis.cure_trials.reports import CURE_TRIAL, CureSetup, CureTria
 from lrtool.diagnosis.cure_trials.session import try_cures
 from lrtool.diagnosis.cures.registry import find_cures
 from lrtool.errors import WorkloadError
-from lrtool.memory.recorders.recording import RecordedPeaks, Recording, RecordSettings, StepColumns
+from lrtool.memory.metrics import Peaks
+from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns
 from lrtool.results import CureEffect, Cures, TrialOom
 from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
@@ -151,8 +152,7 @@ def made_recording(factory: Any, settings: RecordSettings) -> Recording:
     is_cured = not hasattr(workload.model.blocks[0].forward, "__self__")
     peak = 60 * MIB if is_cured else 100 * MIB
     death = None if is_cured else TrialOom(step=1, request_bytes=MIB, cause=None, source=None)
-    peaks = RecordedPeaks(allocated_bytes=peak, reserved_bytes=peak, active_bytes=peak, inactive_split_bytes=0,
-                          reserved_when_split_bytes=peak)  # fmt: skip
+    peaks = Peaks(allocated_bytes=peak, reserved_bytes=peak, active_bytes=peak, requested_bytes=peak)
     return Recording(series=StepColumns().series(), peaks=peaks, death=death, capacity_bytes=99 * MIB)
 
 

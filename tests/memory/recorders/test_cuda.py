@@ -11,7 +11,7 @@ import torch
 from lrtool.errors import WorkloadError
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.recorders.choose import choose_recorder
-from lrtool.memory.recorders.cuda import GpuRecorder, record_on_gpu, run_recorded
+from lrtool.memory.recorders.cuda import GpuRecorder, largest_free_bytes, record_on_gpu, run_recorded
 from lrtool.memory.recorders.recording import RecordSettings
 from lrtool.workload.target import load
 from tests import WORKLOADS
@@ -55,8 +55,9 @@ class KnownGpu:
     def record_history(self, is_on: bool) -> None:
         self.history.append(is_on)
 
-    def dump_snapshot(self, path: Path) -> None:
+    def dump_snapshot(self, path: Path) -> int:
         path.write_text("snapshot")
+        return self.reserved - self.allocated - 10
 
 
 def steps_of(gpu: KnownGpu, *steps: tuple[int, ...]) -> Callable[[], Callable[[], torch.Tensor]]:
@@ -116,6 +117,28 @@ def test_history_is_recorded_for_the_chosen_steps_alone(tmp_path: Path) -> None:
 
     assert gpu.history == [True, False]
     assert [path.name for path in tmp_path.iterdir()] == ["step-2.pickle"]
+
+
+def test_the_largest_free_block_is_known_where_most_was_reserved_and_a_snapshot_kept(tmp_path: Path) -> None:
+    def at_peak(*history: int) -> tuple[int, int | None]:
+        gpu = KnownGpu()
+        recorder = GpuRecorder(gpu, history=history, folder=tmp_path)
+        moment = run_recorded(recorder, steps_of(gpu, (200, 60), (400, 70), (400, 80)), num_steps=3).at_peak
+        assert moment is not None
+        return moment.free_bytes, moment.largest_free_bytes
+
+    assert at_peak(2) == (330, 320)
+    assert at_peak(2, 3) == (320, 310)
+    assert at_peak(1) == (320, None), "most was reserved later"
+    assert at_peak() == (320, None)
+
+
+def test_the_largest_free_block_of_a_snapshot() -> None:
+    small = {"blocks": [{"size": 512, "state": "inactive"}, {"size": 4096, "state": "active_allocated"}]}
+    large = {"blocks": [{"size": 2048, "state": "inactive"}, {"size": 9999, "state": "active_pending_free"}]}
+
+    assert largest_free_bytes([small, large]) == 2048
+    assert largest_free_bytes([]) == 0
 
 
 def test_out_of_memory_keeps_a_snapshot_and_what_was_recorded(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrtool.report.sweep.tables import groups_of, growth_text, step_size_name
+from lrtool.report.sweep.columns import growth_text
+from lrtool.report.sweep.tables import groups_of, step_size_name
 from lrtool.report.terminal import render
 from lrtool.results import MemSweep, StepGrowth
 from tests.sweep.made_sweeps import Made, flat, noisy_axes, nothing, run_of, story
@@ -61,6 +62,17 @@ def test_the_widest_row_fits() -> None:
 
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_largest_free_block_has_a_column_where_it_is_known_and_fits() -> None:
+    trials = flat()[0].trials
+    known = (replace(trials[0], largest_free_ratio=0.625), *trials[1:])
+    repeated = tuple(replace(trial, repeat=1) for trial in known)
+
+    assert " free " not in text_of(replace(flat()[0], trials=trials))
+    assert " free " in text_of(replace(flat()[0], trials=known))
+    assert " 62.5% " in text_of(replace(flat()[0], trials=known))
+    assert " 62.5% " not in text_of(replace(flat()[0], trials=repeated)), "the column is dropped, not cut"
 
 
 def test_every_line_with_figures_says_where_they_come_from() -> None:
