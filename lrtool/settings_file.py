@@ -9,11 +9,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 from lrtool.config import TABLES, Settings
 from lrtool.errors import UsageError, did_you_mean
+from lrtool.results.checked_json import MAX_INTEGER
+from lrtool.small_file import MAX_SETTINGS_BYTES, read_small, text_of
+
+MAX_DEPTH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +34,19 @@ def find_settings_file(start: Path) -> SettingsFile:
     for folder in (start, *start.parents):
         if (folder / "lrtool.toml").is_file():
             return read_settings_file(folder / "lrtool.toml")
-        if (folder / "pyproject.toml").is_file() and "lrtool" in _read_toml(folder / "pyproject.toml").get("tool", {}):
+        if (folder / "pyproject.toml").is_file() and _mentions_lrtool(folder / "pyproject.toml"):
             return read_settings_file(folder / "pyproject.toml")
     return SettingsFile()
 
 
 def read_settings_file(path: Path) -> SettingsFile:
     """Read and check one file. Raises UsageError with file, key and nearest spelling."""
-    document = _read_toml(path)
+    document: Any = _read_toml(path)
     if path.name == "pyproject.toml":
-        document = document.get("tool", {}).get("lrtool", {})
+        document = _tool_table(document)
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: tool.lrtool is no table", hint="write [tool.lrtool], and the settings below it")
+    _refuse_what_no_setting_is(document, source=path)
     values = _underscored(document)
     _validate(values, source=str(path))
     target = values.get("target")
@@ -79,15 +87,46 @@ def check_environment(known: set[str]) -> None:
             raise UsageError(f"unknown environment variable {name}", hint=did_you_mean(name, sorted(known)))
 
 
+def _mentions_lrtool(path: Path) -> bool:
+    """Whether a project's file has settings of lrtool; one that cannot be read is another tool's concern."""
+    try:
+        return _tool_table(_read_toml(path)) is not None
+    except UsageError:
+        return False
+
+
+def _tool_table(document: Mapping[str, Any]) -> Any:
+    """What stands under `tool.lrtool`; None where nothing does."""
+    tool = document.get("tool")
+    return tool.get("lrtool") if isinstance(tool, dict) else None
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = text_of(read_small(path, max_bytes=MAX_SETTINGS_BYTES), source=path)
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"settings file {path} does not exist", hint="check the path given to --config") from None
-    except OSError as error:
-        raise UsageError(f"settings file {path} cannot be read: {error.strerror}", hint="give a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
         raise UsageError(f"{path} is not valid TOML: {error}", hint="strings need quotes, tables [brackets]") from None
+
+
+def _refuse_what_no_setting_is(table: Mapping[str, Any], *, source: Path) -> None:
+    """Raise UsageError for what TOML has and no setting can be: dates, tables within tables within tables, huge numbers."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), table)]
+    while waiting:
+        place, value = waiting.pop()
+        name = f"{source}: {'.'.join(place)}"
+        if len(place) > MAX_DEPTH:
+            raise UsageError(f"{source}: {'.'.join(place[:3])} is nested too deeply", hint="settings stand in [tables]")
+        if isinstance(value, datetime | date | time):
+            raise UsageError(f"{name}: {value} is a date or a time, which no setting is", hint="text needs quotes")
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise UsageError(f"{name}: {str(value)[:20]}... is out of range", hint="at most 63 bits")
+        if isinstance(value, dict):
+            waiting += [((*place, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*place, str(index)), inner) for index, inner in enumerate(value)]
 
 
 def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
 from lrtool.results.checked_json import parse_json, validated_json
 from lrtool.results.run_dir import RUN_FILE, open_run, write_file
+from lrtool.small_file import read_small
 
 MAX_BASELINE_BYTES = 2**25
 _HINT = "write it anew with `lrtool baseline RUN`"
@@ -27,16 +28,12 @@ def baseline_json(summary: RunSummary) -> str:
 def read_baseline(path: Path) -> RunSummary:
     """Raises UsageError naming the file and the first field that is wrong."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BASELINE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"baseline {path} cannot be read: {error.strerror}", hint=_HINT) from None
-    if len(content) > MAX_BASELINE_BYTES:
-        raise UsageError(f"{path} is too large for a baseline", hint=_HINT)
-    try:
+        content = read_small(path, max_bytes=MAX_BASELINE_BYTES)
         summary = validated_json(content, RunSummary)
         parse_json(content)  # for its numbers
         return summary
+    except FileNotFoundError:
+        raise UsageError(f"there is no baseline {path}", hint=_HINT) from None
     except ValueError as error:
         raise UsageError(f"{path} is no baseline lrtool can read: {error}", hint=_HINT) from None
 

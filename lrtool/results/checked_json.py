@@ -1,5 +1,6 @@
 """JSON from a file that somebody else may have written: every field checked, and no number that no figure can be."""
 
+import codecs
 import json
 import math
 from typing import Any, TypeVar
@@ -11,7 +12,10 @@ _ADAPTERS: dict[Any, Any] = {}
 
 def parse_json(text: str | bytes) -> Any:
     """The plain values of a document. Raises ValueError, also for a number that is not finite or has over 63 bits."""
-    return json.loads(text, parse_int=_bounded, parse_float=_finite, parse_constant=_finite)
+    try:
+        return json.loads(_without_mark(text), parse_int=_bounded, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def validated_json(text: str | bytes, kind: type[T]) -> T:
@@ -19,7 +23,7 @@ def validated_json(text: str | bytes, kind: type[T]) -> T:
     from pydantic import ValidationError
 
     try:
-        found: T = _adapter(kind).validate_json(text)
+        found: T = _adapter(kind).validate_json(_without_mark(text))
     except ValidationError as error:
         raise _first_of(error) from None
     return found
@@ -34,6 +38,11 @@ def validated(value: Any, kind: type[T]) -> T:
     except ValidationError as error:
         raise _first_of(error) from None
     return found
+
+
+def _without_mark(text: str | bytes) -> str | bytes:
+    """Without the byte-order mark that some editors write."""
+    return text.removeprefix(codecs.BOM_UTF8) if isinstance(text, bytes) else text.removeprefix("\ufeff")
 
 
 def _adapter(kind: Any) -> Any:

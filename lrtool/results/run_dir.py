@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.results import Environment, Result, Run, run_from_json, run_to_json
+from lrtool.small_file import read_small
 
 RUN_FILE = "run.json"
 
@@ -80,14 +81,12 @@ def open_run(name: str, *, parent: Path) -> tuple[Path, Run[Result]]:
     run_dir = find_run(name, parent=parent)
     file = run_dir / RUN_FILE
     try:
-        content = file.read_bytes()
+        content = read_small(file)
     except FileNotFoundError:
         raise UsageError(
             f"{run_dir} holds no {RUN_FILE}",
             hint="its command was killed before it had anything to store, or it is no run",
         ) from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from None
     return run_dir, run_from_json(content, source=str(file))
 
 

@@ -12,6 +12,7 @@ from lrtool.errors import UsageError
 from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
 from lrtool.results.checked_json import MAX_INTEGER, parse_json, validated
 from lrtool.results.run_dir import write_file
+from lrtool.small_file import read_small, text_of
 
 PLAN_FILE = "plan.json"
 TRIAL_FILE = "trial.json"
@@ -35,9 +36,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
     try:
-        value = parse_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="is it a run of mem-sweep?") from None
+        value = parse_json(read_small(path))
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}", hint="is it a run of mem-sweep?") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
     return checked(value, kind, source=path)
@@ -109,11 +110,9 @@ def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
     """The steps of a trial; None where it has none. Raises UsageError naming a file that is no such table."""
     file = trial_dir(run_dir, trial_number) / "steps.csv"
     try:
-        header, *lines = file.read_text().splitlines() or [""]
+        header, *lines = text_of(read_small(file), source=file).splitlines() or [""]
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}", hint="check its permissions") from None
     try:
         columns = list(zip(*(map(int, line.split(",")) for line in lines), strict=True))
         if any(max(column) > MAX_INTEGER or min(column) < -MAX_INTEGER for column in columns):

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
 from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE
+from lrtool.small_file import read_small
 from lrtool.sweep.executors.executor import Ended, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from lrtool.workload.distributed.launch import GROUP, Launch
@@ -117,7 +118,7 @@ def run_part(launch: Launch, store: Store, number: int, job: Job, *, timeout_s: 
 
 def has_failed(result: Path) -> bool:
     """Whether a result tells of anything but success."""
-    told = json.loads(result.read_bytes())
+    told = json.loads(read_small(result))
     return bool(told.get("status", "ok") != "ok" or told.get("exit_code"))
 
 
