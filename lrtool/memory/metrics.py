@@ -94,6 +94,7 @@ def trial_metrics(series: StepSeries, run: Peaks | None, at: Moment | None) -> d
         "max_memory_active_bytes": run.active_bytes,
         "fragmentation": fragmentation_ratio(run.active_bytes, run.reserved_bytes),
         "split_fragmentation": split_ratio(at.inactive_split_bytes, at.reserved_bytes),
+        "largest_free_ratio": largest_free_ratio(at.largest_free_bytes, at.free_bytes),
         "inactive_split_bytes": at.inactive_split_bytes,
     }
 

@@ -162,8 +162,10 @@ GROUPS = (
             ),
             "largest free": Term(
                 field="largest_free_ratio",
-                formula="largest free block / all free bytes",
-                meaning="1 is one piece; near 0, free memory lies in crumbs",
+                formula="largest free block / all free bytes (reserved - active), when most was reserved",
+                meaning="1 is one piece; near 0, free memory lies in crumbs; not known where nothing was free, nor on a GPU "
+                "without a snapshot of that moment (--history)",
+                column=Column("larg.\nfree", is_optional=True),
             ),
             "died of fragmentation": Term(
                 field="death.cause",

@@ -161,6 +161,7 @@ class Trial:
     max_memory_active_bytes: Annotated[int | None, Metric("peak_active", "bytes", is_peak=True)] = None
     fragmentation: Annotated[float | None, _noisy("fragmentation", "ratio")] = None
     split_fragmentation: Annotated[float | None, _noisy("split_fragmentation", "ratio")] = None
+    largest_free_ratio: Annotated[float | None, _noisy("largest_free_ratio", "ratio")] = None
     inactive_split_bytes: Annotated[int | None, _noisy("inactive_split", "bytes")] = None
     num_alloc_retries: Annotated[int | None, Metric("alloc_retries", "count")] = None
     device_allocs_per_step: Annotated[float | None, Metric("device_allocs_per_step", "count")] = None

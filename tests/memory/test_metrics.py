@@ -15,7 +15,10 @@ from lrtool.memory.metrics import (
     releasable_bytes,
     rounding_loss,
     split_ratio,
+    trial_metrics,
 )
+from lrtool.results import Trial, metrics_of
+from tests.sweep.made_trials import steps_of
 
 
 def test_each_ratio_is_what_its_name_says() -> None:
@@ -33,6 +36,29 @@ def test_nothing_reserved_has_no_ratio() -> None:
     assert {figures.fragmentation, figures.split_fragmentation, figures.rounding_loss, figures.largest_free_ratio} == {
         None
     }
+
+
+def test_the_largest_free_ratio_of_a_trial_is_that_of_the_moment_when_most_was_reserved() -> None:
+    """100 reserved, 60 in use: free are 40, in pieces of 25, 10 and 5."""
+    run = Peaks(allocated_bytes=75, reserved_bytes=100, active_bytes=75, requested_bytes=70)
+
+    def ratio(active: int, largest: int | None) -> float | None:
+        at = Moment(allocated_bytes=active, active_bytes=active, requested_bytes=active, reserved_bytes=100,
+                    inactive_split_bytes=100 - active, largest_free_bytes=largest)  # fmt: skip
+        known: float | None = trial_metrics(steps_of([60]), run, at)["largest_free_ratio"]
+        return known
+
+    assert ratio(60, 25) == 0.625
+    assert ratio(60, None) is None, "on a GPU without a snapshot"
+    assert ratio(100, 0) is None, "nothing is free"
+
+
+def test_a_trials_metrics_are_fields_of_it_and_none_is_left_out() -> None:
+    run = Peaks(allocated_bytes=1, reserved_bytes=1, active_bytes=1, requested_bytes=1)
+    at = Moment(allocated_bytes=1, active_bytes=1, requested_bytes=1, reserved_bytes=1, inactive_split_bytes=0)
+
+    assert {*trial_metrics(steps_of([1]), run, at), "growth"} == set(metrics_of(Trial))
+    assert set(trial_metrics(steps_of([1]), None, None)) < set(metrics_of(Trial))
 
 
 def test_more_used_than_reserved_cannot_be() -> None:

@@ -64,6 +64,17 @@ def test_the_widest_row_fits() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_largest_free_block_has_a_column_where_it_is_known_and_fits() -> None:
+    trials = flat()[0].trials
+    known = (replace(trials[0], largest_free_ratio=0.625), *trials[1:])
+    repeated = tuple(replace(trial, repeat=1) for trial in known)
+
+    assert " free " not in text_of(replace(flat()[0], trials=trials))
+    assert " free " in text_of(replace(flat()[0], trials=known))
+    assert " 62.5% " in text_of(replace(flat()[0], trials=known))
+    assert " 62.5% " not in text_of(replace(flat()[0], trials=repeated)), "the column is dropped, not cut"
+
+
 def test_every_line_with_figures_says_where_they_come_from() -> None:
     for made, word in ((story(), "predicted"), (noisy_axes(), "measured")):
         result = made[0]
