@@ -22,8 +22,8 @@ from tests.report.made_runs import MADE, stored
 README = ROOT / "README.md"
 GUIDES = ["training.md", "oom.md", "diagnose.md", "json.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$")
-"""What differs from run to run: how long it took."""
+CHANGES = re.compile(r"; \d+ steps, [\d.]+ m?s$|0\.\d+ s$|^─+$")
+"""What differs from run to run: how long it took, and how wide a table is by that."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ GROUPS = (
                 formula="largest free block / all free bytes (reserved - active), when most was reserved",
                 meaning="1 is one piece; near 0, free memory is fragmented; not known where nothing was free, nor on a GPU "
                 "without a snapshot of that moment (--history)",
-                column=Column("largest\nfree", is_optional=True),
+                column=Column("larg.\nfree", is_optional=True),
             ),
             "died of fragmentation": Term(
                 field="death.cause",
