@@ -180,6 +180,7 @@ def test_a_full_disk_costs_the_files_but_not_the_result() -> None:
     assert not list(Path("runs").rglob("*.tmp"))
 
 
+@pytest.mark.painted
 def test_ctrl_c_in_the_middle_keeps_the_points(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("range-test", workload_file("interrupts"), "--json")
 

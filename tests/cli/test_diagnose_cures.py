@@ -27,6 +27,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: InlineExecutor())
 
 
+@pytest.mark.painted
 def test_what_saves_memory_how_much_and_how(lrtool: Lrtool) -> None:
     outcome = lrtool("diagnose", TOWER, *FEW, "--cures", "--only", "checkpointing,set-to-none")
 

@@ -28,6 +28,7 @@ VERDICT_KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.painted
 def test_the_question_of_the_mission_on_a_machine_without_a_gpu(lrtool: Lrtool) -> None:
     begin = time.monotonic()
     outcome = lrtool("mem-sweep", "--step-sizes", "2500,3000,3500", "--recorder", "predicted", "--jobs", "2", "--json")
@@ -79,6 +80,7 @@ def test_settings_come_from_the_file_and_the_run_directory_holds_everything(
     assert sorted(p.name for p in (run_dir / "trials").iterdir()) == ["001", "002"]
 
 
+@pytest.mark.painted
 def test_trials_that_ran_out_of_memory_are_a_result(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("mem-sweep", workload_file("good"), "--step-sizes", "3", "--capacity", "64KiB", "--json")
 
@@ -86,6 +88,7 @@ def test_trials_that_ran_out_of_memory_are_a_result(lrtool: Lrtool, workload_fil
     assert [trial["status"] for trial in outcome.json["trials"]] == ["oom"]
 
 
+@pytest.mark.painted
 def test_where_every_trial_fails_the_users_error_is_told(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     arguments = ("--step-sizes", "3,4", "--param", "how=crash", "--json", "--jobs", "2")
     outcome = lrtool("mem-sweep", workload_file("ends_badly"), *arguments)
