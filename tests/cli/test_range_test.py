@@ -198,9 +198,11 @@ def test_without_a_target_the_bundled_digits_are_taken_and_said(lrtool: Lrtool) 
     assert "range test of digits (bundled; no target was given) on cpu" in outcome.err
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-cnn", "char-transformer"])
-def test_the_bundled_workloads_get_a_suggestion(lrtool: Lrtool, name: str) -> None:
-    document = lrtool("range-test", name, "--json").json
+@pytest.mark.parametrize(
+    ("name", "num_steps"), [("digits", "auto"), ("digits-cnn", "auto"), ("char-transformer", "100")]
+)
+def test_the_bundled_workloads_get_a_suggestion(lrtool: Lrtool, name: str, num_steps: str) -> None:
+    document = lrtool("range-test", name, "--num-steps", num_steps, "--json").json
 
     assert 1e-4 < document["max_lr"] < 5
     assert document["confidence"] in ("medium", "high")
