@@ -65,6 +65,13 @@ def clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
             del sys.modules[name]
 
 
+@pytest.fixture(autouse=True)
+def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of a command are made but not painted, which takes most of its time, but in tests marked `painted`."""
+    if request.node.get_closest_marker("painted") is None:
+        monkeypatch.setattr("lrtool.report.files.figure_bytes", lambda figure, kind: b"")
+
+
 @pytest.fixture
 def lrtool(capfd: pytest.CaptureFixture[str]) -> Lrtool:
     """Run a command line in this process: `lrtool("range-test", "digits")`."""

@@ -60,6 +60,7 @@ def test_there_is_an_example_for_each_measuring_command() -> None:
     assert [example.command.split()[1] for example in shown_in(README)] == ["range-test", "mem-sweep", "replay"]
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("example", shown_in(README), ids=lambda example: example.command.split()[1])
 def test_the_readme_shows_what_is_printed(lrtool: Lrtool, tmp_path: Path, example: Example) -> None:
     shutil.copytree(DOCS, tmp_path / "docs")

@@ -1,6 +1,8 @@
 """Wrong input ends in two lines, `error:` and `hint:`, and its documented exit code; never in a traceback of ours."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lrtool, Outcome
+from tests.processes import start
 
 WorkloadFile = Callable[[str], Path]
 
@@ -157,29 +160,24 @@ def test_an_output_folder_without_permission(lrtool: Lrtool, tmp_path: Path) -> 
     check_told(lrtool("range-test", "--out", "locked"), 4, "cannot write locked: permission denied")
 
 
-def run_process(*arguments: str | Path, script: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command line in a process of its own, `script` run in it first."""
-    code = f"{script}\nimport sys; from lrtool.cli import run; sys.argv = ['lrtool', *{[str(a) for a in arguments]!r}]; run()"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
-    )
+def files_of_2000_bytes() -> None:
+    """A limit on the size of files fails writes as a full disk does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
 
 def test_a_full_disk_costs_the_files_but_not_the_result() -> None:
-    """A limit on the size of files fails writes as a full disk does."""
-    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"
+    run = start("range-test", "--num-steps", "40", file=Path("shown"), first=files_of_2000_bytes)
 
-    run = run_process("range-test", "--num-steps", "40", script=limit)
-
-    assert run.returncode == 4
-    assert run.stdout.splitlines()[0].startswith(("Cycle the learning rate", "No suggestion"))
-    assert run.stdout.splitlines()[-1] == "Nothing was written."
-    assert "error: cannot write runs/0001-range-test/run.json: file too large" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.wait() == 4
+    assert run.out.splitlines()[0].startswith(("Cycle the learning rate", "No suggestion"))
+    assert run.out.splitlines()[-1] == "Nothing was written."
+    assert "error: cannot write runs/0001-range-test/run.json: file too large" in run.err
+    assert "Traceback" not in run.err
     assert not list(Path("runs").rglob("*.tmp"))
 
 
+@pytest.mark.painted
 def test_ctrl_c_in_the_middle_keeps_the_points(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("range-test", workload_file("interrupts"), "--json")
 
@@ -205,22 +203,16 @@ def test_ctrl_c_from_outside_ends_with_130(tmp_path: Path) -> None:
         "    loss = setup['loss']\n    print('started', flush=True)\n"
         "    return setup | {'loss': lambda m, b: (time.sleep(0.05), loss(m, b))[1]}\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lrtool", "range-test", str(slow)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    while "started" not in process.stderr.readline():
-        assert process.poll() is None
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    run = start("range-test", slow, file=tmp_path / "shown")
+    while "started" not in run.err:
+        assert run.process.is_alive()
+        time.sleep(0.02)
+    time.sleep(0.5)
+    run.signal(signal.SIGINT)
 
-    assert process.returncode == 130
-    assert "error: interrupted after " in err
-    assert "Traceback" not in err
+    assert run.wait(60) == 130
+    assert "error: interrupted after " in run.err
+    assert "Traceback" not in run.err
     assert (tmp_path / "runs" / "0001-range-test" / "run.json").exists()
 
 
@@ -235,9 +227,17 @@ def test_an_error_in_the_middle_keeps_the_points(lrtool: Lrtool, workload_file: 
 
 
 def test_a_user_file_that_prints_leaves_stdout_to_the_result(workload_file: WorkloadFile) -> None:
-    import json
-
-    run = run_process("range-test", workload_file("prints"), "--num-steps", "20", "--json")
+    command = [
+        sys.executable,
+        "-m",
+        "lrtool",
+        "range-test",
+        str(workload_file("prints")),
+        "--num-steps",
+        "20",
+        "--json",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     assert run.returncode == 0
     assert json.loads(run.stdout)["command"] == "range-test"
@@ -246,10 +246,10 @@ def test_a_user_file_that_prints_leaves_stdout_to_the_result(workload_file: Work
 
 
 def test_a_user_file_that_closes_stdout_does_not_stop_the_result(workload_file: WorkloadFile) -> None:
-    run = run_process("range-test", workload_file("closes_stdout"), "--num-steps", "20")
+    run = start("range-test", workload_file("closes_stdout"), "--num-steps", "20", file=Path("shown"))
 
-    assert run.returncode == 0
-    assert "Wrote runs/0001-range-test/curve.png" in run.stdout
+    assert run.wait() == 0
+    assert "Wrote runs/0001-range-test/curve.png" in run.out
 
 
 def test_a_closed_pipe_is_no_error() -> None:

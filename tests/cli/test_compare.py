@@ -18,6 +18,7 @@ from tests.conftest import Lrtool
 from tests.sweep.made_sweeps import flat, story
 
 
+@pytest.mark.painted
 def test_sweeps_beside_each_other(lrtool: Lrtool, stored: Stored) -> None:
     for made in (flat(repeats=2), higher(flat(repeats=2), 1.2)):
         stored(made)
@@ -49,6 +50,7 @@ def test_everything_is_made_again_from_the_run_directory(lrtool: Lrtool, stored:
     assert lrtool("report", "3").out.splitlines()[0] == document["answer"]
 
 
+@pytest.mark.painted
 def test_range_tests_lie_over_each_other(lrtool: Lrtool, workload_file: Callable[[str], Path]) -> None:
     for seed in ("0", "1"):
         lrtool("range-test", workload_file("good"), "--seed", seed)
@@ -59,6 +61,7 @@ def test_range_tests_lie_over_each_other(lrtool: Lrtool, workload_file: Callable
     assert document["not_comparable"] == []
 
 
+@pytest.mark.painted
 def test_replays_beside_each_other(lrtool: Lrtool, tmp_path: Path) -> None:
     (tmp_path / "split.jsonl").write_bytes((DOCS / "split.jsonl").read_bytes())
     for settings in ("", "expandable_segments:True"):

@@ -16,6 +16,7 @@ CASES = WORKLOADS / "diagnose_cases.py"
 MIB = 2**20
 
 
+@pytest.mark.painted
 def test_a_workload_is_diagnosed_in_a_process_of_its_own(lrtool: Lrtool) -> None:
     outcome = lrtool("diagnose", f"{CASES}:kept_losses", "--steps", "50")
     lines = outcome.out.splitlines()
@@ -52,6 +53,7 @@ def snapshot(**changed: Any) -> dict[str, Any]:
     return {**plain, **changed}
 
 
+@pytest.mark.painted
 def test_a_snapshot_says_of_what_it_died(lrtool: Lrtool, tmp_path: Path) -> None:
     (tmp_path / "oom.pickle").write_bytes(pickle.dumps(snapshot()))
     outcome = lrtool("diagnose", "--snapshot", tmp_path / "oom.pickle", "--json")
@@ -82,6 +84,7 @@ def test_what_others_held_of_a_known_card_is_seen_in_a_snapshot(lrtool: Lrtool, 
     assert first["cause"] == "other-process"
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("path", [*SNAPSHOTS, *shared_snapshots()])
 def test_real_snapshots_are_read(lrtool: Lrtool, path: Path) -> None:
     outcome = lrtool("diagnose", "--snapshot", path, "--json")
@@ -92,6 +95,7 @@ def test_real_snapshots_are_read(lrtool: Lrtool, path: Path) -> None:
     assert sum(line["num_bytes"] for line in budget["lines"]) == budget["reserved_bytes"]
 
 
+@pytest.mark.painted
 def test_a_finished_sweep_is_diagnosed_without_running_it_again(lrtool: Lrtool) -> None:
     lrtool("mem-sweep", f"{CASES}:retained_graphs", "--step-sizes", "20,30", "--capacity", "90MiB")
     outcome = lrtool("diagnose", "last", "--json")

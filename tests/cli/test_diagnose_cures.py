@@ -21,12 +21,16 @@ FEW = (
     "--capacity", "100MiB",
 )  # fmt: skip
 
+SMALL = ("--param", "num_blocks=1", *FEW[2:])
+"""Where it does not matter how much is taken."""
+
 
 @pytest.fixture(autouse=True)
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "SubprocessExecutor", lambda **_: InlineExecutor())
 
 
+@pytest.mark.painted
 def test_what_saves_memory_how_much_and_how(lrtool: Lrtool) -> None:
     outcome = lrtool("diagnose", TOWER, *FEW, "--cures", "--only", "checkpointing,set-to-none")
 
@@ -57,7 +61,7 @@ def test_the_largest_batch_is_in_the_document(lrtool: Lrtool) -> None:
 
 
 def test_without_being_asked_nothing_is_tried(lrtool: Lrtool) -> None:
-    told = lrtool("diagnose", TOWER, *FEW, "--json", "--quiet").json
+    told = lrtool("diagnose", TOWER, *SMALL, "--json", "--quiet").json
 
     assert (told["cures"], told["max_batch"]) == (None, None)
 
@@ -97,7 +101,7 @@ def test_ctrl_c_while_cures_are_tried_keeps_the_diagnosis(
 ) -> None:
     monkeypatch.setattr(module, function, interrupted)
 
-    outcome = lrtool("diagnose", TOWER, *FEW, option, "--json")
+    outcome = lrtool("diagnose", TOWER, *SMALL, option, "--json")
 
     assert outcome.code == 130
     assert outcome.json["findings"]
@@ -105,6 +109,6 @@ def test_ctrl_c_while_cures_are_tried_keeps_the_diagnosis(
 
 
 def test_a_module_to_checkpoint_that_does_not_exist_is_named(lrtool: Lrtool) -> None:
-    outcome = lrtool("diagnose", TOWER, *FEW, "--cures", "--only", "checkpointing", "--checkpoint", "block.0")
+    outcome = lrtool("diagnose", TOWER, *SMALL, "--cures", "--only", "checkpointing", "--checkpoint", "block.0")
 
     assert "failed: the model has no module 'block.0'" in " ".join(outcome.out.split())

@@ -1,10 +1,7 @@
 """`lrtool mem-sweep`: what it prints and stores, where its LRs come from, and how it ends."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import lrtool as package
 from tests.cli.test_bad_input import check_told
 from tests.conftest import Lrtool
+from tests.processes import start
 from tests.sweep.running import processes_of
 
 WorkloadFile = Callable[[str], Path]
@@ -28,6 +25,7 @@ VERDICT_KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.painted
 def test_the_question_of_the_mission_on_a_machine_without_a_gpu(lrtool: Lrtool) -> None:
     begin = time.monotonic()
     outcome = lrtool("mem-sweep", "--step-sizes", "2500,3000,3500", "--recorder", "predicted", "--jobs", "2", "--json")
@@ -79,6 +77,7 @@ def test_settings_come_from_the_file_and_the_run_directory_holds_everything(
     assert sorted(p.name for p in (run_dir / "trials").iterdir()) == ["001", "002"]
 
 
+@pytest.mark.painted
 def test_trials_that_ran_out_of_memory_are_a_result(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("mem-sweep", workload_file("good"), "--step-sizes", "3", "--capacity", "64KiB", "--json")
 
@@ -86,6 +85,7 @@ def test_trials_that_ran_out_of_memory_are_a_result(lrtool: Lrtool, workload_fil
     assert [trial["status"] for trial in outcome.json["trials"]] == ["oom"]
 
 
+@pytest.mark.painted
 def test_where_every_trial_fails_the_users_error_is_told(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     arguments = ("--step-sizes", "3,4", "--param", "how=crash", "--json", "--jobs", "2")
     outcome = lrtool("mem-sweep", workload_file("ends_badly"), *arguments)
@@ -94,14 +94,6 @@ def test_where_every_trial_fails_the_users_error_is_told(lrtool: Lrtool, workloa
     assert [trial["status"] for trial in outcome.json["trials"]] == ["failed", "failed"]
     assert "error: every trial failed: the training step raised ValueError: the data went bad" in outcome.err
     assert 'ends_badly.py", line' in outcome.err
-
-
-def interruptible(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "lrtool", "mem-sweep", *arguments], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
-    )  # fmt: skip
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> bool:
@@ -120,17 +112,16 @@ def test_ctrl_c_ends_the_children_keeps_what_is_finished_and_says_how_to_go_on(
     out = tmp_path / "kept"
     run_dir = out / "0001-mem-sweep"
     arguments = ("--step-sizes", "3", "--param", "how=well,hang", "--order", "given", "--out", str(out))
-    sweep = interruptible(str(workload_file("ends_badly")), *arguments)
+    sweep = start("mem-sweep", workload_file("ends_badly"), *arguments, file=tmp_path / "shown")
     assert until((run_dir / "trials/002/trial.json").exists)
     assert until(lambda: processes_of(run_dir))
-    sweep.send_signal(signal.SIGINT)
-    shown, told = sweep.communicate(timeout=60)
+    sweep.signal(signal.SIGINT)
 
-    assert sweep.returncode == 130
+    assert sweep.wait(60) == 130
     assert until(lambda: not processes_of(run_dir), seconds=10)
-    assert "interrupted after 1 of 2 trials" in told
-    assert f"lrtool mem-sweep --resume {run_dir}" in told
-    assert f"Wrote {run_dir}" in shown
+    assert "interrupted after 1 of 2 trials" in sweep.err
+    assert f"lrtool mem-sweep --resume {run_dir}" in sweep.err
+    assert f"Wrote {run_dir}" in sweep.out
     assert [p.name for p in (run_dir / "trials").iterdir()] == ["001"]
 
     resumed = lrtool("mem-sweep", "--resume", run_dir, "--timeout", "1", "--json")
@@ -141,11 +132,11 @@ def test_ctrl_c_ends_the_children_keeps_what_is_finished_and_says_how_to_go_on(
 def test_children_die_with_a_sweep_that_is_killed(tmp_path: Path, workload_file: WorkloadFile) -> None:
     run_dir = tmp_path / "runs/0001-mem-sweep"
     arguments = ("--step-sizes", "3", "--param", "how=hang", "--out", str(tmp_path / "runs"))
-    sweep = interruptible(str(workload_file("ends_badly")), *arguments)
+    sweep = start("mem-sweep", workload_file("ends_badly"), *arguments, file=tmp_path / "shown")
     assert until(lambda: processes_of(run_dir))
     time.sleep(0.5)
-    sweep.kill()
-    sweep.communicate()
+    sweep.signal(signal.SIGKILL)
+    assert sweep.wait() == -signal.SIGKILL
 
     assert until(lambda: not processes_of(run_dir), seconds=20)
 

@@ -54,6 +54,7 @@ def test_json_is_one_document_and_nothing_else(lrtool: Lrtool, workload_file: Wo
     assert Path(document["run_dir"]).is_dir()
 
 
+@pytest.mark.painted
 def test_the_run_directory_holds_everything(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     document = lrtool("range-test", workload_file("good"), "--json").json
     run_dir = Path(document["run_dir"])
@@ -107,6 +108,7 @@ def test_groups_keep_the_ratio_of_their_lrs(lrtool: Lrtool, workload_file: Workl
         assert body[key] == pytest.approx(head[key] / 10)
 
 
+@pytest.mark.painted
 def test_repeats_give_a_band_and_a_column_each(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     document = lrtool("range-test", workload_file("good"), "--repeats", "3", "--json").json
     table = pd.read_csv(Path(document["run_dir"]) / "curve.csv")
@@ -118,6 +120,7 @@ def test_repeats_give_a_band_and_a_column_each(lrtool: Lrtool, workload_file: Wo
     assert document["repeats"][0]["loss"] != document["repeats"][1]["loss"]
 
 
+@pytest.mark.painted
 def test_a_loss_below_zero_is_as_good_as_any(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     plain = lrtool("range-test", workload_file("good"), "--json").json
     negative = lrtool("range-test", workload_file("negative_loss"), "--json").json
@@ -126,6 +129,7 @@ def test_a_loss_below_zero_is_as_good_as_any(lrtool: Lrtool, workload_file: Work
     assert negative["stopped"] == plain["stopped"]
 
 
+@pytest.mark.painted
 def test_divergence_is_told_and_the_points_before_are_kept(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     document = lrtool("range-test", workload_file("diverges"), "--json", "--end-lr", "1000", "--num-steps", "100").json
 
@@ -134,6 +138,7 @@ def test_divergence_is_told_and_the_points_before_are_kept(lrtool: Lrtool, workl
     assert 10 < document["num_steps"] < 100
 
 
+@pytest.mark.painted
 def test_where_the_curve_supports_nothing_it_says_so(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("range-test", workload_file("rises"))
     document = lrtool("range-test", workload_file("rises"), "--json").json
@@ -145,6 +150,7 @@ def test_where_the_curve_supports_nothing_it_says_so(lrtool: Lrtool, workload_fi
     assert document["advice"]
 
 
+@pytest.mark.painted
 def test_a_one_shot_loader_that_ends_keeps_the_points(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("range-test", workload_file("generator_loader"), "--json")
 
@@ -192,9 +198,11 @@ def test_without_a_target_the_bundled_digits_are_taken_and_said(lrtool: Lrtool) 
     assert "range test of digits (bundled; no target was given) on cpu" in outcome.err
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-cnn", "char-transformer"])
-def test_the_bundled_workloads_get_a_suggestion(lrtool: Lrtool, name: str) -> None:
-    document = lrtool("range-test", name, "--json").json
+@pytest.mark.parametrize(
+    ("name", "num_steps"), [("digits", "auto"), ("digits-cnn", "auto"), ("char-transformer", "100")]
+)
+def test_the_bundled_workloads_get_a_suggestion(lrtool: Lrtool, name: str, num_steps: str) -> None:
+    document = lrtool("range-test", name, "--num-steps", num_steps, "--json").json
 
     assert 1e-4 < document["max_lr"] < 5
     assert document["confidence"] in ("medium", "high")

@@ -114,6 +114,7 @@ def test_no_caching_asks_the_device_each_time(lrtool: Lrtool, trace: Write) -> N
     assert by_variable["rows"][0]["peak_reserved_bytes"] == 90 * MIB
 
 
+@pytest.mark.painted
 def test_seven_thousand_equal_steps_are_proven(lrtool: Lrtool, trace: Write) -> None:
     step = [{"op": "repeat", "times": 7000}, alloc("x", 8), alloc("y", 30), free("x"), free("y"), {"op": "end_repeat"}]
     document = lrtool("replay", trace([alloc("w", 100), *step]), "--json").json
@@ -135,6 +136,7 @@ def test_per_op_rows_say_status_place_and_statistics(lrtool: Lrtool, trace: Writ
     assert not Path("runs").exists()
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("file", sorted((DATA / "snapshots").glob("*.gz")), ids=lambda path: path.stem)
 def test_a_real_snapshot_is_replayed(lrtool: Lrtool, file: Path) -> None:
     outcome = lrtool("replay", file, "--torch", "2.9")
@@ -144,6 +146,7 @@ def test_a_real_snapshot_is_replayed(lrtool: Lrtool, file: Path) -> None:
     assert ("recorded from the middle of a process" in outcome.out) is ("midway" in file.name)
 
 
+@pytest.mark.painted
 def test_a_stored_replay_is_reported_again(lrtool: Lrtool, trace: Write) -> None:
     shown = lrtool("replay", trace(SPLIT), "--capacity", "64MiB", "--min-capacity").out
     drawn = {p.name: p.read_bytes() for p in Path("runs/0001-replay").iterdir()}
@@ -228,6 +231,7 @@ def test_a_missing_trace_and_a_directory_are_told(lrtool: Lrtool, tmp_path: Path
         assert outcome.err.splitlines()[-2].startswith("error: ")
 
 
+@pytest.mark.painted
 def test_a_trace_that_allocates_nothing_is_drawn_without_a_word(lrtool: Lrtool, trace: Write) -> None:
     outcome = lrtool("replay", trace([alloc("a", 0)]))
 

@@ -31,6 +31,7 @@ def shown(lrtool: Lrtool, workload_file: WorkloadFile, kept: Path) -> str:
     return (kept / "shown").read_text()
 
 
+@pytest.mark.painted
 def test_it_prints_and_draws_the_same_again(lrtool: Lrtool, shown: str) -> None:
     run_dir = Path("runs/0001-range-test")
     drawn = {name: (run_dir / name).read_bytes() for name in ("curve.png", "curve.svg", "curve.csv")}

@@ -34,6 +34,7 @@ def test_a_range_that_is_proportional_to_the_batch_size_has_exponent_one(
     assert document["max_lr"] == document["batch_scaling"]["tests"][0]["max_lr"]
 
 
+@pytest.mark.painted
 def test_the_table_the_sentence_and_the_plot_show_it(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool(
         "range-test", workload_file("good"), "--batch-size", "16,64", "--repeats", "2", "--num-steps", "60"

@@ -50,6 +50,7 @@ def test_each_group_gets_the_range_that_its_curvature_asks_for(lrtool: Lrtool, w
     assert flat["max_lr"] > 3 * together["max_lr"]
 
 
+@pytest.mark.painted
 def test_the_line_to_paste_and_the_table_have_every_group(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool("range-test", workload_file("two_bowls"), "--per-group")
     lines = outcome.out.splitlines()
@@ -62,6 +63,7 @@ def test_the_line_to_paste_and_the_table_have_every_group(lrtool: Lrtool, worklo
     assert set(pd.read_csv(run_dir / "groups.csv")["group"]) == {0, 1}
 
 
+@pytest.mark.painted
 def test_a_group_that_does_nothing_is_told_and_keeps_its_ratio(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     document = lrtool("range-test", workload_file("two_bowls"), "-p", "idle=true", "--per-group", "--json").json
     lines = lrtool("report", "last").out

@@ -124,12 +124,14 @@ def test_every_command_has_a_run_here() -> None:
     assert list(MADE) == list(RESULTS)
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("command", MADE)
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__)
 def test_a_format_tells_the_run(lrtool: Lrtool, reported: Report, command: str, form: Form) -> None:
     assert TOLD[command].get(form.__name__, "") in form(lrtool, reported(command))
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("command", MADE)
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.__name__)
 def test_a_hostile_name_is_text_in_every_format(lrtool: Lrtool, reported: Report, command: str, form: Form) -> None:

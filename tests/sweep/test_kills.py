@@ -19,6 +19,7 @@ from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
 from tests import ROOT, WORKLOADS
 from tests.conftest import Lrtool
+from tests.processes import start
 from tests.sweep.kill_moments import STEP_SIZES
 from tests.sweep.running import is_gone, plan_of, processes_of
 
@@ -60,14 +61,15 @@ def test_a_sweep_killed_at_any_moment_is_completed_to_the_same_result(tmp_path: 
 @pytest.mark.parametrize("victim", ["sweep", "template", "trial"])
 def test_a_killed_process_leaves_a_run_that_is_read_and_resumed(victim: str, tmp_path: Path, lrtool: Lrtool) -> None:
     command = ["mem-sweep", str(WORKLOADS / "waits_for_go.py"), "--step-sizes", "5,6", "--recorder", "predicted"]
-    with subprocess.Popen([sys.executable, "-m", "lrtool", *command], cwd=tmp_path, stderr=subprocess.DEVNULL) as sweep:
-        trial = _first_trial(tmp_path)
-        template = _parent_of(trial)
-        time.sleep(random.uniform(0, 1))
-        os.kill({"sweep": sweep.pid, "template": template, "trial": trial}[victim], signal.SIGKILL)
-        assert is_gone(trial, within_s=60), "it could write into the run that is resumed"
-        assert victim != "sweep" or is_gone(template, within_s=60)
-        Path("go").touch()
+    sweep = start(*command, file=tmp_path / "shown")
+    trial = _first_trial(tmp_path / "runs")
+    template = _parent_of(trial)
+    time.sleep(random.uniform(0, 1))
+    os.kill({"sweep": sweep.pid, "template": template, "trial": trial}[victim], signal.SIGKILL)
+    assert is_gone(trial, within_s=60), "it could write into the run that is resumed"
+    assert victim != "sweep" or is_gone(template, within_s=60)
+    Path("go").touch()
+    assert sweep.wait() == (-signal.SIGKILL if victim == "sweep" else 0), sweep.err
     if victim == "sweep":
         assert lrtool("report", "last").code in (0, 2)
     else:
@@ -94,23 +96,10 @@ def _parent_of(pid: int) -> int:
 
 
 def test_two_sweeps_at_once_in_one_folder_do_not_mix(tmp_path: Path) -> None:
-    common = [
-        sys.executable,
-        "-m",
-        "lrtool",
-        "mem-sweep",
-        str(WORKLOADS / "good.py"),
-        "--recorder",
-        "predicted",
-        "--json",
-    ]
-    sweeps = [
-        subprocess.Popen(
-            [*common, "--step-sizes", size], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        for size in ("5", "7")
-    ]
-    told = [json.loads(sweep.communicate(timeout=120)[0]) for sweep in sweeps]
+    common = ("mem-sweep", WORKLOADS / "good.py", "--recorder", "predicted", "--json")
+    sweeps = [start(*common, "--step-sizes", size, file=tmp_path / f"shown-{size}") for size in ("5", "7")]
+    assert [sweep.wait() for sweep in sweeps] == [0, 0]
+    told = [json.loads(sweep.out) for sweep in sweeps]
 
     assert [[trial["step_size_up"] for trial in each["trials"]] for each in told] == [[5], [7]]
     assert told[0]["run_dir"] != told[1]["run_dir"]

@@ -1,7 +1,5 @@
 """One training step, as everything that measures takes it, and the batches it takes."""
 
-import subprocess
-import sys
 import warnings
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import pick_device, place
 from lrtool.workload.step import Step, make_step, with_scheduler
 from lrtool.workload.workload import Workload
+from tests.conftest import Lrtool
 
 CPU = torch.device("cpu")
 META = torch.device("meta")  # a device that every machine has, and that is not the CPU
@@ -594,18 +593,19 @@ def test_an_iterator_with_less_than_one_steps_micro_batches_has_its_own_sentence
 
 
 def test_spawned_workers_find_the_users_file_under_its_own_name(workload_file: Callable[[str], Path]) -> None:
-    result = lrtool.range_test(str(workload_file("spawn_loader")), num_steps=10, device="cpu")
-    assert result.num_steps == 10
+    result = lrtool.range_test(str(workload_file("spawn_loader")), num_steps=5, device="cpu")
+    assert result.num_steps == 5
 
 
-def test_what_a_worker_raises_is_told_as_if_it_was_raised_here(workload_file: Callable[[str], Path]) -> None:
+def test_what_a_worker_raises_is_told_as_if_it_was_raised_here(
+    lrtool: Lrtool, workload_file: Callable[[str], Path]
+) -> None:
     file = workload_file("spawn_loader")
-    command = [sys.executable, "-m", "lrtool", "range-test", str(file), "--device=cpu", "--param=fails_at=3"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 3
-    assert "error: the training step raised ValueError: sample 3 is broken (in a DataLoader worker)\n" in failed.stderr
-    assert f'File "{file}", line 18, in __getitem__' in failed.stderr
-    assert "site-packages" not in failed.stderr
+    failed = lrtool("range-test", file, "--device=cpu", "--param=fails_at=3", "--param=context=fork")
+    assert failed.code == 3
+    assert "error: the training step raised ValueError: sample 3 is broken (in a DataLoader worker)\n" in failed.err
+    assert f'File "{file}", line 18, in __getitem__' in failed.err
+    assert "site-packages" not in failed.err
 
 
 # --- where the model is, and its mode ---------------------------------------------------------------------------------

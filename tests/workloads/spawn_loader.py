@@ -20,11 +20,11 @@ class Squares(Dataset):
         return x, x**2
 
 
-def build(fails_at: int = -1, context: str = "spawn"):
+def build(fails_at: int = -1, context: str = "spawn", num_workers: int = 1):
     model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
     return {
         "model": model,
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-        "train_loader": DataLoader(Squares(fails_at), 8, num_workers=2, multiprocessing_context=context),
+        "train_loader": DataLoader(Squares(fails_at), 8, num_workers=num_workers, multiprocessing_context=context),
         "loss": lambda model, batch: F.mse_loss(model(batch[0]), batch[1]),
     }

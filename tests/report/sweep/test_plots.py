@@ -1,6 +1,5 @@
 """What the plots of a sweep show, and that nothing of it is cut off."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +110,7 @@ def written(made: Made, run_dir: Path) -> Path:
     return run_dir
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("name", ALL)
 def test_everything_is_made_from_the_run_directory(name: str, tmp_path: Path) -> None:
     written(ALL[name], tmp_path)
@@ -131,9 +131,9 @@ def test_the_table_has_full_precision(tmp_path: Path) -> None:
     assert list(table["death_step"].dropna()) == [6625]
 
 
-def test_thousands_of_steps_are_drawn_quickly(tmp_path: Path) -> None:
+def test_thousands_of_steps_are_drawn_as_some_hundred_points() -> None:
     made = story((3500, 3501, 3502))
-    begin = time.process_time()
-    written(made, tmp_path)
+    numbers = [len(np.asarray(line.get_xdata())) for axes in draw_steps(*made).axes for line in axes.lines]
 
-    assert time.process_time() - begin < 3
+    assert sum(numbers) > 3 * 300
+    assert max(numbers) <= MAX_POINTS

@@ -7,24 +7,27 @@ from pathlib import Path
 
 import lrtool as package
 from tests import WORKLOADS
+from tests.conftest import Lrtool
 
 FILE = WORKLOADS / "keeps_a_file_open.py"
 
 
-def written_after(folder: Path, *arguments: str) -> str:
-    """What is in the file once a command line has ended in a process of its own."""
+def test_a_file_that_a_measurement_left_open_is_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrtool", "range-test", str(FILE), "--num-steps", "20", "--param", "path=notes"]
     subprocess.run(
-        [sys.executable, "-m", "lrtool", *arguments, "--param", f"path={folder / 'notes'}", "--out", str(folder)],
+        command,
         check=True,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
     )
-    return (folder / "notes").read_text()
+
+    assert (tmp_path / "notes").read_text() == "built"
 
 
-def test_a_file_that_a_measurement_left_open_is_written(tmp_path: Path) -> None:
-    assert written_after(tmp_path, "range-test", str(FILE), "--num-steps", "20") == "built"
+def test_a_file_that_a_trial_left_open_is_written(tmp_path: Path, lrtool: Lrtool) -> None:
+    outcome = lrtool(
+        "mem-sweep", FILE, "--step-sizes", "3", "--recorder", "cpu", "--param", f"path={tmp_path / 'notes'}"
+    )
 
-
-def test_a_file_that_a_trial_left_open_is_written(tmp_path: Path) -> None:
-    assert written_after(tmp_path, "mem-sweep", str(FILE), "--step-sizes", "3", "--recorder", "cpu") == "built"
+    assert outcome.code == 0
+    assert (tmp_path / "notes").read_text() == "built"
