@@ -56,7 +56,6 @@ def test_a_mark_is_no_text_and_a_byte_that_is_none_is_named(tmp_path: Path) -> N
         ("[[mem-sweep]]\nsteps = 3", "mem-sweep"),
         ("seed = true", "seed"),
         ("[range-test]\nnum-steps = 2026-11-22", "range-test.num-steps: 2026-11-22 is a date"),
-        ("[range-test]\nnum-steps = 2026-11-22", "range-test.num-steps: 2026-11-22 is a date"),
     ],
 )
 def test_a_mistake_in_settings_is_an_error_that_names_its_place(tmp_path: Path, text: str, told: str) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
@@ -78,6 +76,9 @@ def wrap(workload: Workload) -> tuple[Workload, DistributedDataParallel]:
 
 def wrapping_of(model: nn.Module) -> Wrapping:
     """How the user has distributed a model already."""
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel  # here: they load for a second
+    from torch.distributed.tensor import DTensor
+
     modules = list(model.modules())
     if any(isinstance(module, FSDPModule) for module in modules):
         return "fsdp2"
