@@ -116,7 +116,7 @@ class MemSweepSettings(SweepAxes):
         _of_cluster("Of a Ray cluster; auto: that of this machine. Default: one started for the sweep."),
     ] = None
     trial_cpus: Annotated[float, Gt(0), _of_cluster("CPUs a trial takes of its node.")] = 1.0
-    trial_memory: Annotated[str | None, _of_cluster("Memory a trial takes of its node: 8GiB. Default: any.")] = None
+    trial_memory: Annotated[str | None, _of_cluster("Memory a trial uses of its node: 8GiB. Default: any.")] = None
 
     def __post_init__(self) -> None:
         if (self.base_lr is None) != (self.max_lr is None):
@@ -230,7 +230,7 @@ class ReplaySettings:
     capacity: Annotated[
         tuple[str, ...],
         _of_replay(
-            "24GiB, or a card: rtx4090, a100-40, h100 ...; repeatable. Default: as large as it takes.",
+            "24GiB, or a card: rtx4090, a100-40, h100 ...; repeatable. Default: as large as need be.",
             is_repeatable=True,
         ),
     ] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
-from lrtool.sweep.trend import Trend, death_step
+from lrtool.sweep.trend import Trend, oom_step
 from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -83,8 +83,8 @@ def _capacity_line(course: Trend, found: Findings, name: str) -> Iterator[str]:
     if course.forecast_step is None:
         return
     room = "memory" if found.capacity_bytes is None else format_bytes(found.capacity_bytes)
-    if course.deaths and death_step(course.deaths[0]) == course.forecast_step:
-        how = f"the {course.deaths[0].condition.step_size_up} run died there"
+    if course.ooms and oom_step(course.ooms[0]) == course.forecast_step:
+        how = f"the {course.ooms[0].condition.step_size_up} run ran out of memory there"
     else:
         how = f"continued from the {course.longest.condition.step_size_up} run" if course.longest else ""
     yield f"capacity{name}: {room} reached at step {course.forecast_step:,}; {how}"
@@ -156,7 +156,7 @@ def _ending(trial: Trial) -> str:
     asked = f", asking for {format_bytes(request)}" if request is not None else ""
     where = f" at {trial.death.source}" if trial.death and trial.death.source else ""
     cause = _CAUSES[trial.death.cause] if trial.death and trial.death.cause else ""
-    return f"out of memory {at_step(death_step(trial))}{asked}{where}{cause}"
+    return f"out of memory {at_step(oom_step(trial))}{asked}{where}{cause}"
 
 
 _CAUSES = {

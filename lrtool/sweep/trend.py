@@ -1,4 +1,4 @@
-"""Where memory is heading in a group of trials that differ only in step size: growth, deaths, and who ends in time."""
+"""Where memory is heading in a group of trials that differ only in step size: growth, OOMs, and who ends in time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lrtool.results import GrowthSource, StepGrowth, StepSeries, Trial
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trend:
     """What becomes of a group of trials. `growth` is that of its longest growing trial where most of them grow, and of
-    its longest one where they do not; `forecast_step` is observed where a trial died, else extrapolated.
+    its longest one where they do not; `forecast_step` is observed where a trial ran out of memory, else extrapolated.
     """
 
     trials: tuple[Trial, ...]
@@ -18,7 +18,7 @@ class Trend:
     growth: StepGrowth | None
     sources: tuple[GrowthSource, ...]
     fragmentation_growth: FragmentationGrowth | None
-    deaths: tuple[Trial, ...]
+    ooms: tuple[Trial, ...]
     forecast_step: int | None
     ends_before: tuple[Trial, ...]
     ends_after: tuple[Trial, ...]
@@ -34,8 +34,8 @@ def trend_of(trials: Sequence[Trial], series: Mapping[int, StepSeries], *, capac
     growths = {t.number: growth_of(t, series.get(t.number)) for t in measured}
     leader = _leader(measured, growths)
     growth = growths[leader.number] if leader else None
-    deaths = tuple(sorted((t for t in trials if t.status == "oom"), key=death_step))
-    step = _observed(deaths, trials)
+    ooms = tuple(sorted((t for t in trials if t.status == "oom"), key=oom_step))
+    step = _observed(ooms, trials)
     if step is None:
         step = _forecast(leader, series, growth=growth, capacity_bytes=capacity_bytes)
     return Trend(
@@ -44,7 +44,7 @@ def trend_of(trials: Sequence[Trial], series: Mapping[int, StepSeries], *, capac
         growth=growth,
         sources=_sources(leader, trials) if is_growing(growth) else (),
         fragmentation_growth=_fragmentation_growth(leader, series),
-        deaths=deaths,
+        ooms=ooms,
         forecast_step=step,
         ends_before=tuple(t for t in trials if step is not None and t.num_steps < step),
         ends_after=tuple(t for t in trials if step is not None and t.num_steps >= step),
@@ -58,7 +58,7 @@ def growth_of(trial: Trial, steps: StepSeries | None) -> StepGrowth | None:
     return step_growth(steps.allocated_bytes)
 
 
-def death_step(trial: Trial) -> int:
+def oom_step(trial: Trial) -> int:
     """The step, from 1, at which a trial ran out of memory."""
     return trial.death.step if trial.death is not None else trial.num_steps_done + 1
 
@@ -118,11 +118,11 @@ def _fragmentation_growth(leader: Trial | None, series: Mapping[int, StepSeries]
     return None if steps is None else fragmentation_growth(steps.reserved_bytes, steps.active_bytes)
 
 
-def _observed(deaths: Sequence[Trial], trials: Sequence[Trial]) -> int | None:
-    """The step of the first death; None where a trial got past it, so that it was not the steps that killed."""
-    if not deaths or any(trial.num_steps_done >= death_step(deaths[0]) for trial in trials):
+def _observed(ooms: Sequence[Trial], trials: Sequence[Trial]) -> int | None:
+    """Where memory first ran out; None where a trial got past that step, so that the steps are not to blame."""
+    if not ooms or any(trial.num_steps_done >= oom_step(ooms[0]) for trial in trials):
         return None
-    return death_step(deaths[0])
+    return oom_step(ooms[0])
 
 
 def _forecast(

@@ -14,7 +14,7 @@ from lrtool.sweep.comparison import (
     largest,
 )
 from lrtool.sweep.evidence import Findings, evidence_lines
-from lrtool.sweep.trend import Trend, death_step, trend_of
+from lrtool.sweep.trend import Trend, oom_step, trend_of
 from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -90,8 +90,8 @@ def _sentence(found: Findings) -> str:
 def _without_steps(found: Findings) -> str:
     """No trial finished a single step."""
     trials = [trial for course in found.courses for trial in course.trials]
-    deaths = [trial for trial in trials if trial.status == "oom"]
-    if len(deaths) == len(trials):
+    ooms = [trial for trial in trials if trial.status == "oom"]
+    if len(ooms) == len(trials):
         room = f"{format_bytes(found.capacity_bytes)}" if found.capacity_bytes is not None else "the device"
         runs = "every run is" if len(trials) > 1 else "the run is"
         return f"{runs} out of memory at step 1: a single step does not fit into {room}, whatever the step size"
@@ -154,7 +154,7 @@ def _trend_clauses(course: Trend, capacity_bytes: int | None) -> list[str]:
     if climb is not None:
         rate = bytes_per_step(climb.reserved_bytes_per_step)
         clauses.append(f"reserved memory climbs {rate} while active memory is flat: it fragments")
-    clauses += [_full_clause(course, capacity_bytes)] if course.forecast_step is not None else _sudden_death(course)
+    clauses += [_full_clause(course, capacity_bytes)] if course.forecast_step is not None else _sudden_oom(course)
     return [clause for clause in clauses if clause]
 
 
@@ -184,14 +184,15 @@ def _run(trial: Trial) -> str:
     return f"the {trial.condition.step_size_up} run"
 
 
-def _sudden_death(course: Trend) -> list[str]:
-    """Deaths that others got past under the same condition but for the step size."""
-    if not course.deaths:
+def _sudden_oom(course: Trend) -> list[str]:
+    """Memory that ran out where others got past under the same condition but for the step size."""
+    if not course.ooms:
         return []
-    dead = course.deaths[0]
+    failed = course.ooms[0]
     survivor = max(course.trials, key=lambda trial: trial.num_steps_done)
-    who = "another run of it" if not differing_axes(dead.condition, survivor.condition) else _run(survivor)
-    return [f"{_run(dead)} died at step {death_step(dead):,}, which {who} got past: see the order and other processes"]
+    who = "another run of it" if not differing_axes(failed.condition, survivor.condition) else _run(survivor)
+    step = f"step {oom_step(failed):,}, which {who} got past"
+    return [f"{_run(failed)} ran out of memory at {step}: see the order and other processes"]
 
 
 def _is_real(effect: Effect, found: Findings) -> bool:

@@ -61,5 +61,5 @@ def _of_shard(trials: Sequence[Trial]) -> str:
 
 
 def _figure(trial: Trial) -> str:
-    died = " and dies of it" if trial.status == "oom" else ""
-    return f"{format_bytes(trial.max_memory_allocated_bytes or 0)}{died} as one of {trial.condition.world_size:,}"
+    oom = " and runs out of memory" if trial.status == "oom" else ""
+    return f"{format_bytes(trial.max_memory_allocated_bytes or 0)}{oom} as one of {trial.condition.world_size:,}"

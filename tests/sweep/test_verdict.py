@@ -66,10 +66,10 @@ def test_what_the_same_line_keeps_is_told_together() -> None:
 
 
 def test_the_forecast_from_runs_that_all_survived_is_the_step_of_death() -> None:
-    died = concluded([leaky(0, 3500, 24 * GIB)], 24 * GIB)
+    ran_out = concluded([leaky(0, 3500, 24 * GIB)], 24 * GIB)
     survived = concluded([leaky(n, size, 24 * GIB) for n, size in enumerate((2500, 3000))], 24 * GIB)
 
-    assert survived.forecast_step == died.forecast_step
+    assert survived.forecast_step == ran_out.forecast_step
     assert (survived.ends_before, survived.ends_after) == ((2500, 3000), ())
     assert "after all of these runs have ended" in survived.text
 
@@ -208,7 +208,7 @@ def test_a_death_that_another_run_got_past_is_not_blamed_on_the_steps() -> None:
     verdict = concluded([flat(0, 25), (trial(1, condition(30), steps, status="oom"), steps)], GIB)
 
     assert verdict.forecast_step is None
-    assert "the 30 run died at step 5, which the 25 run got past" in verdict.text
+    assert "the 30 run ran out of memory at step 5, which the 25 run got past" in verdict.text
 
 
 def test_memory_that_is_full_without_growth_tells_the_step() -> None:

@@ -33,7 +33,7 @@ def workspaces(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="workspaces of cuBLAS and cuDNN take what is missing",
+        title="workspaces of cuBLAS and cuDNN use what is missing",
         evidence=(f"{format_bytes(size)} of workspaces at the peak, {size / figures.peak_allocated_bytes:.0%} of it",),
         proof="CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment: lrtool diagnose again",
         cure="CUBLAS_WORKSPACE_CONFIG=:4096:2 or smaller; torch.backends.cudnn.benchmark = False",
@@ -50,7 +50,7 @@ def weight_copies(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="autocast's copies of the weights take what is missing",
+        title="autocast's copies of the weights use what is missing",
         evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the peak",),
         proof="without autocast, or with the model in bfloat16: lrtool diagnose again",
         cure="keep the model in bfloat16, or torch.autocast(..., cache_enabled=False)",
@@ -70,9 +70,9 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="the optimizer's foreach temporaries take what is missing",
+        title="the optimizer's foreach temporaries use what is missing",
         evidence=(
-            f"it died in the optimizer's step, in {oom.operator}",
+            f"it ran out of memory in the optimizer's step, in {oom.operator}",
             f"that step makes {format_bytes(size)} of temporaries at once",
         ),
         proof="foreach=False or fused=True in the optimizer: lrtool diagnose again",
@@ -97,7 +97,7 @@ def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
         figures,
         cause=name,
         title="the optimizer's state, made at the first step, does not fit",
-        evidence=(f"the first forward and backward fit; it died in step {oom.step}, {how}",
+        evidence=(f"the first forward and backward fit; it ran out of memory in step {oom.step}, {how}",
                   f"optimizer state uses {format_bytes(state)}"),
         proof="torch.optim.SGD without momentum: lrtool diagnose again",
         cure="an 8-bit or stateless optimizer, or less of everything else",
@@ -123,7 +123,7 @@ def variable_shapes(figures: RunFigures, name: str) -> Finding | None:
             f"batches come in {figures.num_input_sizes} sizes: the smallest peaks at {format_bytes(smallest.peak_bytes)}, "
             f"the largest at {format_bytes(largest.peak_bytes)}",
         ),
-        proof="the largest batch first: it dies in step 1 or 2, or never",
+        proof="the largest batch first: it runs out of memory in step 1 or 2, or never",
         cure="cap lengths, bucket batches by length, and run the largest first",
         size=largest.peak_bytes - smallest.peak_bytes,
     )
@@ -145,7 +145,7 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
         figures,
         cause=name,
         title=f"too little memory: {NAMES[first]} dominate" if first in NAMES else "too little memory",
-        evidence=(f"it died in step {step}{where}", f"at the peak: {parts}" if parts else ""),
+        evidence=(f"it ran out of memory in step {step}{where}", f"at the peak: {parts}" if parts else ""),
         proof=f"lrtool diagnose {figures.target} --cures",
         cure=CURES.get(first, "a smaller batch, bf16 autocast, or activation checkpointing"),
         size=dict(shares).get(first),

@@ -54,8 +54,8 @@ def _fragmented(figures: RunFigures, name: str, *, is_varying: bool) -> Finding 
     else:
         shapes = "batches have one size" if sizes else "steps ask for the same sizes"
     unused = figures.peak_reserved_bytes - figures.peak_active_bytes
-    died = figures.oom is not None
-    confidence: Confidence = "high" if died or figures.fragmentation_growth is not None else "medium"
+    is_oom = figures.oom is not None
+    confidence: Confidence = "high" if is_oom or figures.fragmentation_growth is not None else "medium"
     return Finding(
         cause=name,
         title="batches of varying shape fragment memory" if is_varying else "split blocks fragment memory",
@@ -74,7 +74,7 @@ def _evidence(figures: RunFigures) -> list[str]:
     lost = 1 - active / max(reserved, 1)
     figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"
     if figures.oom is not None:
-        return [figure, *_oom_lines(figures)] if _died_of_it(figures) else []
+        return [figure, *_oom_lines(figures)] if _is_why_it_ended(figures) else []
     climb = figures.fragmentation_growth
     churn = device_allocs_per_step(figures.series.num_device_allocs, warmup_steps=WARMUP_STEPS) or 0.0
     if climb is not None:
@@ -89,7 +89,7 @@ def _evidence(figures: RunFigures) -> list[str]:
     return [figure] if is_much and (churn > 0 or is_tight or figures.has_varying_shapes) else []
 
 
-def _died_of_it(figures: RunFigures) -> bool:
+def _is_why_it_ended(figures: RunFigures) -> bool:
     """Whether everything that is ever active at once would have fitted, packed without gaps."""
     oom, capacity = figures.oom, figures.capacity_bytes
     if figures.is_traced and capacity is not None:
@@ -100,7 +100,7 @@ def _died_of_it(figures: RunFigures) -> bool:
 def _oom_lines(figures: RunFigures) -> list[str]:
     oom = figures.oom
     assert oom is not None
-    lines = [f"it died at step {oom.step} though all that is active at once would fit"]
+    lines = [f"it ran out of memory at step {oom.step} though all that is active at once would fit"]
     if oom.size_bytes is not None and oom.free_bytes is not None and oom.largest_free_bytes is not None:
         lines.append(
             f"the failing request asked for {format_bytes(oom.size_bytes)}: largest free piece "

@@ -6,7 +6,7 @@ from lrtool.results import MemSweep
 
 TERMS = (
     "peak allocated", "peak reserved", "fragmentation", "growth", "full at step", "difference at equal steps",
-    "device allocs", "died of fragmentation",
+    "device allocs", "out of memory by fragmentation",
 )  # fmt: skip
 
 
