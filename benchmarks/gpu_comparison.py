@@ -101,7 +101,7 @@ def _fragmentation(peaks: Peaks) -> float:
 
 
 def _other_bytes(truth: Truth) -> int | None:
-    """What the process takes of the device beside the allocator's segments, at the end."""
+    """What the process uses of the device beside the allocator's segments, at the end."""
     before, end = truth.used_bytes["before"], truth.used_bytes["end"]
     if before is None or end is None or not truth.stats:
         return None

@@ -1,4 +1,4 @@
-"""Records on a GPU what training takes, and holds lrtool's predictions against it.
+"""Records on a GPU what training uses, and holds lrtool's predictions against it.
 
     python benchmarks/gpu_truth.py record OUT      on a machine with a GPU: every workload, each in a process of its own
     python benchmarks/gpu_truth.py compare OUT     anywhere: errors of the peaks, and what the traces lack, by operator

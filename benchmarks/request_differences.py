@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 
 SMALLEST_BYTES = 512
-"""Smaller requests are counters and scalars inside kernels; they take 512 B each and are not listed."""
+"""Smaller requests are counters and scalars inside kernels; they use 512 B each and are not listed."""
 UNKNOWN = "unknown"
 
 

@@ -1,4 +1,4 @@
-"""A decoder-only transformer of 6.7 billion parameters in bf16, of which docs/scaling.md asks what one rank takes."""
+"""A decoder-only transformer of 6.7 billion parameters in bf16, of which docs/scaling.md asks what one rank uses."""
 
 import torch
 from torch import Tensor, nn

@@ -238,7 +238,7 @@ class ReplaySettings:
     capacity: Annotated[
         tuple[str, ...],
         _of_replay(
-            "24GiB, or a card: rtx4090, a100-40, h100 ...; repeatable. Default: as large as it takes.",
+            "24GiB, or a card: rtx4090, a100-40, h100 ...; repeatable. Default: as large as need be.",
             is_repeatable=True,
         ),
     ] = ()

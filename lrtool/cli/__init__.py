@@ -56,7 +56,7 @@ QUICK_START = """lrtool answers with measurements: which learning-rate range, ho
 
   lrtool init                   write a model.py to start from, and its settings
   lrtool range-test model.py    which learning-rate range to train it with
-  lrtool mem-sweep model.py     how much memory that takes, and what makes it grow
+  lrtool mem-sweep model.py     how much memory that uses, and what makes it grow
 
 lrtool --help lists all commands, and lrtool COMMAND --help what they can do."""
 

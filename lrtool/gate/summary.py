@@ -174,7 +174,7 @@ def _growth_figure(growths: Sequence[StepGrowth]) -> Figure | None:
 
 def _row_case(row: ReplayRow) -> Case:
     capacity = "none" if row.capacity_bytes is None else format_bytes(row.capacity_bytes)
-    died = row.outcome == "oom"
+    is_oom = row.outcome == "oom"
     request = "" if row.death is None else f" at request {row.death.request + 1:,}"
     return Case(
         condition={
@@ -183,11 +183,11 @@ def _row_case(row: ReplayRow) -> Case:
             "torch": row.torch,
             "caching": "on" if row.caching else "off",
         },
-        status="ok" if row.outcome == "ok" else "oom" if died else "failed",
-        trouble=f"out of memory{request}" if died else f"an error{request}" if row.outcome == "error" else None,
+        status="ok" if row.outcome == "ok" else "oom" if is_oom else "failed",
+        trouble=f"out of memory{request}" if is_oom else f"an error{request}" if row.outcome == "error" else None,
         figures={
             **dict(_figures({name: [getattr(row, field)] for name, field in _ROW_FIGURES.items()})),
-            "out_of_memory": Figure(value=int(died)),
+            "out_of_memory": Figure(value=int(is_oom)),
         },
     )
 

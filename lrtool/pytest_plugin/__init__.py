@@ -1,4 +1,4 @@
-"""The pytest plugin: `@pytest.mark.lrtool_peak("2 GiB")` fails a test whose training step takes more.
+"""The pytest plugin: `@pytest.mark.lrtool_peak("2 GiB")` fails a test whose training step uses more memory.
 
 The marked test returns its build() function, or a target such as "model.py:build"; what it measures is said on failure.
 """

@@ -21,7 +21,7 @@ from lrtool.workload.target import Factory, from_callable, load
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepLimits:
-    """How many steps are taken, where, and what they may take; bytes, and bytes per step. Without a limit nothing is held."""
+    """How many steps are taken, where, and what they may use; bytes, and bytes per step. Without a limit nothing is held."""
 
     peak_bytes: int | None
     growth_bytes_per_step: int | None = None

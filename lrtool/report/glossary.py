@@ -108,7 +108,7 @@ GROUPS = (
             "peak allocated": Term(
                 field="peak_allocated_bytes, max_memory_allocated_bytes",
                 formula="allocated_bytes.all.peak",
-                meaning="the most that tensors took at once, rounded up to the allocator's blocks; what a change of the model "
+                meaning="the most that tensors used at once, rounded up to the allocator's blocks; what a change of the model "
                 "or the batch size moves",
                 source=TORCH,
                 column=Column("peak\nallocated"),
@@ -167,7 +167,7 @@ GROUPS = (
                 "without a snapshot of that moment (--history)",
                 column=Column("larg.\nfree", is_optional=True),
             ),
-            "died of fragmentation": Term(
+            "out of memory by fragmentation": Term(
                 field="death.cause",
                 formula="largest free block < request <= all free bytes, at the request that failed",
                 meaning="there was enough memory, and no piece of it was large enough; else the cause is capacity",
@@ -199,7 +199,7 @@ GROUPS = (
             "full at step": Term(
                 field="verdict.forecast_step",
                 formula="first step at which level + growth * steps exceeds the capacity, for peak allocated and for reserved "
-                "memory, whichever is first; the step itself where a run died",
+                "memory, whichever is first; the step itself where a run ran out of memory",
                 meaning="where training runs out of memory",
             ),
             "noise of repeats": Term(
@@ -230,7 +230,7 @@ GROUPS = (
             "workspaces": Term(
                 field="budget.lines",
                 formula="requested bytes of libraries' and kernels' scratch memory",
-                meaning="cuBLAS takes some per handle and stream",
+                meaning="cuBLAS uses some per handle and stream",
             ),
             "rounding": Term(
                 field="budget.lines",
@@ -251,12 +251,12 @@ GROUPS = (
             "context": Term(
                 field="budget.context_bytes",
                 formula="device used - reserved - other processes, on a GPU; elsewhere assumed",
-                meaning="what CUDA itself takes of the device",
+                meaning="what CUDA itself uses of the device",
             ),
             "saved": Term(
                 field="saved_allocated_bytes, saved_reserved_bytes",
                 formula="peak without the cure - peak with it",
-                meaning="negative where the cure takes more",
+                meaning="negative where the cure uses more",
             ),
             "step time": Term(
                 field="time_ratio",

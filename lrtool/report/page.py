@@ -51,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A row of a grid. The tone only repeats what its words say: a trial that died, a sum."""
+    """A row of a grid. The tone only repeats what its words say: a trial that ran out of memory, a sum."""
 
     cells: tuple[str, ...]
     tone: Literal["plain", "bad", "sum"] = "plain"

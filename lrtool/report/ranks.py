@@ -1,4 +1,4 @@
-"""The ranks of a run as a table, how the run was spread over them, and who took most and least."""
+"""The ranks of a run as a table, how the run was spread over them, and who used most and least."""
 
 from rich import box
 from rich.console import RenderableType
@@ -25,7 +25,7 @@ MAX_ROWS = 16
 
 
 def rank_lines(ranks: Ranks) -> list[RenderableType]:
-    """A table of the ranks, how the run was spread over them, and who took most and least."""
+    """A table of the ranks, how the run was spread over them, and who used most and least."""
     buckets = f", gradient buckets of {format_bytes(ranks.bucket_bytes)}" if ranks.bucket_bytes else ""
     rows = [("spread", f"{ranks.world_size} ranks over {ranks.backend}; {WRAPPING[ranks.wrapping]}{buckets}")]
     if ranks.max_bytes is not None and ranks.min_bytes is not None:

@@ -31,7 +31,7 @@ class CureFigures:
 class CureEffect:
     """What one cure, or several together, did against the baseline; what is not known is None.
 
-    Saved bytes are negative where it takes more. `time_ratio` is a step's time over the baseline's, "measured" or by
+    Saved bytes are negative where it uses more. `time_ratio` is a step's time over the baseline's, "measured" or by
     counting floating-point "operations". `settings` are the allocator's under which it ran, `how` the lines that apply it,
     and `reason` says why it cannot help, or what went wrong.
     """

@@ -81,7 +81,7 @@ class GateLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grown:
-    """Something that takes more than in the baseline, or, without one, something that takes much: bytes at the peak, or
+    """Something that uses more than in the baseline, or, without one, something that uses much: bytes at the peak, or
     bytes per step. `baseline_bytes` is None where there is no baseline.
     """
 

@@ -1,4 +1,4 @@
-"""What the ranks of a run that was spread over several processes took of memory, each and against each other."""
+"""What the ranks of a run that was spread over several processes used of memory, each and against each other."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""One result of what the ranks of a trial say: of the rank that ended it, else of the one that took the most."""
+"""One result of what the ranks of a trial say: of the rank that ended it, else of the one that used the most."""
 
 import json
 from collections.abc import Sequence

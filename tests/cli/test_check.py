@@ -300,5 +300,5 @@ def test_a_sweep_checks_what_it_measured(lrtool: Lrtool, workload_file: Callable
     Path("budget.toml").write_text("[budget.max]\npeak_allocated = '1KiB'\n")
     failed = lrtool(*arguments, "--check")
     assert failed.code == 1
-    assert "takes" in failed.out
+    assert "uses" in failed.out
     assert json.loads(Path("runs/0002-mem-sweep/run.json").read_text())["command"] == "mem-sweep"

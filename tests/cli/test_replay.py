@@ -67,7 +67,7 @@ def test_the_best_settings_are_named_first(lrtool: Lrtool, trace: Write) -> None
     outcome = lrtool("replay", trace(SPLIT), *settings, "--capacity", "64MiB")
 
     assert outcome.out.startswith("Best: expandable_segments:True on 64.0 MiB: peak reserved ")
-    assert "Row 1 dies of fragmentation at request 6 of 6 (model.py:7)" in outcome.out
+    assert "Row 1 runs out of memory (fragmentation) at request 6 of 6 (model.py:7)" in outcome.out
     assert "asked for 32.0 MiB; largest free piece 24.0 MiB, all free 54.0 MiB" in outcome.out
     assert "would survive with expandable_segments:True" in outcome.out
 

@@ -105,7 +105,7 @@ def steps(draw: st.DrawFn, *, live: frozenset[int]) -> list[Call]:
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """Settings, releases and capacities under which these traces partly die."""
+    """Settings, releases and capacities under which these traces partly run out of memory."""
     settings = draw(st.sampled_from(SETTINGS))
     minors = [11, 12, 13, 15] if settings else [0, 3, 9, 12, 15]
     capacity = draw(st.sampled_from([None, 200 * MIB, 500 * MIB, 2000 * MIB]))

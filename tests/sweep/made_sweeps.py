@@ -23,7 +23,7 @@ def sweep(trials: list[Trial], series: dict[int, StepSeries], capacity: int | No
 
 
 def story(sizes: tuple[int, ...] = (2500, 3000, 3500)) -> Made:
-    """The one that dies at 3500 and not at 2500 and 3000."""
+    """The one that runs out of memory at 3500 and not at 2500 and 3000."""
     trials: list[Trial] = []
     series: dict[int, StepSeries] = {}
     for number, size in enumerate(sizes):
@@ -31,8 +31,8 @@ def story(sizes: tuple[int, ...] = (2500, 3000, 3500)) -> Made:
         allocated = [BASE + RATE * step for step in range(1, min(2 * size, lasting) + 1)]
         reserved = [(each + 200 * MIB) // (20 * MIB) * 20 * MIB for each in allocated]
         steps = steps_of(allocated, within=180 * MIB, reserved=reserved)
-        dies = 2 * size > lasting
-        made = trial(number, condition(size), steps, sources=(LEAK,), status="oom" if dies else "ok", request=4 * MIB)
+        is_oom = 2 * size > lasting
+        made = trial(number, condition(size), steps, sources=(LEAK,), status="oom" if is_oom else "ok", request=4 * MIB)
         trials.append(made)
         series[number] = steps
     return sweep(trials, series, CAPACITY), series

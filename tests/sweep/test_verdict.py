@@ -66,10 +66,10 @@ def test_what_the_same_line_keeps_is_told_together() -> None:
 
 
 def test_the_forecast_from_runs_that_all_survived_is_the_step_of_death() -> None:
-    died = concluded([leaky(0, 3500, 24 * GIB)], 24 * GIB)
+    ran_out = concluded([leaky(0, 3500, 24 * GIB)], 24 * GIB)
     survived = concluded([leaky(n, size, 24 * GIB) for n, size in enumerate((2500, 3000))], 24 * GIB)
 
-    assert survived.forecast_step == died.forecast_step
+    assert survived.forecast_step == ran_out.forecast_step
     assert (survived.ends_before, survived.ends_after) == ((2500, 3000), ())
     assert "after all of these runs have ended" in survived.text
 

@@ -26,7 +26,7 @@ def command(
     ] = None,
     check: options.Check = False,
 ) -> None:
-    """Find out how much memory training takes, and whether the schedule's step size or another setting matters.
+    """Find out how much memory training uses, and whether the schedule's step size or another setting matters.
 
     One trial per step size, each in a process of its own. Without a GPU the figures are predicted.
 

@@ -33,7 +33,7 @@ def workspaces(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="workspaces of cuBLAS and cuDNN take what is missing",
+        title="workspaces of cuBLAS and cuDNN use what is missing",
         evidence=(f"{format_bytes(size)} of workspaces at the peak, {size / figures.peak_allocated_bytes:.0%} of it",),
         proof="CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment: lrtool diagnose again",
         cure="CUBLAS_WORKSPACE_CONFIG=:4096:2 or smaller; torch.backends.cudnn.benchmark = False",
@@ -50,7 +50,7 @@ def weight_copies(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="autocast's copies of the weights take what is missing",
+        title="autocast's copies of the weights use what is missing",
         evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the peak",),
         proof="without autocast, or with the model in bfloat16: lrtool diagnose again",
         cure="keep the model in bfloat16, or torch.autocast(..., cache_enabled=False)",
@@ -70,7 +70,7 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
     return _lack(
         figures,
         cause=name,
-        title="the optimizer's foreach temporaries take what is missing",
+        title="the optimizer's foreach temporaries use what is missing",
         evidence=(
             f"it ran out of memory in the optimizer's step, in {oom.operator}",
             f"that step makes {format_bytes(size)} of temporaries at once",

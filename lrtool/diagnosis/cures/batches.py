@@ -139,7 +139,7 @@ def bucket_lengths(workload: Workload, options: CureOptions) -> AppliedCure:
 
 
 def resized(workload: Workload, size: int) -> Workload:
-    """The workload with batches of `size` samples, each a copy of the batch's first one: what memory they take is the same."""
+    """The workload with batches of `size` samples, each a copy of the batch's first one: what memory they use is the same."""
     loader = Rebatched(workload.train_loader, lambda batch: [resize(batch, size)])
     return replace(workload, train_loader=_sized(loader, workload))
 
@@ -158,7 +158,7 @@ def part_of(batch: Any, start: int, stop: int) -> Any:
 
 
 def resize(batch: Any, size: int) -> Any:
-    """A batch of `size` samples, all of them the first one; tensors take no more memory for that before they are moved."""
+    """A batch of `size` samples, all of them the first one; tensors use no more memory for that before they are moved."""
 
     def repeated(samples: Any) -> Any:
         if isinstance(samples, Tensor):

@@ -8,7 +8,7 @@ from lrtool.memory.allocator.versions import TieOrder, TorchVersion
 
 
 class AllocatorAssertError(Exception):
-    """The real allocator dies of an internal assert, or corrupts its state, at this request."""
+    """The real allocator fails with an internal assert, or corrupts its state, at this request."""
 
 
 class Heap:

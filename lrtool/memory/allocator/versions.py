@@ -45,7 +45,7 @@ class TorchVersion:
 
     @property
     def asserts_on_releasing_expandable(self) -> bool:
-        """Releasing oversize blocks ran into expandable ones and died of an internal assert."""
+        """Releasing oversize blocks ran into expandable ones and failed with an internal assert."""
         return not self.has(5)
 
     @property

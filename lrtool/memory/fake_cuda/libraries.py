@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from lrtool.memory.fake_cuda.torch_cuda import replaced
 
 _TESTS = (("transformers.utils.import_utils", "is_fake_tensor"),)
-"""transformers 5 always makes a causal mask while something traces: with one, attention takes more memory."""
+"""transformers 5 always makes a causal mask while something traces: with one, attention uses more memory."""
 
 
 def _is_none(_tensor: object) -> bool:

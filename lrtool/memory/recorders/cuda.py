@@ -103,7 +103,7 @@ class GpuRecorder:
         self._memory.reset_peaks()
 
     def build_ended(self) -> None:
-        """What building the workload took counts for the run's peaks, and for no step's."""
+        """What building the workload used counts for the run's peaks, and for no step's."""
         self._is_built = True
         self._look()
         self._memory.reset_peaks()

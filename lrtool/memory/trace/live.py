@@ -16,7 +16,7 @@ class Walk:
     """The allocations and frees of a trace as columns, in their order; a free of what was live before it is left out.
 
     `requests` are stored requests, `births` the position in the columns of the allocation that each makes or ends, and
-    `changes` the requested bytes it adds or takes away.
+    `changes` the requested bytes it adds or frees.
     """
 
     requests: Integers

@@ -78,7 +78,7 @@ class TraceLog:
         return birth
 
     def free(self, birth: Birth, num_bytes: int) -> None:
-        """A tensor dies."""
+        """A tensor is freed."""
         self._requests.append((Op.FREE, self.step - birth.step, birth.position))
         self.live_bytes -= num_bytes
 

@@ -1,4 +1,4 @@
-"""Watches every operator below autograd: a storage is born when one returns it, and dies when its last owner lets go.
+"""Watches every operator below autograd: a storage is born when one returns it, and is freed when its last owner lets go.
 
 Works on real tensors and on fake ones; what a fake run would see and a real run would not is undone on the way.
 """
@@ -55,7 +55,7 @@ class LiveStorage:
 
 
 class StorageRecorder(TorchDispatchMode):
-    """Writes births and deaths of the storages on one kind of device to `log`.
+    """Writes births and frees of the storages on one kind of device to `log`.
 
     With `keeps_small_real`, tensors on the CPU of at most 1 MiB are real although a fake tensor mode is on, so that
     lengths, indices and labels made in user code have values; within `loading`, all of them are.
@@ -105,7 +105,7 @@ class StorageRecorder(TorchDispatchMode):
         self._is_recording = True
 
     def stop(self) -> None:
-        """What dies from now on dies because the trace is over."""
+        """What is freed from now on is freed because the trace is over."""
         self._is_recording = False
 
     def end_step(self) -> None:
@@ -265,14 +265,14 @@ class StorageRecorder(TorchDispatchMode):
         if phase == "forward":
             self._forward_births.append((key, birth))
 
-        def died(_reference: object) -> None:
+        def freed(_reference: object) -> None:
             known = self.live.get(key)
             if known is not None and known.birth == birth:
                 del self.live[key]
                 if self._is_recording:
                     self.log.free(birth, num_bytes)
 
-        self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, died), self.engine.node(), source)
+        self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, freed), self.engine.node(), source)
 
     def _phase(self) -> str:
         if self.engine.is_running:

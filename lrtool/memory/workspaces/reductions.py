@@ -1,7 +1,7 @@
 """What a reduction on CUDA allocates for itself where it splits one output's inputs over several thread blocks. Pure.
 
 A restatement of `setReduceConfig` and `ReduceConfig` in ATen/native/cuda/Reduce.cuh, as far as sizes depend on it. Sums over
-the rows of a matrix (gradients of biases and of norms' weights) take tens of MiB that way for a moment.
+the rows of a matrix (gradients of biases and of norms' weights) use tens of MiB that way for a moment.
 """
 
 from collections.abc import Sequence

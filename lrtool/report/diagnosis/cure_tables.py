@@ -39,7 +39,7 @@ def cure_answer(cures: Cures) -> str:
     helping = [effect for effect in cures.effects if effect.outcome == "helps"]
     together = cures.together if cures.together is not None and cures.together.outcome == "helps" else None
     if not helping:
-        return "No cure that was tried takes less memory here."
+        return "No cure that was tried uses less memory here."
     room = f" {format_bytes(cures.capacity_bytes)}" if cures.capacity_bytes is not None else ""
     fitting = [effect for effect in helping if effect.figures is not None and effect.figures.fits]
     if cures.baseline.fits is False and fitting:
@@ -81,7 +81,7 @@ def max_batch_answer(found: MaxBatch) -> str:
     how = {None: "predicted", True: "confirmed by running it", False: "predicted; the runs on the GPU ended otherwise"}
     if not found.is_limit_reached:
         return f"Batches of {found.batch_size:,} samples fit {room}; larger ones were not tried ({how[found.is_confirmed]})."
-    each = "" if found.bytes_per_sample is None else f"; a sample takes {format_bytes(round(found.bytes_per_sample))}"
+    each = "" if found.bytes_per_sample is None else f"; a sample uses {format_bytes(round(found.bytes_per_sample))}"
     return f"The largest batch that fits {room} has {found.batch_size:,} samples ({how[found.is_confirmed]}){each}."
 
 

@@ -9,8 +9,8 @@ from lrtool.report.parts import percent
 from lrtool.results import Diagnosis
 
 TERMS = (
-    "peak allocated", "peak reserved", "fragmentation", "growth", "died of fragmentation", "activations", "temporaries",
-    "workspaces", "rounding", "split bytes", "cache", "context",
+    "peak allocated", "peak reserved", "fragmentation", "growth", "out of memory by fragmentation", "activations",
+    "temporaries", "workspaces", "rounding", "split bytes", "cache", "context",
 )  # fmt: skip
 OF_CURES = ("saved", "step time", "loss")
 

@@ -94,7 +94,7 @@ def _reasons(check: Check) -> Iterator[tuple[str, str]]:
 
 def _grown_rows(check: Check) -> Iterator[tuple[str, str]]:
     for grown in check.grown:
-        yield ("grew" if grown.baseline_bytes is not None else "takes"), grown_text(grown)
+        yield ("grew" if grown.baseline_bytes is not None else "uses"), grown_text(grown)
 
 
 def _value(line: GateLine, value: float | None) -> str:

@@ -6,13 +6,13 @@ from rich.text import Text
 
 from lrtool.report.page import Page, Plots, Section, blocks_of
 from lrtool.report.parts import percent
-from lrtool.report.replay.tables import death_lines, figure_table, least_lines, replay_answer, scenario_table
+from lrtool.report.replay.tables import figure_table, least_lines, oom_lines, replay_answer, scenario_table
 from lrtool.results import Replay
 from lrtool.units import format_bytes
 
 TERMS = (
     "peak allocated", "peak reserved", "peak active", "fragmentation", "split", "largest free", "retries",
-    "device allocs", "died of fragmentation",
+    "device allocs", "out of memory by fragmentation",
 )  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def _sections(result: Replay, plots: Plots) -> Iterator[Section]:
     )
     yield Section(place="timeline", heading="Memory over the requests", blocks=(plots["timeline"],))
     yield Section(place="timeline", heading="The segments", blocks=(plots["segments"],))
-    if deaths := [Text(line) for row in result.rows for line in death_lines(result, row)]:
-        yield Section(place="findings", heading="What dies, and what would survive", blocks=blocks_of(deaths))
+    if failures := [Text(line) for row in result.rows for line in oom_lines(result, row)]:
+        yield Section(
+            place="findings", heading="What runs out of memory, and what would survive", blocks=blocks_of(failures)
+        )
     if notes := [*least_lines(result), *(f"note: {warning}" for warning in result.warnings)]:
         yield Section(place="details", heading="Notes", blocks=blocks_of(notes))

@@ -1,4 +1,4 @@
-"""Plots of a replay: memory over the requests, and the segments at the peak or at death, blocks drawn to scale."""
+"""Plots of a replay: memory over the requests, and the segments at the peak or where memory ran out, to scale."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def draw_timeline(result: Replay) -> Figure:
 
 
 def draw_segments(result: Replay) -> Figure:
-    """The largest segments of the row that dies first, else of the best one: one bar each, blocks to scale."""
+    """The largest segments of the first row that runs out of memory, else of the best one: one bar each, to scale."""
     row = next((row for row in result.rows if row.death is not None and row.segments), result.rows[result.best])
     segments = sorted(row.segments, key=lambda segment: -segment.size_bytes)
     drawn, left_out = segments[:MAX_SEGMENTS], segments[MAX_SEGMENTS:]
@@ -101,15 +101,17 @@ def _draw_row(axes: Axes, row: ReplayRow, unit: int) -> None:
 def _annotate_peak(axes: Axes, row: ReplayRow, x: Sequence[int], active: Sequence[float], unit: int) -> None:
     timeline = row.timeline
     assert timeline is not None
-    died = row.death is not None
-    at = x[-1] if died else timeline.peak_request
-    height = active[-1] if died else row.peak_active_bytes / unit
-    text = "dies here" if died else f"peak active {format_bytes(row.peak_active_bytes)}"
+    failed = row.death is not None
+    at = x[-1] if failed else timeline.peak_request
+    height = active[-1] if failed else row.peak_active_bytes / unit
+    text = "out of memory here" if failed else f"peak active {format_bytes(row.peak_active_bytes)}"
     left = at > x[0] + 0.6 * (x[-1] - x[0])
-    axes.plot([at], [height], marker="X" if died else "v", color=VERMILLION if died else BLUE, markersize=8, zorder=5)
+    axes.plot(
+        [at], [height], marker="X" if failed else "v", color=VERMILLION if failed else BLUE, markersize=8, zorder=5
+    )
     axes.annotate(
         text, (at, height), xytext=(-8 if left else 8, -14), textcoords="offset points", ha="right" if left else "left",
-        color=VERMILLION if died else BLUE, fontsize=9, fontweight="bold",
+        color=VERMILLION if failed else BLUE, fontsize=9, fontweight="bold",
         bbox=_BACKED,
     )  # fmt: skip
 
@@ -122,14 +124,14 @@ def _label(axes: Axes, x: float, y: float, text: str, color: str) -> None:
 
 def _row_title(row: ReplayRow) -> str:
     where = "" if row.capacity_bytes is None else f" on {format_bytes(row.capacity_bytes)}"
-    end = "survives" if row.death is None else f"dies of {row.death.cause}"
+    end = "survives" if row.death is None else f"out of memory ({row.death.cause})"
     return f"{settings_name(row)}{where}: {end}, reserves {format_bytes(row.peak_reserved_bytes)} at its peak"
 
 
 def _segments_title(row: ReplayRow) -> str:
     reserved = sum(segment.size_bytes for segment in row.segments)
     used = sum(block.size_bytes for segment in row.segments for block in segment.blocks if block.state == "used")
-    when = "at death" if row.death is not None else "at the peak"
+    when = "where memory ran out" if row.death is not None else "at the peak"
     return f"{settings_name(row)}: {format_bytes(used)} of {format_bytes(reserved)} reserved are in use {when}"
 
 

@@ -1,4 +1,4 @@
-"""A replay as lines and a table: the best settings first, where it dies and what would survive last."""
+"""A replay as lines and a table: the best settings first, where memory runs out and what would survive last."""
 
 from rich import box
 from rich.console import RenderableType
@@ -19,7 +19,7 @@ def replay_lines(result: Replay) -> list[RenderableType]:
         "",
         figure_table(result),
     ]
-    parts += [Text(line) for row in result.rows for line in death_lines(result, row)]
+    parts += [Text(line) for row in result.rows for line in oom_lines(result, row)]
     least = least_lines(result)
     parts += ["", *map(Text, least)] if least else []
     parts += [Text(f"\nnote: {warning}", style="dim") for warning in result.warnings]
@@ -32,8 +32,8 @@ def replay_answer(result: Replay) -> str:
     what = f"peak reserved {format_bytes(row.peak_reserved_bytes)}, peak allocated {format_bytes(row.peak_allocated_bytes)}"
     if row.death is not None:
         survivors = f"; it survives with {row.death.surviving_settings[0]}" if row.death.surviving_settings else ""
-        tried = "Every row dies" if len(result.rows) > 1 else "It dies"
-        return f"{tried} of {row.death.cause}{_on(row)} at request {row.death.request + 1:,}{survivors}."
+        tried = "Every row runs" if len(result.rows) > 1 else "It runs"
+        return f"{tried} out of memory ({row.death.cause}){_on(row)} at request {row.death.request + 1:,}{survivors}."
     if len(result.rows) == 1:
         return f"It survives{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
     return f"Best: {settings_name(row)}{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
@@ -92,22 +92,22 @@ def figure_table(result: Replay) -> Table:
     return table
 
 
-def death_lines(result: Replay, row: ReplayRow) -> list[str]:
-    """How a row dies, and what would let it live, after an empty line; none where it lives."""
-    death = row.death
-    if death is None:
+def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
+    """How a row runs out of memory, and what would let it survive, after an empty line; none where it survives."""
+    oom = row.death
+    if oom is None:
         return []
-    where = ", ".join(text for text in (death.phase, death.source) if text)
+    where = ", ".join(text for text in (oom.phase, oom.source) if text)
     number = result.rows.index(row) + 1
     lines = [
         "",
-        f"Row {number} dies of {death.cause} at request {death.request + 1:,} of {result.num_requests:,}"
+        f"Row {number} runs out of memory ({oom.cause}) at request {oom.request + 1:,} of {result.num_requests:,}"
         + (f" ({where})" if where else ""),
-        f"  asked for {format_bytes(death.size_bytes)}; largest free piece {format_bytes(death.largest_free_bytes)}, "
-        f"all free {format_bytes(death.free_bytes)}",
-        f"  {_way_out(death)}",
+        f"  asked for {format_bytes(oom.size_bytes)}; largest free piece {format_bytes(oom.largest_free_bytes)}, "
+        f"all free {format_bytes(oom.free_bytes)}",
+        f"  {_way_out(oom)}",
     ]
-    return lines if death.detail is None else [*lines, f"  {death.detail}"]
+    return lines if oom.detail is None else [*lines, f"  {oom.detail}"]
 
 
 def _way_out(oom: ReplayOom) -> str:

@@ -5,7 +5,7 @@ from lrtool.report.sweep.columns import columns_of, growth_text
 from lrtool.report.sweep.tables import HOW_KNOWN, evidence_table, rank_parts, setup_table, trial_parts
 from lrtool.results import MemSweep
 
-TERMS = ("full at step", "difference at equal steps", "device allocs", "died of fragmentation")
+TERMS = ("full at step", "difference at equal steps", "device allocs", "out of memory by fragmentation")
 """What the page shows besides the columns of its table."""
 
 

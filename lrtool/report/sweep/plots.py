@@ -163,14 +163,14 @@ def _draw_growth(axes: Axes, trial: Trial, steps: StepSeries, unit: int) -> None
 
 
 def _draw_end(axes: Axes, trial: Trial, *, x: float, y: float, crowded: bool) -> None:
-    """The peak where it was reached last, or the death; its label on the side that has room, below a near capacity."""
-    died = trial.status == "oom"
+    """The peak where it was last reached, or the OOM; its label on the side that has room, below a near capacity."""
+    is_oom = trial.status == "oom"
     reserved = trial.max_memory_reserved_bytes
-    text = "out of memory" if died else f"peak reserved {format_bytes(reserved)}" if reserved is not None else ""
-    axes.plot([x], [y], marker="X" if died else "v", color=VERMILLION, markersize=8, zorder=5, clip_on=False)
+    text = "out of memory" if is_oom else f"peak reserved {format_bytes(reserved)}" if reserved is not None else ""
+    axes.plot([x], [y], marker="X" if is_oom else "v", color=VERMILLION, markersize=8, zorder=5, clip_on=False)
     left = x > 0.6 * axes.get_xlim()[1]
     axes.annotate(
-        text, (x, y), xytext=(-10 if left else 10, -16 if died or crowded else 7), textcoords="offset points",
+        text, (x, y), xytext=(-10 if left else 10, -16 if is_oom or crowded else 7), textcoords="offset points",
         ha="right" if left else "left", color=VERMILLION, fontsize=9, fontweight="bold", bbox=_BACKED,
     )  # fmt: skip
 
@@ -204,7 +204,7 @@ def _steps_title(result: MemSweep, num_drawn: int) -> str:
 
 
 _EQUALITY = {
-    False: "At equal steps all step sizes take the same memory",
+    False: "At equal steps all step sizes use the same memory",
     True: "At equal steps memory depends on the step size",
     None: "Memory over the steps",
 }
@@ -233,16 +233,16 @@ def _draw_group_peaks(axes: Axes, trials: Sequence[Trial], *, capacity_bytes: in
 
 def _draw_peak(axes: Axes, trial: Trial, x: int, unit: int) -> None:
     allocated, reserved = trial.max_memory_allocated_bytes, trial.max_memory_reserved_bytes
-    died = trial.status == "oom"
+    is_oom = trial.status == "oom"
     if allocated is None or reserved is None:
         axes.plot([x], [0], marker="X", color=VERMILLION, markersize=9, clip_on=False, zorder=5)
         axes.annotate(STATUS[trial.status], (x, 0), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9)
         return
     axes.plot([x, x], [allocated / unit, reserved / unit], color=GREY, linewidth=1.0)
-    axes.plot([x], [reserved / unit], marker="X" if died else "s", color=VERMILLION, markersize=9 if died else 7)
+    axes.plot([x], [reserved / unit], marker="X" if is_oom else "s", color=VERMILLION, markersize=9 if is_oom else 7)
     axes.plot([x], [allocated / unit], marker="o", color=BLUE, markersize=6)
     if trial.repeat == 0:
-        text = f"{format_bytes(reserved)}{', then OOM' if died else ''}"
+        text = f"{format_bytes(reserved)}{', then OOM' if is_oom else ''}"
         axes.annotate(text, (x, reserved / unit), xytext=(0, 8), textcoords="offset points", ha="center",
                       color=VERMILLION, fontsize=9, bbox=_BACKED)  # fmt: skip
 

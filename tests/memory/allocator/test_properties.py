@@ -98,10 +98,10 @@ def test_what_is_proven_is_what_playing_everything_gives(
     body = data.draw(steps(live=frozenset(range(len(held)))))
     trace = repeated(times, held, body, marked=marked)
     players = [Player(trace, build_allocator(trace, scenario), prove=prove) for prove in (True, False)]
-    deaths = [player.play() for player in players]
+    failures = [player.play() for player in players]
     proven, full = players
     assert proven.num_played <= full.num_played
-    assert [death and death.request for death in deaths] == [deaths[1] and deaths[1].request] * 2
+    assert [failure and failure.request for failure in failures] == [failures[1] and failures[1].request] * 2
     assert proven.allocator.memory_stats() == full.allocator.memory_stats()
     assert proven.steps == full.steps
     assert proven.position == full.position

@@ -160,7 +160,7 @@ def test_out_of_memory_keeps_a_snapshot_and_what_was_recorded(tmp_path: Path) ->
     assert recording.error is None
 
 
-def test_what_the_user_raises_is_an_error_and_no_death() -> None:
+def test_what_the_user_raises_is_an_error_and_not_out_of_memory() -> None:
     def step() -> torch.Tensor:
         raise ValueError("the data went bad")
 

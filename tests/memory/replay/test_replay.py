@@ -1,4 +1,4 @@
-"""What-if: capacity, settings and releases; where a run dies, of what, and what would have saved it."""
+"""Scenarios: capacity, settings and releases; where a run runs out of memory, of what, and what would have saved it."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,7 +43,7 @@ class TestOutcome:
         assert result.peaks.reserved_bytes == 110 * MIB
         assert result.num_device_allocs == 2
 
-    def test_it_died_of_fragmentation_where_all_free_memory_would_have_been_enough(self) -> None:
+    def test_it_is_fragmentation_where_all_free_memory_would_have_been_enough(self) -> None:
         failure = replay(fragmented(), Scenario(capacity_bytes=90 * MIB)).oom
         assert failure is not None
         assert (failure.request, failure.size_bytes, failure.cause, failure.status) == (
@@ -55,7 +55,7 @@ class TestOutcome:
         assert (failure.phase, failure.source) == ("backward", "train.py:41")
         assert (failure.largest_free_bytes, failure.free_bytes) == (40 * MIB, 70 * MIB)
 
-    def test_it_died_of_capacity_where_it_would_not(self) -> None:
+    def test_it_is_capacity_where_it_would_not(self) -> None:
         failure = replay(leaking(100), Scenario(capacity_bytes=64 * MIB)).oom
         assert failure is not None
         assert failure.cause == "capacity"
@@ -117,7 +117,7 @@ class TestMinCapacity:
 
     @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(calls(max_size=30).filter(lambda made: any(call[0] == "alloc" for call in made)))
-    def test_one_segment_less_and_it_dies(self, requests: list[Call]) -> None:
+    def test_one_segment_less_and_it_does_not_fit(self, requests: list[Call]) -> None:
         trace = trace_of(*requests)
         found = min_capacity(trace)
         assert found is not None
@@ -152,7 +152,7 @@ class TestProof:
             builder.free(step)
         assert replay(builder.build()).num_played < 100
 
-    def test_a_leak_never_repeats_and_is_played_to_its_death(self) -> None:
+    def test_a_leak_never_repeats_and_is_played_until_memory_runs_out(self) -> None:
         result = replay(leaking(7000), Scenario(capacity_bytes=1000 * MIB))
         assert result.oom is not None
         assert result.num_played == result.oom.request

@@ -62,7 +62,7 @@ FITS: CureFigures = figures(150, fits=True)
         (cures(effects=HELPS), "Fits 200 MiB with gradient accumulation + activation checkpointing + bf16 autocast, which"),
         (cures(effects=HELPS, together=None), "Nothing tried fits 200 MiB; bf16 autocast comes nearest, which saves 150 MiB"),
         (cures(baseline=FITS, effects=HELPS, together=None), "Most is saved by bf16 autocast"),
-        (cures(effects=(), together=None), "No cure that was tried takes less memory here."),
+        (cures(effects=(), together=None), "No cure that was tried uses less memory here."),
         (cures(capacity_bytes=None, baseline=replace(FITS, fits=None)), "Most is saved by gradient accumulation +"),
     ],
     ids=["one fits", "together fit", "none fits", "fits anyway", "none helps", "no capacity"],
@@ -73,7 +73,7 @@ def test_the_answer_is_what_to_do(made: Cures, says: str) -> None:
 
 def test_the_largest_batch_in_one_sentence() -> None:
     assert max_batch_answer(max_batch()) == (
-        "The largest batch that fits 96.0 MiB has 96 samples (predicted); a sample takes 1.00 MiB."
+        "The largest batch that fits 96.0 MiB has 96 samples (predicted); a sample uses 1.00 MiB."
     )
     assert "confirmed by running it" in max_batch_answer(max_batch(is_confirmed=True))
     assert max_batch_answer(max_batch(batch_size=None)) == "Not even one sample at a time fits 96.0 MiB."
