@@ -1,6 +1,6 @@
 """`python -m lrtool`."""
 
-from lrtool.cli import run
+from lrtool.entry import run
 
 if __name__ == "__main__":
     run()

@@ -5,9 +5,10 @@
     ├── UsageError          2   the command line or a settings file is wrong
     ├── WorkloadError       3   the user's code failed, or does not describe a training setup
     ├── UnavailableError    4   this machine cannot: no such device, no optional package, no room on the disk
-    └── Interrupted       130   Ctrl-C; what was measured by then is kept
+    ├── Interrupted       130   Ctrl-C; what was measured by then is kept
+    └── Defect             70   lrtool itself failed
 
-Exit code 0 is "done", 70 "a defect of lrtool".
+Exit code 0 is "done".
 """
 
 import difflib
@@ -72,6 +73,15 @@ class Interrupted(LrtoolError):
     """Ctrl-C; what was measured by then is kept."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+class Defect(LrtoolError):
+    """lrtool itself failed."""
+
+    exit_code = EXIT_DEFECT
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="this is a defect of lrtool; -vv shows where, please report it")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

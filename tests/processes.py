@@ -69,7 +69,7 @@ def start(
 def _run(command: list[str], variables: dict[str, str], file: Path, first: Callable[[], None] | None) -> None:
     import torch
 
-    from lrtool.cli import run
+    from lrtool.entry import run
 
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(file.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)

@@ -1,9 +1,12 @@
 """The command line: the Typer app, and `main`, where every error becomes two lines on stderr and an exit code."""
 
+import errno
 import os
 import re
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, get_args
 
 import typer
@@ -24,7 +27,17 @@ from lrtool.cli.commands import (
 )
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import Confirm
-from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
+from lrtool.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    Defect,
+    Interrupted,
+    LrtoolError,
+    UnavailableError,
+    UsageError,
+)
 from lrtool.settings_file import check_environment
 from lrtool.sweep.executors.process import skip_last_collection
 
@@ -49,6 +62,7 @@ app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("cards", rich_help_panel="Check")(cards.command)
 app.command("init", rich_help_panel="Set up")(init.command)
 
+MEASURING = ("range-test", "mem-sweep", "diagnose", "replay", "doctor")
 CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
 """The values that --confirm takes; it may be given without one, and then has the first."""
 
@@ -88,34 +102,55 @@ def main(arguments: list[str] | None = None) -> int:
         terminal.error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        terminal.error(UsageError("interrupted", hint="nothing had been measured yet"))
+        terminal.error(Interrupted("interrupted", hint=_after_interrupt(given)))
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return EXIT_DONE
     except typer.TyperException as error:
         return _usage(terminal, error)
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) or isinstance(
+            error.__context__, BrokenPipeError
+        ):  # typer's exit code is 1
+            return EXIT_DONE
         _show_cause(terminal, error, given)
-        terminal.error(
-            LrtoolError(
-                f"lrtool itself failed: {type(error).__name__}: {error}",
-                hint="this is a defect of lrtool; -vv shows where, please report it",
-            )
-        )
-        return EXIT_DEFECT
+        failure = _unexpected(error)
+        terminal.error(failure)
+        return failure.exit_code
     return EXIT_DONE
 
 
-def run() -> None:
-    """The console script. What the user's code prints on its way out still goes to stderr."""
+def _unexpected(error: BaseException) -> LrtoolError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return UnavailableError(f"stdout cannot be written: {error.strerror}", hint="make room, or write elsewhere")
+    return Defect(f"lrtool itself failed: {type(error).__name__}: {error}")
+
+
+def _after_interrupt(given: list[str]) -> str:
+    """What a command leaves that was interrupted before it had a word of its own for that."""
+    if any(word in given for word in MEASURING) and "--resume" not in given:
+        return "nothing had been measured yet"
+    return "run it again; nothing that was stored is lost"
+
+
+def run_to_end() -> int:
+    """Run the command line of this process; the code that it ends with. What the user's code prints later goes to stderr."""
     code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the answer stands
     try:
         sys.stdout.flush()
         os.dup2(2, 1)
+    except BrokenPipeError:
+        _forget_stdout()
     except (OSError, ValueError):
-        code = code or EXIT_DONE
+        _forget_stdout()
+        code = code or EXIT_UNAVAILABLE
     skip_last_collection()
-    sys.exit(code)
+    return code
+
+
+def _forget_stdout() -> None:
+    """Let Python not try again, as it ends, to write what nobody takes."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _usage(terminal: Terminal, error: typer.TyperException) -> int:

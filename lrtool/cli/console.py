@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from lrtool.errors import LrtoolError
+from lrtool.errors import LrtoolError, UnavailableError
 from lrtool.units import format_duration, format_lr, printable
 from lrtool.workload.distributed.launch import speaks
 
@@ -33,21 +33,33 @@ class Terminal:
 
     def result(self, *parts: RenderableType) -> None:
         self.out.width = max(self.out.width, PIPED_WIDTH)  # a narrower terminal folds lines, rather than lose digits
-        for part in parts:
-            shown = _Printable(part)
-            self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+        with _written_to_stdout():
+            for part in parts:
+                shown = _Printable(part)
+                self.out.print(shown, markup=False, highlight=False, soft_wrap=isinstance(part, str | Text))
+            self.out.file.flush()
+
+    def result_text(self, text: str) -> None:
+        """Text on stdout as it is, for a program that reads it."""
+        with _written_to_stdout():
+            self.out.file.write(text)
+            self.out.file.flush()
 
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
         if not self.quiet:
-            self.err.print(printable(text), style="dim", markup=False, highlight=False, soft_wrap=True)
+            self._say(Text(printable(text), style="dim"))
 
     def error(self, error: LrtoolError) -> None:
         """The user's own frames where there are some, then the two lines."""
         if error.trace:
-            self.err.print(printable(error.trace), style="dim", markup=False, highlight=False, soft_wrap=True)
+            self._say(Text(printable(error.trace), style="dim"))
         for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
-            line = Text(label, style=style).append(f" {printable(text)}", style="not bold default")
+            self._say(Text(label, style=style).append(f" {printable(text)}", style="not bold default"))
+
+    def _say(self, line: Text) -> None:
+        """On stderr, where there is one: what is said there is no part of the result."""
+        with suppress(OSError, ValueError):
             self.err.print(line, highlight=False, soft_wrap=True)
 
 
@@ -65,6 +77,19 @@ def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 
         verbose=verbose,
         interactive=err.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"),
     )
+
+
+@contextmanager
+def _written_to_stdout() -> Iterator[None]:
+    """A reader that has seen enough (`| head -1`) is no error. Raises UnavailableError where stdout has no room."""
+    try:
+        yield
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise UnavailableError(
+            f"the result cannot be written to stdout: {error.strerror}", hint="make room, or write it elsewhere"
+        ) from error
 
 
 @contextmanager
@@ -141,6 +166,12 @@ def _position(lr: float, loss: float, best_loss: float) -> str:
     return f"lr {format_lr(lr)}  loss {loss:.4g}  best {best_loss:.4g}"
 
 
+class _PipedConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """rich itself would end the process, with exit code 1."""
+        raise
+
+
 def _console(file: TextIO, color: Color) -> Console:
     width = (
         None
@@ -150,7 +181,7 @@ def _console(file: TextIO, color: Color) -> Console:
         else PIPED_WIDTH
     )
     colored = _wants_color(file, color)
-    return Console(
+    return _PipedConsole(
         file=file,
         width=width,
         force_terminal=colored or None,

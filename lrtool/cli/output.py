@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from lrtool.cli.console import Terminal
-from lrtool.errors import UnavailableError
+from lrtool.errors import Interrupted, LrtoolError, UnavailableError
 from lrtool.results import Check, Result, Run, document
 from lrtool.results.run_dir import create_run_dir, environment, write_run
 
 
 def store(
     result: Result, *, command: str, folder: Path, settings: Mapping[str, Any], run_dir: Path | None = None
-) -> tuple[Path | None, Run[Result], UnavailableError | None]:
+) -> tuple[Path | None, Run[Result], LrtoolError | None]:
     """Store a result in `run_dir`, else in a new one below `folder`.
 
-    A disk that is full must not cost the user the result: the error is handed back, and the directory is then None, unless
-    the result itself found room and only a plot or a table did not.
+    A disk that is full, or Ctrl-C, must not cost the user the result: the error is handed back, and the directory is then
+    None, unless the result itself was written and only a plot or a table was not.
     """
     from lrtool.report.files import write_files
 
@@ -41,7 +41,13 @@ def store(
         write_files(run_dir, run)
     except UnavailableError as error:
         return run_dir, run, error
+    except KeyboardInterrupt:
+        return run_dir, run, _interrupted_after(run_dir)
     return run_dir, run, None
+
+
+def _interrupted_after(run_dir: Path) -> Interrupted:
+    return Interrupted("interrupted", hint=f"the result is stored: lrtool report {run_dir}")
 
 
 def show(
@@ -75,5 +81,4 @@ def show_checked(
 
 def print_document(terminal: Terminal, whole: Mapping[str, Any]) -> None:
     """A document as JSON, and nothing else, on stdout."""
-    terminal.out.file.write(json.dumps(whole) + "\n")
-    terminal.out.file.flush()
+    terminal.result_text(json.dumps(whole) + "\n")

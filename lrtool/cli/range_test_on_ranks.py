@@ -49,7 +49,7 @@ def _on_rank(terminal: Terminal, settings: Settings, team: Team, *, as_json: boo
         run_dir = create_run_dir(Path(settings.out), command="range-test") if team.launch.is_first else None
         with team.watch:
             measurement = _measure(terminal, settings, team)
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:
         told = team.watch.tell(error)
         if run_dir is not None:
             with suppress(OSError):

@@ -15,7 +15,7 @@ from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial, is_measured
-from lrtool.results.run_dir import create_run_dir, find_run
+from lrtool.results.run_dir import create_run_dir, find_run, owned
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration
@@ -50,8 +50,13 @@ def start_sweep(
         _announce(terminal, plan, is_given=settings.target is not None, file=file)
         executor = _executor(plan, settings.mem_sweep)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
+    with owned(run_dir):
         begin_run(run_dir, plan)
-    _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
+        try:
+            _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
+        except NothingMeasured:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
 
 
 def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: bool, check: bool = False) -> None:
@@ -62,8 +67,13 @@ def resume_sweep(terminal: Terminal, name: str, settings: Settings, *, as_json: 
     run_dir = find_run(name, parent=Path(settings.out))
     plan = resume_run(run_dir)
     terminal.note(f"memory sweep of {plan.setup.target} goes on in {run_dir}")
-    executor = _executor(plan, settings.mem_sweep)
-    _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
+    with owned(run_dir):
+        executor = _executor(plan, settings.mem_sweep)
+        _run(terminal, plan, run_dir, executor, shown=Shown(as_json=as_json, budget=budget))
+
+
+class NothingMeasured(Interrupted):
+    """Ctrl-C, before any trial had stored a result."""
 
 
 def _budget(settings: Settings, *, check: bool) -> Budget | None:
@@ -127,16 +137,17 @@ def _run(terminal: Terminal, plan: "Plan", run_dir: Path, executor: "Executor", 
         finished = run_trials(
             plan, run_dir, executor, on_trial=lambda *progress: terminal.note(trial_line(*progress, plan=plan))
         )
+        if not finished.reports:
+            raise NothingMeasured("interrupted", hint="no trial was finished yet")
+        result = conclude(plan, finished.reports, run_dir, duration_s=time.perf_counter() - begin)
+        stored_in, run, unwritten = store(
+            result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
+        )
     except UnavailableError as error:
         error.hint = f"{error.hint}; go on with {_how_to_go_on(run_dir)}"
         raise
-    if not finished.reports:
-        shutil.rmtree(run_dir, ignore_errors=True)
-        raise Interrupted("interrupted", hint="no trial was finished yet")
-    result = conclude(plan, finished.reports, run_dir, duration_s=time.perf_counter() - begin)
-    stored_in, run, unwritten = store(
-        result, command=COMMAND, folder=run_dir.parent, settings=plan.settings, run_dir=run_dir
-    )
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", hint=f"finished trials are kept; go on: {_how_to_go_on(run_dir)}") from None
     found = check_run(run, shown.budget, run_dir=stored_in)
     show_checked(terminal, run, stored_in, as_json=shown.as_json, check=found)
     ending = _what_ended_it(plan, finished, run_dir) or unwritten or failure_of(found, run, stored_in)

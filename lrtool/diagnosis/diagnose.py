@@ -21,14 +21,25 @@ Origin = Literal["workload", "snapshot", "run"]
 
 def run_diagnosis(
     setup: DiagnosisSetup, folder: Path, executor: Executor, *, reason: str, card: str | None
-) -> Diagnosis:
-    """Run a DiagnosisSetup in a process of its own, its files in `folder`. Raises what the user's code does, as it does."""
+) -> tuple[Diagnosis, bool]:
+    """Run a DiagnosisSetup in a process of its own, its files in `folder`; and whether Ctrl-C came once it had figures.
+
+    Raises what the user's code does, as it does.
+    """
     job = DIAGNOSIS.job(folder, setup, recorder=setup.recorder, settings=setup.settings)
-    report = DIAGNOSIS.collect(run_one(executor, job), setup)
+    was_interrupted = False
+    try:
+        report = DIAGNOSIS.collect(run_one(executor, job), setup)
+    except KeyboardInterrupt:
+        stored = DIAGNOSIS.read(folder)
+        if stored is None:
+            raise
+        report, was_interrupted = stored, True
     if report.figures is None:
         raise _as_error(report.message or "", report.hint or "", report.trace, report.exit_code)
     found = conclude(report.figures, origin="workload")
-    return replace(found, recorder_reason=reason, card=card, num_steps=setup.num_steps, ranks=report.ranks)
+    found = replace(found, recorder_reason=reason, card=card, num_steps=setup.num_steps, ranks=report.ranks)
+    return found, was_interrupted
 
 
 def diagnose_file(

@@ -54,7 +54,7 @@ def measure_scaling(
         for size, seed in pairs:
             found = test(with_batch_size(source, size), once, seed, next(parts))
             rows.append(as_row(found, size=size, seed=seed))
-    except (Exception, KeyboardInterrupt) as raised:
+    except BaseException as raised:
         return rows, raised
     return rows, None
 

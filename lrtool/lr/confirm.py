@@ -119,7 +119,7 @@ def confirm(
             with ready(source, seed=seed) as start:
                 runs.initial_loss = val_loss(start.workload, source.device)
         _RUNS[settings.confirm](runs, suggestion.rates)
-    except (Exception, SystemExit, KeyboardInterrupt) as raised:
+    except BaseException as raised:
         error = raised
     return _concluded(runs, settings.confirm, error, duration_s=time.perf_counter() - begin)
 

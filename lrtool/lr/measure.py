@@ -71,7 +71,7 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
             setup, ramp = _one_repeat(
                 source, settings, seed + repeat, part_of(on_progress, index=repeat, count=settings.repeats)
             )
-        except (Exception, KeyboardInterrupt) as raised:
+        except BaseException as raised:
             error = raised
             break
         may_restart = repeat == 0 and ramp.stop.is_explosion and ramp.error is None
@@ -174,7 +174,7 @@ def run_ramp(
                 _report(watch, lrs, on_progress)
                 if stop is not None:
                     break
-    except (Exception, SystemExit, KeyboardInterrupt) as raised:
+    except BaseException as raised:
         error = raised
     if pending and stop is None and (error is None or not reader.take_all_ranks):
         try:

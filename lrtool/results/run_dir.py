@@ -41,6 +41,52 @@ def create_run_dir(parent: Path, *, command: str) -> Path:
             return path
 
 
+@contextmanager
+def owned(run_dir: Path) -> Iterator[None]:
+    """Write into a run directory as the only process that does; the lock ends with its owner, however that ends.
+
+    Raises UnavailableError, which names the process that writes into it now.
+    """
+    lock = _lock(run_dir)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(run_dir: Path) -> int | None:
+    """The descriptor that holds the lock; None where the system, or the file system, has no such locks."""
+    try:
+        import fcntl
+
+        directory = os.open(run_dir, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner(os.fstat(directory).st_ino)
+        os.close(directory)
+        raise UnavailableError(
+            f"{run_dir} is being written by {owner}", hint="wait until that run is done, or end it"
+        ) from None
+    except OSError:
+        os.close(directory)
+        return None
+    return directory
+
+
+def _owner(inode: int) -> str:
+    """The process that has locked a file, as Linux tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            kind, pid, place = (line.split()[index] for index in (1, 4, 5))
+            if kind == "FLOCK" and place.rpartition(":")[2] == str(inode):
+                return f"process {pid}"
+    return "another process"
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError."""
     with _atomic(path) as file:

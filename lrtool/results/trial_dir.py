@@ -18,6 +18,7 @@ PLAN_FILE = "plan.json"
 TRIAL_FILE = "trial.json"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.txt"
+STEPS_FILE = "steps.csv"
 TABLE_FILE = "trials.csv"
 _END_OF_LOG_BYTES = 2**16  # a log can be of any length
 COLUMNS = tuple(field.name for field in fields(StepSeries))
@@ -103,12 +104,12 @@ def write_series(run_dir: Path, trial_number: int, series: StepSeries) -> None:
     """Raises UnavailableError."""
     rows = zip(*(getattr(series, name) for name in COLUMNS), strict=True)
     lines = [",".join(map(str, (step, *row))) for step, row in enumerate(rows, 1)]
-    write_file(trial_dir(run_dir, trial_number) / "steps.csv", "\n".join([_HEADER, *lines]) + "\n")
+    write_file(trial_dir(run_dir, trial_number) / STEPS_FILE, "\n".join([_HEADER, *lines]) + "\n")
 
 
 def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
     """The steps of a trial; None where it has none. Raises UsageError naming a file that is no such table."""
-    file = trial_dir(run_dir, trial_number) / "steps.csv"
+    file = trial_dir(run_dir, trial_number) / STEPS_FILE
     try:
         header, *lines = text_of(read_small(file), source=file).splitlines() or [""]
     except FileNotFoundError:

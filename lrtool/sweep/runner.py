@@ -11,7 +11,6 @@ from lrtool.results import MemSweep, StepSeries, Trial
 from lrtool.results.run_dir import write_file
 from lrtool.results.trial_dir import (
     PLAN_FILE,
-    RESULT_FILE,
     TABLE_FILE,
     read_json,
     read_series,
@@ -50,9 +49,12 @@ def resume_run(run_dir: Path) -> Plan:
 def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTrial) -> Finished:
     """Run the trials that have no result yet, each stored as it ends; Ctrl-C ends those that run, and they count as not run.
 
-    `on_trial` is told of each new trial, how many are done and how many there are.
+    A trial that has stored its result counts as run, also where Ctrl-C came before that was noticed here. `on_trial` is told
+    of each new trial, how many are done and how many there are.
     """
     reports = {report.trial.number: report for report in _stored(plan, run_dir)}
+    given = {trial_dir(run_dir, trial.number) for trial in plan.trials if trial.number not in reports}
+    found = {folder for folder in given if folder.exists()}
     by_folder = {trial_dir(run_dir, trial.number): trial for trial in plan.trials}
     was_interrupted = False
     try:
@@ -63,8 +65,10 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
                 write_file(run_dir / TABLE_FILE, trials_csv(reports[number].trial for number in sorted(reports)))
                 on_trial(report.trial, len(reports), len(plan.trials))
     except KeyboardInterrupt:
+        reports = {report.trial.number: report for report in _stored(plan, run_dir)}
         was_interrupted = len(reports) < len(plan.trials)
-        _forget_unfinished(plan, run_dir)
+        for folder in given - found - {trial_dir(run_dir, number) for number in reports}:
+            shutil.rmtree(folder, ignore_errors=True)
     return Finished(reports=tuple(reports[number] for number in sorted(reports)), was_interrupted=was_interrupted)
 
 
@@ -111,10 +115,3 @@ def _jobs(plan: Plan, run_dir: Path, *, done: set[int]) -> Iterator[Job]:
                 recorder=plan.setup.recorder,
                 settings=trial.condition.settings,
             )
-
-
-def _forget_unfinished(plan: Plan, run_dir: Path) -> None:
-    for trial in plan.trials:
-        folder = trial_dir(run_dir, trial.number)
-        if not (folder / RESULT_FILE).is_file():
-            shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ def run_trial(folder: Path) -> None:
         build = _build(file)
         with among_ranks(file.setup.recorder, world_size=file.trial.condition.world_size):
             recording = record(build.factory(), _record_settings(file, folder))
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:
         recording = Recording(series=NO_STEPS, peaks=None, error=error)
     _tell(recording.error)
     write_series(folder.parents[1], file.trial.number, recording.series)

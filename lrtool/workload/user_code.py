@@ -28,9 +28,9 @@ def user_code(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except LrtoolError:
+    except (LrtoolError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also what is no Exception: a cancelled task, the panic of a Rust extension
         raise failure_of(error, doing=doing) from error
 
 

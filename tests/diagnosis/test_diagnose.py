@@ -63,9 +63,10 @@ def diagnosed(workload_file: Callable[[str], Path], tmp_path: Path) -> Iterator[
             "device": "auto", "gpu": "h100", "seed": 0, "num_steps": 200, "settings": "",
             "capacity_bytes": (capacity_mib or 80_000) * MIB,
         }  # fmt: skip
-        return run_diagnosis(
+        found, _ = run_diagnosis(
             DiagnosisSetup(**{**setup, **changed}), tmp_path / "trial", InlineExecutor(), reason="a test", card=None
         )
+        return found
 
     yield run
     if torch.is_autocast_enabled("cuda"):  # one of the cases enters autocast and never leaves it

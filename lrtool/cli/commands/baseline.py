@@ -37,8 +37,7 @@ def command(
     summary = summarize(stored)
     write_baseline(output, summary)
     if asked.as_json:
-        terminal.out.file.write(baseline_json(summary))
-        terminal.out.file.flush()
+        terminal.result_text(baseline_json(summary))
         return
     size = format_bytes(output.stat().st_size)
     closing = f"Wrote {output} ({size}) from {run_dir}. Next: commit it, and lrtool check --baseline {output}"

@@ -103,9 +103,12 @@ def _annotate(terminal: Terminal, found: Check, run: Run[Result], *, as_json: bo
     from lrtool.report.gate.ci_formats import github_lines
 
     target = str(getattr(run.result, "target", "")).partition(":")[0]
-    stream = terminal.err if as_json else terminal.out
-    for line in github_lines(found, folder=Path(target).parent):
-        stream.print(line, markup=False, highlight=False, soft_wrap=True)
+    lines = list(github_lines(found, folder=Path(target).parent))
+    if as_json:
+        for line in lines:
+            terminal.err.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        terminal.result(*lines)
 
 
 def _format(text: str) -> Format:

@@ -8,7 +8,7 @@ import typer
 from lrtool.cli import options
 from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.config import DiagnoseSettings
-from lrtool.errors import UsageError
+from lrtool.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from lrtool.cli.console import Terminal
@@ -146,7 +146,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
         executor = executor_of(own, demand, together=diagnosis_of_ranks)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
         try:
-            result = run_diagnosis(
+            result, was_interrupted = run_diagnosis(
                 setup,
                 run_dir / "trials" / "001",
                 executor,
@@ -157,7 +157,11 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
             with suppress(OSError):
                 _remove(run_dir)
             raise
-    result, interrupted = with_cures(terminal, result, own, setup=setup, run_dir=run_dir)
+    interrupted: Interrupted | None = None
+    if was_interrupted:
+        interrupted = Interrupted("interrupted", hint="the diagnosis is stored; nothing else was tried")
+    else:
+        result, interrupted = with_cures(terminal, result, own, setup=setup, run_dir=run_dir)
     _finish(
         terminal, replace(result, duration_s=perf_counter() - begin), settings, as_json=as_json, run_dir=run_dir
     )  # fmt: skip

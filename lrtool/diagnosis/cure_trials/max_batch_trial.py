@@ -31,7 +31,7 @@ def run_trial(folder: Path) -> None:
             is_limit_reached=found.is_limit_reached,
             tries=tuple(tries),
         )
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         sys.stderr.write("".join(traceback.format_exception(error)))
         told = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
         report = MaxBatchReport(current_batch_size=current, tries=tuple(tries), error=told)

@@ -118,6 +118,8 @@ class _Session:
                     self.on_trial(name, len(self.reports), self.num_planned)
         except KeyboardInterrupt:
             self.was_interrupted = True
+            stored = {name: CURE_TRIAL.read(folder) for folder, name in by_folder.items() if name not in self.reports}
+            self.reports |= {name: report for name, report in stored.items() if report is not None}
 
     def _baseline(self) -> CureFigures:
         report = self.reports.get(BASELINE)

@@ -52,7 +52,7 @@ def run_trial(folder: Path) -> None:
         report = _measured(file) if is_measured(file.setup.recorder) else _traced(file)
         CURE_TRIAL.write(folder, report)  # should the plain run end the process, this is kept
         report = _with_plain_run(report, file)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         report = _failure(file.trial, error)
     CURE_TRIAL.write(folder, report)
 

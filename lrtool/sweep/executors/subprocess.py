@@ -13,7 +13,7 @@ from pathlib import Path
 import lrtool
 from lrtool.config import ExecutorSettings
 from lrtool.results import is_measured
-from lrtool.results.trial_dir import LOG_FILE
+from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
 from lrtool.sweep.executors.template import Forked, template_for
@@ -109,12 +109,17 @@ class _Child:
 
     def has_ended(self) -> bool:
         """Whether it is over; one that takes longer than it may is ended here."""
-        if isinstance(self._process, Forked) and self._process.never_began():
+        if isinstance(self._process, Forked) and (self._process.never_began() or self._is_accident(self._process)):
             self._process = self._spawned()
         if self._process.poll() is None and self._timeout_s and time.monotonic() - self._begin > self._timeout_s:
             self._timed_out = True
             self.kill()
         return self._process.poll() is not None
+
+    def _is_accident(self, process: Forked) -> bool:
+        """Whether a trial ended because its template did: that is not its own end, unless it had stored its result."""
+        process.poll()
+        return process.is_lost and not (self._folder / RESULT_FILE).exists()
 
     def ended(self) -> Ended:
         self._kill_group()

@@ -24,6 +24,8 @@ class Forked:
         """0 until it has begun."""
         self.returncode = 0
         """How it ended, once it has."""
+        self.is_lost = False
+        """Whether the template ended, and with it this process, which may have done nothing wrong."""
         self._template = template
         self._is_revoked = False
         self._pipe = os.fdopen(told, "rb", buffering=0)
@@ -67,7 +69,7 @@ class Forked:
         if line:
             self.returncode = int(line)
         elif self.pid:
-            self.returncode = -signal.SIGKILL
+            self.is_lost, self.returncode = True, -signal.SIGKILL
             _kill_group(self.pid)
 
 

@@ -1,6 +1,5 @@
 """What a trial is to those who start one and to its process: a folder with what it is given and what it reports."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +7,16 @@ from typing import Any, Generic, TypeVar
 
 from lrtool.results import Recorder
 from lrtool.results.run_dir import make_folder
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, checked, last_words, read_json, write_json
+from lrtool.results.trial_dir import (
+    LOG_FILE,
+    RESULT_FILE,
+    STEPS_FILE,
+    TRIAL_FILE,
+    checked,
+    last_words,
+    read_json,
+    write_json,
+)
 from lrtool.sweep.executors.executor import Ended, Job, job_of
 
 Given = TypeVar("Given")
@@ -29,9 +37,10 @@ class TrialKind(Generic[Given, Report]):
     unreported: Callable[[Given, Ended, str], Report]
 
     def job(self, folder: Path, given: Given, *, recorder: Recorder, settings: str = "") -> Job:
-        """A trial to run, in a folder made afresh, under the allocator's `settings`. Raises UnavailableError."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """A trial to run under the allocator's `settings`, without what an earlier try of it left. Raises UnavailableError."""
+        make_folder(folder)
+        for left in (*(folder / name for name in (RESULT_FILE, LOG_FILE, STEPS_FILE)), *folder.glob("*.pickle")):
+            left.unlink(missing_ok=True)
         write_json(folder / TRIAL_FILE, asdict(given))  # type: ignore[call-overload]
         return job_of(folder, recorder=recorder, settings=settings, module=self.module)
 

@@ -116,7 +116,7 @@ def test_a_diagnosis_and_its_cures_run_there_too(cluster: Any, tmp_path: Path) -
         "target": str(WORKLOADS / "good.py"), "params": {}, "recorder": "predicted", "device": "auto", "gpu": "t4",
         "capacity_bytes": None, "seed": 0, "num_steps": 3, "settings": "",
     }  # fmt: skip
-    found = run_diagnosis(DiagnosisSetup(**asked), tmp_path / "trial", executor, reason="a test", card=None)
+    found, _ = run_diagnosis(DiagnosisSetup(**asked), tmp_path / "trial", executor, reason="a test", card=None)
     cures = try_cures(
         CureSetup(**asked), tmp_path / "cures", executor, cures=find_cures(("bf16",)), on_trial=lambda *_: None
     )

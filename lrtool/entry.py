@@ -1,0 +1,19 @@
+"""The console script. It loads nothing before Ctrl-C is taken care of: the modules it needs take a while."""
+
+import signal
+import sys
+
+INTERRUPTED = "error: interrupted\nhint: nothing had been done yet\n"
+
+
+def run() -> None:
+    """Run the command line, and end this process with its exit code."""
+    try:
+        from lrtool.cli import run_to_end
+
+        code = run_to_end()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stderr.write(INTERRUPTED)
+        code = 130
+    sys.exit(code)
