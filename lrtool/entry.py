@@ -12,6 +12,9 @@ def run() -> None:
         from lrtool.cli import run_to_end
 
         code = run_to_end()
+    except ImportError as error:  # a package that lrtool is made of
+        sys.stderr.write(f"error: lrtool cannot be loaded: {error}\nhint: install it anew: pip install lrtool\n")
+        code = 4
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write(INTERRUPTED)
