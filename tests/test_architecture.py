@@ -27,7 +27,7 @@ ALLOWED = {
     "lr.ramp": GROUND | {"lr.curve", "results"},
     "lr.curve": GROUND | {"results"},
     "memory": set(),
-    "memory.metrics": {"results"},
+    "memory.metrics": {"memory.growth", "results"},
     "memory.growth": {"results"},
     "memory.gpus": GROUND,
     "memory.trace": GROUND,

@@ -30,7 +30,6 @@ class FragmentationGrowth:
     """Reserved memory climbs while active memory is flat: free pieces pile up that no request fits into."""
 
     reserved_bytes_per_step: float
-    active_bytes_per_step: float
 
 
 def step_growth(allocated_bytes: Sequence[int]) -> StepGrowth | None:
@@ -75,9 +74,7 @@ def fragmentation_growth(reserved_bytes: Sequence[int], active_bytes: Sequence[i
     reserved, active = step_growth(reserved_bytes), step_growth(active_bytes)
     if reserved is None or active is None or not is_growing(reserved) or is_growing(active):
         return None
-    return FragmentationGrowth(
-        reserved_bytes_per_step=reserved.bytes_per_step, active_bytes_per_step=active.bytes_per_step
-    )
+    return FragmentationGrowth(reserved_bytes_per_step=reserved.bytes_per_step)
 
 
 def device_allocs_per_step(num_device_allocs: Sequence[int], *, warmup_steps: int) -> float | None:

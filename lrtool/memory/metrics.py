@@ -4,10 +4,11 @@ Every formula takes figures as `torch.cuda.memory_stats` gives them. Those taken
 are not comparable: expandable memory never counts as inactive split.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import StepSeries
 
 
@@ -49,14 +50,6 @@ class Fragmentation:
     largest_free_ratio: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Churn:
-    """Calls to the device per step after the warm-up; both 0 in a steady run."""
-
-    device_allocs_per_step: float
-    device_frees_per_step: float
-
-
 def peaks(stats: Mapping[str, int]) -> Peaks:
     """The peaks in a memory_stats dictionary."""
     return Peaks(
@@ -81,10 +74,9 @@ def moment(stats: Mapping[str, int], *, largest_free_bytes: int | None = None) -
 
 def trial_metrics(series: StepSeries, run: Peaks | None, at: Moment | None) -> dict[str, Any]:
     """The metrics of a trial by their fields in `results.Trial`: of its steps, its peaks, and `at` its most reserved."""
-    calls = churn(series.num_device_allocs, series.num_device_allocs)
     of_steps = {
         "num_alloc_retries": series.num_alloc_retries[-1] if series.num_alloc_retries else None,
-        "device_allocs_per_step": calls.device_allocs_per_step if calls else None,
+        "device_allocs_per_step": device_allocs_per_step(series.num_device_allocs, warmup_steps=2),
     }
     if run is None or at is None:
         return of_steps
@@ -143,14 +135,3 @@ def largest_free_ratio(largest_free_bytes: int | None, free_bytes: int) -> float
 def died_of_fragmentation(request_bytes: int, *, largest_free_bytes: int, free_bytes: int) -> bool:
     """Whether the failing request would have fitted into the free memory, had it been in one piece."""
     return largest_free_bytes < request_bytes <= free_bytes
-
-
-def churn(num_device_alloc: Sequence[int], num_device_free: Sequence[int], *, warmup_steps: int = 2) -> Churn | None:
-    """Calls per step after the warm-up, from the cumulative counters at each step's end; None in a shorter run."""
-    num_steps = len(num_device_alloc) - warmup_steps
-    if num_steps < 1 or warmup_steps < 1:
-        return None
-    return Churn(
-        device_allocs_per_step=(num_device_alloc[-1] - num_device_alloc[warmup_steps - 1]) / num_steps,
-        device_frees_per_step=(num_device_free[-1] - num_device_free[warmup_steps - 1]) / num_steps,
-    )

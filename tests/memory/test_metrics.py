@@ -5,7 +5,6 @@ import pytest
 from lrtool.memory.metrics import (
     Moment,
     Peaks,
-    churn,
     died_of_fragmentation,
     fragmentation,
     fragmentation_ratio,
@@ -79,11 +78,3 @@ def test_figures_are_read_from_torchs_own_statistics() -> None:
     assert peaks(stats) == Peaks(allocated_bytes=1, active_bytes=11, requested_bytes=21, reserved_bytes=31)
     now = moment(stats, largest_free_bytes=7)
     assert (now.reserved_bytes, now.free_bytes, now.largest_free_bytes) == (30, 20, 7)
-
-
-def test_churn_counts_after_the_warm_up() -> None:
-    found = churn([5, 8, 8, 9, 10], [0, 0, 0, 3, 3], warmup_steps=2)
-    assert found is not None
-    assert found.device_allocs_per_step == pytest.approx(2 / 3)
-    assert found.device_frees_per_step == 1.0
-    assert churn([1, 1], [0, 0]) is None

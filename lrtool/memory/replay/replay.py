@@ -9,7 +9,7 @@ from lrtool.memory.allocator.config import AllocatorSettings, parse_settings
 from lrtool.memory.allocator.state import check_invariants
 from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
-from lrtool.memory.metrics import Churn, Fragmentation, Moment, Peaks, churn, fragmentation, peaks
+from lrtool.memory.metrics import Fragmentation, Moment, Peaks, fragmentation, peaks
 from lrtool.memory.replay.player import Player, StepEnd
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.results import Oom
@@ -49,7 +49,6 @@ class ReplayResult:
     num_alloc_retries: int
     num_device_allocs: int
     num_device_frees: int
-    churn: Churn | None
     oom: Oom | None
     steps: tuple[StepEnd, ...]
     stats: dict[str, int]
@@ -143,7 +142,6 @@ def _result(player: Player, scenario: Scenario, oom: Oom | None) -> ReplayResult
         num_alloc_retries=counts.num_alloc_retries,
         num_device_allocs=allocator.device.num_allocs,
         num_device_frees=allocator.device.num_frees,
-        churn=churn([s.num_device_allocs for s in player.steps], [s.num_device_frees for s in player.steps]),
         oom=oom,
         steps=tuple(player.steps),
         stats=stats,

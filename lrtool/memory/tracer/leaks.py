@@ -24,7 +24,7 @@ _Count = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """A line whose storages pile up, with the bytes requested and storages it leaves per step on average.
+    """A line whose storages pile up, with the bytes requested that it leaves per step on average.
 
     `source` is the line of birth, `holder` the container by its name in the user's code, `stored_at` the line that
     puts things into it; each None where it was not found.
@@ -32,7 +32,6 @@ class Leak:
 
     source: str | None
     bytes_per_step: float
-    storages_per_step: float
     holder: str | None
     stored_at: str | None
 
@@ -61,12 +60,11 @@ class LeakWatch:
         old = {source: self._old_storages(source) for source in rates}
         search = ReferrerSearch(frozenset().union(*old.values()), device_type=self._recorder.device_type)
         found = []
-        for source, (storages_per_step, bytes_per_step) in rates.items():
+        for source, bytes_per_step in rates.items():
             holder = search.referrer_of(old[source])
             leak = Leak(
                 source=source,
                 bytes_per_step=bytes_per_step,
-                storages_per_step=storages_per_step,
                 holder=None if holder is None else holder.name,
                 stored_at=None if holder is None else holder.stored_at,
             )
@@ -90,8 +88,8 @@ class LeakWatch:
         return frozenset(key for step, key in live if step == last)
 
 
-def _growing(history: deque[Mapping[str | None, _Count]], stride: int) -> dict[str | None, tuple[float, float]]:
-    """(storages, bytes) per step of every line whose storages rose from each of the last looks to the next."""
+def _growing(history: deque[Mapping[str | None, _Count]], stride: int) -> dict[str | None, float]:
+    """Bytes per step of every line whose storages rose from each of the last looks to the next."""
     num_looks = 3 if len(history) > 2 * stride else 0
     if not num_looks or len(history) <= 3:
         return {}
@@ -101,5 +99,5 @@ def _growing(history: deque[Mapping[str | None, _Count]], stride: int) -> dict[s
         (last, last_bytes), (middle, _), (first, first_bytes) = (look.get(source, (0, 0)) for look in looks)
         if last > middle > first:
             span = stride * (num_looks - 1)
-            rates[source] = ((last - first) / span, (last_bytes - first_bytes) / span)
+            rates[source] = (last_bytes - first_bytes) / span
     return rates

@@ -41,7 +41,7 @@ def test_the_story_is_told_by_its_plot() -> None:
     said = texts(draw_steps(*story()))
 
     assert said.startswith(
-        "At equal steps all step sizes take the same memory;\nit grows 3.58 MiB per step: 24.0 GiB full"
+        "At equal steps all step sizes use the same memory;\nit grows 3.58 MiB per step: 24.0 GiB full"
     )
     assert "step size 3500: out of memory at step 6,625 of 7,000 (predicted)" in said
     assert said.count("capacity 24.0 GiB") == said.count("grows 3.58 MiB per step (dashed: fit)") == 3
