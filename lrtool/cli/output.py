@@ -22,8 +22,6 @@ def store(
     A disk that is full, or Ctrl-C, must not cost the user the result: the error is handed back, and the directory is then
     None, unless the result itself was written and only a plot or a table was not.
     """
-    from lrtool.report.files import write_files
-
     run: Run[Result] = Run(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -38,6 +36,8 @@ def store(
     except UnavailableError as error:
         return None, run, error
     try:
+        from lrtool.report.files import write_files  # here: what is measured is stored before plots need anything
+
         write_files(run_dir, run)
     except UnavailableError as error:
         return run_dir, run, error

@@ -25,6 +25,7 @@ from lrtool.errors import UsageError, WorkloadError, did_you_mean
 from lrtool.examples import BUNDLED
 from lrtool.workload.adapters import as_workload, bare_module, is_lightning_class
 from lrtool.workload.user_code import user_code
+from lrtool.workload.user_folder import add_folder, seen_by_user
 from lrtool.workload.workload import Workload
 
 DEFAULT_ATTRIBUTE = "build"
@@ -97,11 +98,9 @@ def _is_file_name(location: str) -> bool:
 def _import_file(path: Path) -> ModuleType:
     _check_file(path)
     folder, name = str(path.resolve().parent), path.stem
-    if folder in sys.path:
-        sys.path.remove(folder)
-    sys.path.insert(0, folder)
+    add_folder(folder)
     importlib.invalidate_caches()
-    with user_code(f"importing {path}"):
+    with user_code(f"importing {path}"), seen_by_user(folder, name):
         module = importlib.import_module(name) if "." not in name else _import_odd_name(path)
     if not _is_same_file(module, path):
         found = getattr(module, "__file__", None) or "built into Python"
@@ -140,9 +139,7 @@ def _is_same_file(module: ModuleType, path: Path) -> bool:
 
 
 def _import_module(name: str, target: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    add_folder(str(Path.cwd()))
     if not _is_importable(name):
         raise UsageError(
             f"{target!r} is neither a file, nor a module, nor a bundled workload", hint=_nearest_target(name)

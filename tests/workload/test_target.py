@@ -125,7 +125,7 @@ def test_a_file_is_imported_under_its_real_name_and_finds_its_neighbours(
     file = model_file("import neighbour\nbuild = training", "deep/my_model.py")
     factory = load(str(file))
     assert factory.function.__module__ == "my_model"
-    assert sys.path[0] == str(tmp_path / "deep")
+    assert sys.path[-1] == str(tmp_path / "deep")
     assert Path.cwd() == tmp_path
 
 
