@@ -56,6 +56,7 @@ Check = Annotated[
         panel=OUTPUT,
     ),
 ]
+Force = Annotated[bool, option("--force", help="Overwrite the file if it is there.", panel=OUTPUT, has_variable=False)]
 Quiet = Annotated[bool, option("--quiet", "-q", help="No narration and no progress.", panel=OUTPUT)]
 Verbose = Annotated[
     int,

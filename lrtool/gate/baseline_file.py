@@ -8,16 +8,20 @@ from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
 from lrtool.results.checked_json import parse_json, validated_json
-from lrtool.results.run_dir import RUN_FILE, open_run, write_file
+from lrtool.results.run_dir import RUN_FILE, open_run
 from lrtool.small_file import read_small
 
 MAX_BASELINE_BYTES = 2**25
 _HINT = "write it anew with `lrtool baseline RUN`"
 
 
-def write_baseline(path: Path, summary: RunSummary) -> None:
-    """Raises UnavailableError."""
-    write_file(path, baseline_json(summary))
+def is_baseline(content: bytes) -> bool:
+    """Whether a file's content is a baseline that lrtool wrote."""
+    try:
+        validated_json(content, RunSummary)
+    except ValueError:
+        return False
+    return True
 
 
 def baseline_json(summary: RunSummary) -> str:

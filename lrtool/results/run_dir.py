@@ -3,6 +3,8 @@
 import io
 import os
 import platform
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -105,10 +107,16 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _atomic(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A new file of a name that nobody can foresee takes the place of the old one, with its mode."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     with _disk_errors(path):
         try:
-            with temporary.open("wb") as file:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                with suppress(FileNotFoundError):
+                    old = path.lstat().st_mode
+                    if stat.S_ISREG(old):
+                        os.fchmod(descriptor, stat.S_IMODE(old))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

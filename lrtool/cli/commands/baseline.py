@@ -19,6 +19,7 @@ def command(
     output: Annotated[
         Path, option("--output", "-o", help="The file to write.", panel="Baseline", default=BASELINE_FILE)
     ] = Path(BASELINE_FILE),
+    force: options.Force = False,
 ) -> None:
     """Write what a run measured to one small file, for `lrtool check --baseline` to compare later runs with.
 
@@ -27,18 +28,21 @@ def command(
 
     Examples: lrtool baseline last -o memory-baseline.json | lrtool baseline 7
     """
-    from lrtool.gate.baseline_file import baseline_json, write_baseline
+    from lrtool.cli.asked_file import asked_file
+    from lrtool.gate.baseline_file import baseline_json, is_baseline
     from lrtool.gate.summary import summarize
     from lrtool.report.gate.tables import baseline_lines
     from lrtool.results.run_dir import open_run
 
     terminal = asked.terminal
+    file = asked_file(output, option="--output", force=force, is_ours=is_baseline)
     run_dir, stored = open_run(run, parent=Path(asked.settings().out))
     summary = summarize(stored)
-    write_baseline(output, summary)
+    text = baseline_json(summary)
+    file.write(text)
     if asked.as_json:
-        terminal.result_text(baseline_json(summary))
+        terminal.result_text(text)
         return
-    size = format_bytes(output.stat().st_size)
+    size = format_bytes(len(text.encode()))
     closing = f"Wrote {output} ({size}) from {run_dir}. Next: commit it, and lrtool check --baseline {output}"
     terminal.result(*baseline_lines(summary), "", closing)

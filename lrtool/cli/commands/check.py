@@ -1,10 +1,12 @@
 """`lrtool check`: a stored run against limits and a baseline, with an exit code for CI; without torch."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 from lrtool.cli import options
+from lrtool.cli.asked_file import AskedFile, asked_file
 from lrtool.cli.console import Terminal
 from lrtool.cli.gating import bounds, check_run, failure_of, open_budget
 from lrtool.cli.invocation import Invocation, reads_settings
@@ -35,6 +37,7 @@ def command(
         Path,
         option("--output", "-o", help="The file of --format junit.", panel=options.OUTPUT, default=JUNIT_FILE),
     ] = Path(JUNIT_FILE),
+    force: options.Force = False,
 ) -> None:
     """Hold a run against limits and a baseline: exit code 1 where it was measured, and the answer is no.
 
@@ -43,7 +46,7 @@ def command(
     Examples: lrtool check last --max peak_allocated=14GiB --max growth=0 | lrtool check --baseline
     memory-baseline.json --max-increase 5% --format github
     """
-    shown = Shown(form=_format(form), junit=output, as_json=asked.as_json)
+    shown = Shown(form=_format(form), junit=_junit_file(output, force=force), as_json=asked.as_json)
     below = asked.file.values.get("budget", {})
     limits = {name: bounds(asked.given.get(name), kind, below=below.get(name, {})) for name, kind in KINDS.items()}
     check_stored_run(asked.terminal, run, asked.settings(**limits), shown=shown)
@@ -54,7 +57,7 @@ class Shown:
     """How a check is shown, and the file that JUnit's format goes to."""
 
     form: Format
-    junit: Path
+    junit: Callable[[], AskedFile]
     as_json: bool
 
 
@@ -63,13 +66,14 @@ def check_stored_run(terminal: Terminal, name: str, settings: Settings, *, shown
     from lrtool.cli.output import print_document
     from lrtool.results.run_dir import open_run
 
+    junit = shown.junit() if shown.form == "junit" else None
     runs = Path(settings.out)
     budget = open_budget(settings.budget, runs=runs)
     run_dir, run = open_run(name, parent=runs)
     found = check_run(run, budget, run_dir=run_dir)
     assert found is not None
-    if shown.form == "junit":
-        _write_junit(terminal, found, run_dir, shown.junit)
+    if junit is not None:
+        _write_junit(terminal, found, run_dir, junit)
     if shown.as_json:
         document = {"schema": SCHEMA, "command": "check", **asdict(found), "run_dir": str(run_dir)}
         print_document(terminal, document)
@@ -90,12 +94,22 @@ def _show(terminal: Terminal, found: Check, run_dir: Path) -> None:
     terminal.result(*check_lines(found), "", closing)
 
 
-def _write_junit(terminal: Terminal, found: Check, run_dir: Path, file: Path) -> None:
-    from lrtool.report.gate.ci_formats import junit_xml
-    from lrtool.results.run_dir import write_file
+def _junit_file(path: Path, *, force: bool) -> Callable[[], AskedFile]:
+    """One that an earlier check wrote is replaced."""
 
-    write_file(file, junit_xml(found, name=run_dir.name))
-    terminal.note(f"wrote {file}")
+    def find() -> AskedFile:
+        from lrtool.report.gate.ci_formats import is_junit_of_lrtool
+
+        return asked_file(path, option="--output", force=force, is_ours=is_junit_of_lrtool)
+
+    return find
+
+
+def _write_junit(terminal: Terminal, found: Check, run_dir: Path, file: AskedFile) -> None:
+    from lrtool.report.gate.ci_formats import junit_xml
+
+    file.write(junit_xml(found, name=run_dir.name))
+    terminal.note(f"wrote {file.path}")
 
 
 def _annotate(terminal: Terminal, found: Check, run: Run[Result], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtool.cli import options
+from lrtool.cli.asked_file import AskedFile, asked_file
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.options import option
@@ -39,6 +40,7 @@ def command(
         ),
     ] = None,
     check: options.Check = False,
+    force: options.Force = False,
 ) -> None:
     """Replay an allocation trace: what would it reserve and lose elsewhere, and would it fit?
 
@@ -51,14 +53,15 @@ def command(
     from lrtool.memory.replay.scenarios import Place, replay_scenarios
     from lrtool.memory.snapshot.reader import read_trace
 
+    rows = None if per_op is None else asked_file(per_op, option="--per-op", force=force, inputs=[trace])
     settings = asked.settings()
     own, budget = settings.replay, open_budget(settings.budget, runs=Path(settings.out)) if check else None
     base = Scenario(version=parse_torch_version(own.torch), no_caching=own.no_caching)
     places = [Place(capacity_bytes=size, card=card) for size, card in map(parse_capacity, own.capacity)] or [Place()]
     requests = read_trace(trace)
     own = replace(own, settings=own.settings or (requests.recorded_settings or "",))
-    if per_op is not None:
-        _write_rows(per_op, requests, base, own.settings, places)
+    if rows is not None:
+        _write_rows(rows, requests, base, own.settings, places)
         asked.terminal.note(f"wrote {len(requests)} rows to {per_op}")
         return
     result = replay_scenarios(requests, base=base, settings=own.settings, places=places, least=own.min_capacity)
@@ -80,14 +83,13 @@ def _finish(asked: Invocation, result: "Replay", settings: Settings, *, budget: 
 
 
 def _write_rows(
-    path: Path, trace: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
+    rows: AskedFile, trace: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
 ) -> None:
     from lrtool.memory.replay.timeline import per_op_rows
-    from lrtool.results.run_dir import atomic_text
 
     if len(settings) > 1 or len(places) > 1:
         raise UsageError("--per-op is of one replay", hint="give one --settings and one --capacity with it")
     scenario = replace(base, settings=settings[0], capacity_bytes=places[0].capacity_bytes)
-    with atomic_text(path) as file:
+    with rows.opened() as file:
         for row in per_op_rows(trace, scenario):
             file.write(json.dumps(row, separators=(",", ":")) + "\n")

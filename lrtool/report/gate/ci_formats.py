@@ -52,6 +52,11 @@ def junit_xml(check: Check, *, name: str) -> str:
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
+def is_junit_of_lrtool(content: bytes) -> bool:
+    """Whether a file's content is what `junit_xml` wrote."""
+    return f'<testsuites name="{TITLE}">'.encode() in content[:200]
+
+
 def limit_text(line: GateLine) -> str:
     """ "peak_allocated at step_size_up 2500: limit ≤ 14.0 GiB, measured 17.9 GiB, margin -3.9 GiB"."""
     where = f" at {line.case}" if line.case else ""
