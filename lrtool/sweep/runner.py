@@ -23,6 +23,8 @@ from lrtool.sweep.plan import Plan
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.verdict import conclude_sweep
 
+ENDED_FROM_OUTSIDE = ("killed", "interrupted")
+"""A resumed run tries these trials again: it was not they that failed."""
 OnTrial = Callable[[Trial, int, int], None]
 
 
@@ -52,7 +54,8 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
     A trial that has stored its result counts as run, also where Ctrl-C came before that was noticed here. `on_trial` is told
     of each new trial, how many are done and how many there are.
     """
-    reports = {report.trial.number: report for report in _stored(plan, run_dir)}
+    stored = {report.trial.number: report for report in _stored(plan, run_dir)}
+    reports = {number: report for number, report in stored.items() if report.trial.status not in ENDED_FROM_OUTSIDE}
     given = {trial_dir(run_dir, trial.number) for trial in plan.trials if trial.number not in reports}
     found = {folder for folder in given if folder.exists()}
     by_folder = {trial_dir(run_dir, trial.number): trial for trial in plan.trials}

@@ -132,9 +132,14 @@ def test_what_lrtool_wrote_itself_is_replaced(lrtool: Lrtool, stored: Stored) ->
 
 
 def test_a_temporary_name_cannot_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[str] = []
     rename = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, target: (seen.append(self.name), rename(self, target))[1])
+
+    def noted(self: Path, target: Path) -> Path:
+        seen.append(self.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
     written(tmp_path / "one")
     written(tmp_path / "two")
 
