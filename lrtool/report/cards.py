@@ -1,9 +1,8 @@
 """The known GPUs as a table."""
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 
+from lrtool.report.grid import Column, Grid, Row, numbers
 from lrtool.results import KnownCard
 from lrtool.units import format_bytes
 
@@ -24,18 +23,17 @@ def card_lines(cards: tuple[KnownCard, ...]) -> list[RenderableType]:
     ]
 
 
-def _table(cards: tuple[KnownCard, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("name", no_wrap=True)
-    for heading in ("usable", "capability", "SMs"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("source of the memory", overflow="fold")
-    for card in cards:
-        table.add_row(
+def _table(cards: tuple[KnownCard, ...]) -> Grid:
+    source = Column(heading="source of the memory", wraps="anywhere")
+    rows = (
+        (
             card.name,
             format_bytes(card.usable_bytes),
             card.capability or "-",
             str(card.num_multiprocessors or "-"),
             card.source,
         )
-    return table
+        for card in cards
+    )
+    columns = (Column(heading="name"), *numbers("usable", "capability", "SMs"), source)
+    return Grid(columns=columns, rows=tuple(Row(cells=cells) for cells in rows), gap=1)

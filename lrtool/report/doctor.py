@@ -1,10 +1,9 @@
 """The doctor's findings as lines: what is wrong first, then what was found, known issues, and a block to paste."""
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import labelled
+from lrtool.report.grid import Fact, Facts, labelled
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, SelfTest
 from lrtool.results.run_dir import environment
 from lrtool.units import format_bytes, format_duration
@@ -52,15 +51,18 @@ def pasted_lines(result: Doctor, here: Environment) -> list[str]:
     ]
 
 
-def _facts(result: Doctor) -> Table:
+def _facts(result: Doctor) -> Facts:
     asked = [f"{name}={value}" for name, value in result.allocator.variables.items()] or ["nothing asked for"]
-    return labelled(
-        [
-            *_installed(result.installation),
-            ("allocator", "; ".join([*asked, _in_force(result.allocator)])),
-            *(("", Text(f"! {problem}", style="yellow")) for problem in result.allocator.problems),
-            *((test.recorder, Text(_tested(test), style=_STYLES.get(test.status, ""))) for test in result.self_tests),
-        ]
+    return Facts(
+        rows=(
+            *(Fact(label=label, text=text) for label, text in _installed(result.installation)),
+            Fact(label="allocator", text="; ".join([*asked, _in_force(result.allocator)])),
+            *(Fact(label="", text=f"! {problem}", style="yellow") for problem in result.allocator.problems),
+            *(
+                Fact(label=test.recorder, text=_tested(test), style=_STYLES.get(test.status, ""))
+                for test in result.self_tests
+            ),
+        )
     )
 
 
@@ -102,9 +104,5 @@ def _traps(result: Doctor) -> list[RenderableType]:
     if not result.traps:
         return []
     release = ".".join(result.installation.torch.split(".")[:2])
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for issue in result.traps:
-        table.add_row("-", Text(f"{issue.title} ({issue.source}): {issue.advice}"))
-    return ["", Text(f"Known issues of torch {release}"), table]
+    issues = labelled(("-", f"{issue.title} ({issue.source}): {issue.advice}") for issue in result.traps)
+    return ["", Text(f"Known issues of torch {release}"), issues]

@@ -1,16 +1,16 @@
 """What the report page consists of: a verdict, and sections of blocks, in an order that is the same for every command."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from textwrap import dedent
 from typing import ClassVar, Literal
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.grid import Facts, Grid
 from lrtool.units import format_bytes
 
 Place = Literal["snippet", "curve", "sweep", "timeline", "budget", "findings", "gates", "details"]
@@ -33,38 +33,6 @@ class Snippet:
 
     template: ClassVar[str] = "snippet"
     code: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """Labels, each with a text."""
-
-    template: ClassVar[str] = "facts"
-    rows: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    heading: str
-    is_number: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """A row of a grid. The tone only repeats what its words say: a trial that ran out of memory, a sum."""
-
-    cells: tuple[str, ...]
-    tone: Literal["plain", "bad", "sum"] = "plain"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grid:
-    """A table with headings."""
-
-    template: ClassVar[str] = "grid"
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,13 +84,13 @@ def most_bytes(figures: Iterable[int | None]) -> str:
 
 
 def blocks_of(parts: Iterable[RenderableType], *, caption: str = "") -> tuple[Block, ...]:
-    """What is printed in the terminal as blocks of the page: texts as prose, green ones as code, bold ones as heads, tables
-    as grids, and tables of labels as facts. Lines of one kind that follow each other become one block.
+    """What is printed in the terminal as blocks of the page: texts as prose, green ones as code, bold ones as heads; tables
+    are blocks already. Lines of one kind that follow each other become one block.
     """
     blocks: list[Block] = []
     for kind, alike in groupby(parts, key=_kind):
         if kind == "table":
-            blocks += [_table(part, caption) for part in alike if isinstance(part, Table)]
+            blocks += [_captioned(part, caption) for part in alike if isinstance(part, Grid | Facts)]
             continue
         text = "\n".join((_text_of(part) or "").strip("\n") for part in alike)
         if kind == "code":
@@ -133,7 +101,7 @@ def blocks_of(parts: Iterable[RenderableType], *, caption: str = "") -> tuple[Bl
 
 
 def _kind(part: RenderableType) -> str:
-    if isinstance(part, Table):
+    if isinstance(part, Grid | Facts):
         return "table"
     inner = _inner(part)
     if not (_text_of(part) or "").strip():
@@ -150,19 +118,5 @@ def _text_of(part: RenderableType) -> str | None:
     return inner.plain if isinstance(inner, Text) else inner if isinstance(inner, str) else None
 
 
-def _table(table: Table, caption: str) -> Facts | Grid:
-    rows = list(zip(*([_text_of(cell) or "" for cell in column.cells] for column in table.columns), strict=True))
-    if not table.show_header and len(table.columns) == 2:
-        return Facts(rows=tuple((label, text) for label, text in rows))
-    return Grid(
-        caption=caption,
-        columns=tuple(
-            Column(heading=" ".join((_text_of(column.header) or "").split()), is_number=column.justify == "right")
-            for column in table.columns
-        ),
-        rows=tuple(Row(cells=cells, tone=_tone(row.style)) for cells, row in zip(rows, table.rows, strict=True)),
-    )
-
-
-def _tone(style: object) -> Literal["plain", "bad", "sum"]:
-    return "bad" if style == "red" else "sum" if style == "bold" else "plain"
+def _captioned(table: Grid | Facts, caption: str) -> Grid | Facts:
+    return replace(table, caption=caption) if isinstance(table, Grid) else table

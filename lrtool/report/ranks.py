@@ -1,10 +1,9 @@
 """The ranks of a run as a table, how the run was spread over them, and who used most and least."""
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 
-from lrtool.report.parts import known_bytes, labelled, percent
+from lrtool.report.grid import Column, Grid, Row, labelled, numbers
+from lrtool.report.parts import known_bytes, percent
 from lrtool.results import RankMemory, Ranks, Wrapping
 from lrtool.units import format_bytes
 
@@ -41,22 +40,15 @@ def rank_lines(ranks: Ranks) -> list[RenderableType]:
     return [_table(ranks), "", labelled(rows)]
 
 
-def _table(ranks: Ranks) -> Table:
+def _table(ranks: Ranks) -> Grid:
     known = {name: title for name, title in FIGURES.items() if any(getattr(each, name) for each in ranks.memory)}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("device", no_wrap=True)
-    for heading in known.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for each in _shown(ranks):
         has_failed = each.rank == ranks.failed_rank
-        table.add_row(
-            str(each.rank),
-            f"{each.device}, failed" if has_failed else each.device,
-            *(known_bytes(getattr(each, name)) for name in known),
-            style="red" if has_failed else "",
-        )
-    return table
+        device = f"{each.device}, failed" if has_failed else each.device
+        figures = (known_bytes(getattr(each, name)) for name in known)
+        rows.append(Row(cells=(str(each.rank), device, *figures), tone="bad" if has_failed else "plain"))
+    return Grid(columns=(*numbers("rank"), Column(heading="device"), *numbers(*known.values())), rows=tuple(rows))
 
 
 def _shown(ranks: Ranks) -> list[RankMemory]:

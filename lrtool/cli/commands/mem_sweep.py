@@ -21,7 +21,9 @@ def command(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", help="A run (directory, number, last) whose missing, killed or interrupted trials to run.", rich_help_panel="Trials"
+            "--resume",
+            help="A run (directory, number, last) whose missing, killed or interrupted trials to run.",
+            rich_help_panel="Trials",
         ),
     ] = None,
     check: options.Check = False,

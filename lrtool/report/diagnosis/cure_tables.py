@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import csv_text, known_bytes, labelled
+from lrtool.report.grid import Column, Facts, Grid, Row, labelled, numbers
+from lrtool.report.parts import csv_text, known_bytes
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
 from lrtool.units import format_bytes
 
@@ -58,19 +57,15 @@ def max_batch_lines(found: MaxBatch) -> list[RenderableType]:
     return [Text(max_batch_answer(found), style="bold"), "", try_table(found), Text(UNPRESSURED, style="dim")]
 
 
-def try_table(found: MaxBatch) -> Table:
+def try_table(found: MaxBatch) -> Grid:
     """Every size that was tried, from small to large."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("batch size", justify="right", no_wrap=True)
-    table.add_column("peak reserved", justify="right", no_wrap=True)
-    table.add_column("fits", no_wrap=True)
-    table.add_column("figures", no_wrap=True)
+    columns = (*numbers("batch size", "peak reserved"), Column(heading="fits"), Column(heading="figures"))
+    rows = []
     for each in sorted(found.tries, key=lambda each: (each.batch_size, each.recorder)):
+        how = "measured" if is_measured(each.recorder) else "predicted"
         peak = known_bytes(each.peak_reserved_bytes)
-        table.add_row(
-            f"{each.batch_size:,}", peak, _yes(each.fits), "measured" if is_measured(each.recorder) else "predicted"
-        )
-    return table
+        rows.append(Row(cells=(f"{each.batch_size:,}", peak, _yes(each.fits), how)))
+    return Grid(columns=columns, rows=tuple(rows))
 
 
 def max_batch_answer(found: MaxBatch) -> str:
@@ -92,36 +87,33 @@ def time_text(effect: CureEffect) -> str:
     return f"{effect.time_ratio:.2f}x{' ops' if effect.time_basis == 'operations' else ''}"
 
 
-def effect_table(cures: Cures) -> Table:
+def effect_table(cures: Cures) -> Grid:
     """A row for each cure that was tried, and for the best together."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("\ncure", no_wrap=True)
-    for heading in ("saved\nallocated", "saved\nreserved", "step\ntime", "\nloss"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("\nfits", no_wrap=True)
-    for effect in cures.effects:
-        if effect.figures is not None:
-            style = "" if effect.outcome == "helps" else "dim"
-            table.add_row(*(Text(cell, style=style) for cell in _row(effect, effect.title)))
+    figures = numbers("saved\nallocated", "saved\nreserved", "step\ntime", "\nloss")
+    rows = [
+        Row(cells=_cells(effect, effect.title), tone="plain" if effect.outcome == "helps" else "minor")
+        for effect in cures.effects
+        if effect.figures is not None
+    ]
     together = cures.together
     if together is not None and together.figures is not None:
-        table.add_row(*(Text(cell, style="bold") for cell in _row(together, "the best together")))
-    return table
+        rows.append(Row(cells=_cells(together, "the best together"), tone="sum"))
+    return Grid(columns=(Column(heading="\ncure"), *figures, Column(heading="\nfits")), rows=tuple(rows), gap=1)
 
 
-def _row(effect: CureEffect, title: str) -> list[str]:
+def _cells(effect: CureEffect, title: str) -> tuple[str, ...]:
     assert effect.figures is not None
-    return [
+    return (
         title,
         _saved(effect.saved_allocated_bytes),
         _saved(effect.saved_reserved_bytes),
         time_text(effect),
         _loss(effect.loss_difference),
         _fits(effect.figures),
-    ]
+    )
 
 
-def legend_table(cures: Cures) -> Table:
+def legend_table(cures: Cures) -> Facts:
     """What the figures are of, and what the columns mean."""
     before = cures.baseline
     peaks = (
@@ -148,7 +140,7 @@ def patches_of(cures: Cures) -> list[tuple[str, tuple[str, ...]]]:
     return [(f"{effect.title} ({effect.note})" if effect.note else effect.title, effect.how) for effect in helping]
 
 
-def reason_table(cures: Cures) -> Table | None:
+def reason_table(cures: Cures) -> Facts | None:
     """Why the others have no figures; None where all have."""
     rows = [
         (effect.title, f"{'failed: ' * (effect.outcome == 'failed')}{effect.reason or 'it ended without a result'}")

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
+from lrtool.report.grid import Column, Fact, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.ranks import rank_lines
 from lrtool.results import Budget, Category, Diagnosis, Finding
 from lrtool.units import format_bytes, format_duration
@@ -45,62 +44,46 @@ def budget_rows(budget: Budget) -> Iterator[tuple[str, int]]:
         yield "device", budget.device_used_bytes
 
 
-def finding_table(number: int, finding: Finding) -> Table:
+def finding_table(number: int, finding: Finding) -> Facts:
     """A finding with its evidence, and what cures and proves it."""
-    table = _labelled()
     head = f"{number}. {finding.title}" if finding.cause != "none" else finding.title
-    table.add_row(Text("finding", style="dim"), Text(f"{head} [{finding.cause}] (confidence: {finding.confidence})"))
-    for evidence in finding.evidence:
-        table.add_row(Text("evidence", style="dim"), Text(evidence))
+    rows = [
+        Fact(label="finding", text=f"{head} [{finding.cause}] (confidence: {finding.confidence})"),
+        *(Fact(label="evidence", text=evidence) for evidence in finding.evidence),
+    ]
     if finding.cause != "none":
-        table.add_row(Text("cure", style="dim"), Text(finding.cure, style="green"))
-        table.add_row(Text("proof", style="dim"), Text(finding.proof))
-    return table
+        rows += [Fact(label="cure", text=finding.cure, style="green"), Fact(label="proof", text=finding.proof)]
+    return Facts(rows=tuple(rows))
 
 
-def budget_table(budget: Budget) -> Table:
+def budget_table(budget: Budget) -> Grid:
     """Where the bytes are, with the largest holders of activations below their line."""
     place = f"step {budget.step:,}" if budget.step else "the build"
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column(f"at {place}{f', in {budget.phase}' if budget.phase else ''}")
-    table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
+    first = Column(heading=f"at {place}{f', in {budget.phase}' if budget.phase else ''}", wraps="between words")
+    modules = [Row(cells=(f"  {each.name}", format_bytes(each.num_bytes), ""), tone="minor") for each in budget.modules]
+    rows = []
     for name, size in budget_rows(budget):
-        share = "" if name.startswith(("context", "other", "device")) else f"{_share(size, budget.reserved_bytes)}"
-        table.add_row(name, format_bytes(size), share, style="bold" if name in ("reserved", "device") else "")
+        share = "" if name.startswith(("context", "other", "device")) else _share(size, budget.reserved_bytes)
+        tone: Tone = "sum" if name in ("reserved", "device") else "plain"
+        rows.append(Row(cells=(name, format_bytes(size), share), tone=tone))
         if name == Category.ACTIVATION.plural:
-            for module in budget.modules:
-                table.add_row(Text(f"  {module.name}", style="dim"), format_bytes(module.num_bytes), "")
+            rows += modules
     if not any(line.name == Category.ACTIVATION.plural for line in budget.lines):
-        for module in budget.modules:
-            table.add_row(Text(f"  {module.name}", style="dim"), format_bytes(module.num_bytes), "")
-    return table
+        rows += modules
+    return Grid(columns=(first, *numbers("bytes", "share")), rows=tuple(rows))
 
 
-def diagnosis_facts(result: Diagnosis) -> Table:
+def diagnosis_facts(result: Diagnosis) -> Facts:
     """Where the figures come from, and what they were judged by."""
-    table = _labelled()
-    if result.recorder is not None:
-        table.add_row(Text("figures", style="dim"), Text(f"{result.recorder}: {result.recorder_reason}"))
-    if result.capacity_bytes is not None:
-        card = f", {result.card}" if result.card else ""
-        table.add_row(Text("capacity", style="dim"), Text(f"{format_bytes(result.capacity_bytes)}{card}"))
-    if result.settings:
-        table.add_row(Text("settings", style="dim"), Text(result.settings))
-    for note in result.notes:
-        table.add_row(Text("note", style="dim"), Text(note))
+    card = f", {result.card}" if result.card else ""
     steps = f", {result.num_steps:,} steps" if result.num_steps else ""
-    table.add_row(
-        Text("read", style="dim"), Text(f"{result.target}{steps} in {format_duration(result.duration_s)}")
-    )  # fmt: skip
-    return table
-
-
-def _labelled() -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
+    known = [("figures", f"{result.recorder}: {result.recorder_reason}")] if result.recorder is not None else []
+    if result.capacity_bytes is not None:
+        known.append(("capacity", f"{format_bytes(result.capacity_bytes)}{card}"))
+    if result.settings:
+        known.append(("settings", result.settings))
+    known += [("note", note) for note in result.notes]
+    return labelled([*known, ("read", f"{result.target}{steps} in {format_duration(result.duration_s)}")])
 
 
 def _share(size: int, total: int) -> str:

@@ -1,15 +1,13 @@
 """A comparison in the terminal: the answer, the runs, a table for each condition, and why they may not be comparable."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lrtool.gate.comparison import is_within_noise
 from lrtool.gate.limits import METRICS, format_value
-from lrtool.report.parts import labelled
+from lrtool.report.grid import Column, Grid, Row, labelled, numbers
 from lrtool.results import ComparedFigure, Comparison
 
 RUNS_BESIDE_EACH_OTHER = 5
@@ -30,21 +28,20 @@ def comparison_lines(result: Comparison) -> list[RenderableType]:
     return [*parts, "", labelled([*remarks, ("noise", marks)])]
 
 
-def figure_table(figures: Sequence[ComparedFigure], shown: Sequence[int]) -> Table:
+def figure_table(figures: Sequence[ComparedFigure], shown: Sequence[int]) -> Grid:
     """A row for each metric, a column for each run: its value, and below it how far that is from run 1's."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("metric", no_wrap=True)
-    for index in shown:
-        table.add_column(f"run {index + 1}", justify="right", no_wrap=True, min_width=9)
-    table.add_column("noise", justify="right", no_wrap=True)
-    for figure in figures:
-        noise = "-" if figure.noise is None else format_value(figure.metric, figure.noise)
-        table.add_row(figure.metric, *(_value(figure, index) for index in shown), noise)
-        table.add_row("  difference", *(difference_text(figure, index) for index in shown), "", style="dim")
-        shares = [share_text(figure, index) for index in shown]
-        if any(shares):
-            table.add_row("", *shares, "", style="dim")
-    return table
+    runs = numbers(*(f"run {index + 1}" for index in shown), min_width=9)
+    columns = (Column(heading="metric"), *runs, *numbers("noise"))
+    return Grid(columns=columns, rows=tuple(row for figure in figures for row in _figure_rows(figure, shown)), gap=1)
+
+
+def _figure_rows(figure: ComparedFigure, shown: Sequence[int]) -> Iterator[Row]:
+    noise = "-" if figure.noise is None else format_value(figure.metric, figure.noise)
+    yield Row(cells=(figure.metric, *(_value(figure, index) for index in shown), noise))
+    yield Row(cells=("  difference", *(difference_text(figure, index) for index in shown), ""), tone="minor")
+    shares = [share_text(figure, index) for index in shown]
+    if any(shares):
+        yield Row(cells=("", *shares, ""), tone="minor")
 
 
 def difference_text(figure: ComparedFigure, index: int) -> str:

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lrtool.gate.alignment import label_of, varying_axes
 from lrtool.gate.limits import METRICS, format_value
-from lrtool.report.parts import labelled
+from lrtool.report.grid import Column, Grid, Row, labelled, numbers
 from lrtool.results import Check, GateLine, Grown, RunSummary
 from lrtool.units import format_bytes, printable
 
@@ -40,26 +38,18 @@ def baseline_lines(summary: RunSummary) -> list[RenderableType]:
     return [answer, "", labelled([*rows, ("holds for", facts)])]
 
 
-def limit_table(check: Check) -> Table:
+def limit_table(check: Check) -> Grid:
     """Limit, measured and margin, a line each; with a baseline, its figure too."""
     compares = any(line.baseline is not None for line in check.lines)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("metric", no_wrap=True)
-    for heading in ("limit", *(["baseline"] if compares else []), "measured", "margin"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=9)
-    table.add_column("verdict", no_wrap=True)
-    for line in check.lines:
-        baseline = [_value(line, line.baseline)] if compares else []
-        table.add_row(
-            line.metric,
-            line.limit,
-            *baseline,
-            _value(line, line.measured),
-            margin_text(line),
-            VERDICTS[line.verdict],
-            style="red" if line.verdict == "over" else "",
-        )
-    return table
+    headings = ("limit", *(["baseline"] if compares else []), "measured", "margin")
+    columns = (Column(heading="metric"), *numbers(*headings, min_width=9), Column(heading="verdict"))
+    return Grid(columns=columns, rows=tuple(_limit_row(line, compares) for line in check.lines), gap=1)
+
+
+def _limit_row(line: GateLine, compares: bool) -> Row:
+    baseline = [_value(line, line.baseline)] if compares else []
+    measured = (_value(line, line.measured), margin_text(line), VERDICTS[line.verdict])
+    return Row(cells=(line.metric, line.limit, *baseline, *measured), tone="bad" if line.verdict == "over" else "plain")
 
 
 def margin_text(line: GateLine) -> str:

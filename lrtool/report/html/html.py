@@ -12,8 +12,9 @@ from lrtool.gate.check_file import read_check
 from lrtool.report.figures import ON_DARK
 from lrtool.report.gate.tables import check_lines
 from lrtool.report.glossary import GLOSSARY
+from lrtool.report.grid import Facts, labelled
 from lrtool.report.html.svg import css_name, inline_svg
-from lrtool.report.page import Facts, Page, Plot, Plots, Section, blocks_of
+from lrtool.report.page import Page, Plot, Plots, Section, blocks_of
 from lrtool.report.reports import report_of
 from lrtool.results import Check, Result, Run
 from lrtool.results.run_dir import write_file
@@ -79,8 +80,8 @@ def _take_title(figure: Figure) -> str:
 def _environment(run: Run[Result]) -> Facts:
     of = run.environment
     gpu = "none" if of.device_name is None else f"{of.device_name}, CUDA {of.cuda}"
-    return Facts(
-        rows=(
+    return labelled(
+        (
             ("command", shlex.join(["lrtool", *run.arguments])),
             ("run at", run.created),
             ("GPU", gpu),

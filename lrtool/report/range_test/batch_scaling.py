@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
-from rich import box
-from rich.table import Table
 
 from lrtool.report.figures import BLUE, GREY
+from lrtool.report.grid import Grid, Row, numbers
 from lrtool.results import BatchScaling, BatchSizeTest, PowerLaw
 from lrtool.units import format_lr
 
@@ -85,19 +84,17 @@ def _draw_laws(axes: Axes, law: PowerLaw, sizes: Sequence[int]) -> None:
         )  # fmt: skip
 
 
-def scaling_table(scaling: BatchScaling) -> Table:
+def scaling_table(scaling: BatchScaling) -> Grid:
     """A row for each batch size: the geometric mean over its seeds, and the lowest and highest max_lr."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    for heading in ("batch size", "base_lr", "max_lr", "lowest", "highest", "suggested_lr"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for size, tests in _by_size(scaling.tests).items():
-        highs = [test.max_lr for test in tests if test.max_lr is not None]
-        table.add_row(
-            str(size), _mean([test.base_lr for test in tests]), _mean(highs),
-            format_lr(min(highs)) if highs else "-", format_lr(max(highs)) if highs else "-",
-            _mean([test.suggested_lr for test in tests]),
-        )  # fmt: skip
-    return table
+    columns = tuple(numbers("batch size", "base_lr", "max_lr", "lowest", "highest", "suggested_lr"))
+    return Grid(columns=columns, rows=tuple(_size_row(size, tests) for size, tests in _by_size(scaling.tests).items()))
+
+
+def _size_row(size: int, tests: Sequence[BatchSizeTest]) -> Row:
+    highs = [test.max_lr for test in tests if test.max_lr is not None]
+    lowest, highest = (format_lr(min(highs)), format_lr(max(highs))) if highs else ("-", "-")
+    base, suggested = (_mean([getattr(test, name) for test in tests]) for name in ("base_lr", "suggested_lr"))
+    return Row(cells=(str(size), base, _mean(highs), lowest, highest, suggested))
 
 
 def _mean(lrs: Sequence[float | None]) -> str:

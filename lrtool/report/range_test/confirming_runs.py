@@ -3,10 +3,9 @@
 from itertools import zip_longest
 
 from matplotlib.axes import Axes
-from rich import box
-from rich.table import Table
 
 from lrtool.report.figures import BLUE, GREEN, GREY, VERMILLION
+from lrtool.report.grid import Column, Grid, Row, numbers
 from lrtool.results import Confirmation, ConfirmingRun
 from lrtool.units import format_lr
 
@@ -67,22 +66,19 @@ def _label_ends(axes: Axes, runs: list[ConfirmingRun], lrs: list[float]) -> None
         )  # fmt: skip
 
 
-def runs_table(confirmation: Confirmation) -> Table:
+def runs_table(confirmation: Confirmation) -> Grid:
     """Every run: its LR, its length, the loss it is judged by, and what became of it."""
     judged_by = "last training losses" if confirmation.judged_by == "train" else "validation loss"
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("confirming run")
-    for heading in ("LR", "steps", judged_by):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    first, last = Column(heading="confirming run", wraps="between words"), Column(wraps="between words")
     longest = max((len(run.loss) for run in confirmation.runs), default=0)
+    rows = []
     for run, following in zip_longest(confirmation.runs, confirmation.runs[1:]):
         loss = "-" if run.final_loss is None else f"{run.final_loss:.4g}"
-        table.add_row(
-            run.schedule, format_lr(run.max_lr), str(len(run.loss)), loss, _outcome(run, confirmation, longest),
-            end_section=following is not None and following.max_lr < run.max_lr and len(following.loss) > len(run.loss),
-        )  # fmt: skip
-    return table
+        ends = following is not None and following.max_lr < run.max_lr and len(following.loss) > len(run.loss)
+        outcome = _outcome(run, confirmation, longest)
+        cells = (run.schedule, format_lr(run.max_lr), str(len(run.loss)), loss, outcome)
+        rows.append(Row(cells=cells, ends_section=ends))
+    return Grid(columns=(first, *numbers("LR", "steps", judged_by), last), rows=tuple(rows))
 
 
 def _outcome(run: ConfirmingRun, confirmation: Confirmation, longest: int) -> str:

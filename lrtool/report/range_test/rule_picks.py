@@ -1,10 +1,9 @@
 """What other finders' rules said on the same curve: a table, and ticks on a strip below the plot of the curve."""
 
 from matplotlib.axes import Axes
-from rich import box
-from rich.table import Table
 
 from lrtool.report.figures import BLUE, GREEN, GREY
+from lrtool.report.grid import Column, Grid, Row, numbers
 from lrtool.report.parts import known_lr
 from lrtool.results import RangeTest, RulePick
 from lrtool.units import format_lr, three_digits
@@ -14,18 +13,16 @@ LABEL_TURNS = 0.75
 """Right of this part of the width, a label stands on the left of its tick."""
 
 
-def rules_table(result: RangeTest) -> Table:
+def rules_table(result: RangeTest) -> Grid:
     """A row for each rule: its LR, and how many times lrtool's own suggestions it is; or why it has none."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("other rules, same curve")
-    for heading in ("LR", "/ max_lr", "/ suggested_lr"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for pick in result.rules:
-        lr = known_lr(pick.lr)
-        table.add_row(name_of(pick), lr, _times(pick.lr, result.max_lr), _times(pick.lr, result.suggested_lr))
+        times = (_times(pick.lr, lr) for lr in (result.max_lr, result.suggested_lr))
+        rows.append(Row(cells=(name_of(pick), known_lr(pick.lr), *times)))
         if pick.why_none is not None:
-            table.add_row(f"  {pick.why_none}")
-    return table
+            rows.append(Row(cells=(f"  {pick.why_none}", "", "", "")))
+    first = Column(heading="other rules, same curve", wraps="between words")
+    return Grid(columns=(first, *numbers("LR", "/ max_lr", "/ suggested_lr")), rows=tuple(rows))
 
 
 def name_of(pick: RulePick) -> str:

@@ -1,12 +1,11 @@
 """A range test as lines and tables: the suggested range, why, and what it holds for."""
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import known_lr, labelled
+from lrtool.report.grid import Column, Facts, Grid, Row, labelled, numbers
+from lrtool.report.parts import known_lr
 from lrtool.report.range_test.batch_scaling import scaling_sentence, scaling_table
 from lrtool.report.range_test.confirming_runs import runs_table
 from lrtool.report.range_test.group_tests import groups_text
@@ -52,21 +51,19 @@ def range_test_lines(result: RangeTest) -> list[RenderableType]:
     return parts
 
 
-def group_table(result: RangeTest) -> Table:
+def group_table(result: RangeTest) -> Grid:
     """The suggestion for each parameter group."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2))
-    table.add_column("parameter group")
-    for heading in ("base_lr", "max_lr", "suggested_lr (constant)"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    first = Column(heading="parameter group", wraps="between words")
+    rows = []
     for number, group in enumerate(result.param_groups):
         name = "all" if len(result.param_groups) == 1 else str(number)
         if result.group_tests:
             name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
-        table.add_row(name, *(known_lr(lr) for lr in (group.base_lr, group.max_lr, group.suggested_lr)))
-    return table
+        rows.append(Row(cells=(name, *map(known_lr, (group.base_lr, group.max_lr, group.suggested_lr)))))
+    return Grid(columns=(first, *numbers("base_lr", "max_lr", "suggested_lr (constant)")), rows=tuple(rows))
 
 
-def fact_table(result: RangeTest) -> Table:
+def fact_table(result: RangeTest) -> Facts:
     """Why to believe it, as label and text; the text is folded under itself."""
     advice = [("try", result.advice)] if result.advice else []
     ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"

@@ -1,10 +1,9 @@
 """A replay as lines and a table: the best settings first, where memory runs out and what would survive last."""
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from lrtool.report.grid import Column, Fact, Facts, Grid, Row, numbers
 from lrtool.report.parts import percent
 from lrtool.results import Replay, ReplayOom, ReplayRow
 from lrtool.units import format_bytes
@@ -50,22 +49,19 @@ def _on(row: ReplayRow) -> str:
     return f" on {format_bytes(row.capacity_bytes)}" + (f" ({row.card})" if row.card else "")
 
 
-def scenario_table(result: Replay) -> Table:
+def scenario_table(result: Replay) -> Facts:
     """What each row of the figures was replayed under."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
+    rows = []
     for number, row in enumerate(result.rows, 1):
         best = "  (best)" if number - 1 == result.best and len(result.rows) > 1 else ""
-        table.add_row(str(number), Text(f"{settings_name(row)}{_on(row)}, torch {row.torch}{best}"))
-    return table
+        rows.append(Fact(label=str(number), text=f"{settings_name(row)}{_on(row)}, torch {row.torch}{best}"))
+    return Facts(rows=tuple(rows), is_numbered=True)
 
 
-def figure_table(result: Replay) -> Table:
+def figure_table(result: Replay) -> Grid:
     """A row for each replay."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("\n#", justify="right", no_wrap=True)
     headings = (
+        "\n#",
         "peak\nallocated",
         "peak\nreserved",
         "\nfrag.",
@@ -74,11 +70,8 @@ def figure_table(result: Replay) -> Table:
         "\nretries",
         "device\nallocs",
     )
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("\noutcome", no_wrap=True)
-    for number, row in enumerate(result.rows, 1):
-        table.add_row(
+    rows = (
+        (
             str(number),
             format_bytes(row.peak_allocated_bytes),
             format_bytes(row.peak_reserved_bytes),
@@ -89,7 +82,10 @@ def figure_table(result: Replay) -> Table:
             str(row.num_device_allocs),
             {"ok": "survives", "oom": "OOM", "error": "error"}[row.outcome],
         )
-    return table
+        for number, row in enumerate(result.rows, 1)
+    )
+    columns = (*numbers(*headings), Column(heading="\noutcome"))
+    return Grid(columns=columns, rows=tuple(Row(cells=cells) for cells in rows), gap=1)
 
 
 def oom_lines(result: Replay, row: ReplayRow) -> list[str]:

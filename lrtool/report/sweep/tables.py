@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import known_bytes, labelled
+from lrtool.report.grid import Column, Facts, Grid, Row, Tone, labelled, numbers
+from lrtool.report.parts import known_bytes
 from lrtool.report.ranks import rank_lines
 from lrtool.report.sweep.columns import MetricColumn, columns_of
 from lrtool.results import Category, Condition, MemSweep, Recorder, Trial, TrialStatus
@@ -78,7 +77,7 @@ def _named(condition: Condition, axis: str) -> str:
     return f"{axis} {'default' if value in ('', None) else value}"
 
 
-def trial_table(trials: list[Trial]) -> Table:
+def trial_table(trials: list[Trial]) -> Grid:
     """A row for each trial of a group; without its optional columns where they would make it too wide."""
     columns = columns_of(trials)
     slow = [replace(trial, duration_s=LONGEST_S) for trial in trials]  # a slow machine must not change what is shown
@@ -87,23 +86,25 @@ def trial_table(trials: list[Trial]) -> Table:
     return _trial_table(trials, columns)
 
 
-def _trial_table(trials: list[Trial], columns: list[MetricColumn]) -> Table:
+def _trial_table(trials: list[Trial], columns: list[MetricColumn]) -> Grid:
     repeated = any(trial.repeat for trial in trials)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for heading in ("step\nsize", *(["\n#"] if repeated else []), "\nsteps"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("\nstatus", no_wrap=True, min_width=6)
-    table.add_column("\nfigures", no_wrap=True, min_width=9)
-    for column in columns:
-        table.add_column(column.shown.heading, justify="right", no_wrap=True, min_width=column.width)
-    table.add_column("\ntime", justify="right", no_wrap=True, min_width=6)
-    for trial in trials:
-        table.add_row(*_row(trial, columns, repeated=repeated), style="" if trial.status == "ok" else "red")
-    return table
+    shown = (
+        *numbers("step\nsize", *(["\n#"] if repeated else []), "\nsteps"),
+        Column(heading="\nstatus", min_width=6),
+        Column(heading="\nfigures", min_width=9),
+        *(Column(heading=each.shown.heading, is_number=True, min_width=each.width) for each in columns),
+        *numbers("\ntime", min_width=6),
+    )
+    rows = (Row(cells=_cells(trial, columns, repeated=repeated), tone=_tone(trial)) for trial in trials)
+    return Grid(columns=shown, rows=tuple(rows), gap=0)
 
 
-def _row(trial: Trial, columns: list[MetricColumn], *, repeated: bool) -> list[str]:
-    return [
+def _tone(trial: Trial) -> Tone:
+    return "plain" if trial.status == "ok" else "bad"
+
+
+def _cells(trial: Trial, columns: list[MetricColumn], *, repeated: bool) -> tuple[str, ...]:
+    return (
         step_size_name(trial.condition),
         *([str(trial.repeat + 1)] if repeated else []),
         f"{trial.num_steps_done:,}",
@@ -111,15 +112,15 @@ def _row(trial: Trial, columns: list[MetricColumn], *, repeated: bool) -> list[s
         HOW_KNOWN[trial.recorder],
         *(column.text(trial) for column in columns),
         _short_duration(trial.duration_s),
-    ]
+    )
 
 
-def evidence_table(result: MemSweep) -> Table:
+def evidence_table(result: MemSweep) -> Facts:
     """What the verdict rests on, and how each line is known."""
     return labelled([(HOW_KNOWN[result.recorder], line) for line in result.verdict.evidence])
 
 
-def setup_table(result: MemSweep) -> Table:
+def setup_table(result: MemSweep) -> Facts:
     """What was swept, and for which device."""
     card = f" ({result.card})" if result.card else ""
     room = "not limited" if result.capacity_bytes is None else f"{format_bytes(result.capacity_bytes)}{card}"
@@ -160,16 +161,11 @@ def is_about_ranks(result: MemSweep) -> bool:
     return any(trial.condition.world_size is not None for trial in result.trials)
 
 
-def scaling_table(result: MemSweep) -> Table:
+def scaling_table(result: MemSweep) -> Grid:
     """One line for each number of ranks and way to shard: the most bytes per rank of each category, and the peaks."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    table.add_column("ranks", justify="right", no_wrap=True)
-    table.add_column("shard", no_wrap=True)
-    for heading in (*COLUMNS, "peak alloc.", "reserved"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=8)
-    for trial in sorted(result.trials, key=_place):
-        table.add_row(*_scaling_row(trial), style="" if trial.status == "ok" else "red")
-    return table
+    figures = numbers(*COLUMNS, "peak alloc.", "reserved", min_width=8)
+    rows = (Row(cells=tuple(_scaling_row(trial)), tone=_tone(trial)) for trial in sorted(result.trials, key=_place))
+    return Grid(columns=(*numbers("ranks"), Column(heading="shard"), *figures), rows=tuple(rows), gap=0)
 
 
 def _place(trial: Trial) -> tuple[str, int, int]:
