@@ -13,6 +13,7 @@ from lrtool.errors import UsageError
 from lrtool.gate.limits import Kind, Limit, limit_of
 from lrtool.option import STRICT, Option, Positive
 from lrtool.results.mem_sweep import SweepAxes
+from lrtool.units import parse_memory
 
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
@@ -98,6 +99,17 @@ class ExecutorSettings:
         None
     )
 
+    def __post_init__(self) -> None:
+        if self.trial_memory is not None:
+            _check_size("trial-memory", self.trial_memory)
+
+
+def _check_size(name: str, text: str) -> None:
+    try:
+        parse_memory(text)
+    except UsageError as error:
+        raise ValueError(f"{name}: {error.message}", error.hint) from None
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemSweepSettings(SweepAxes, ExecutorSettings):
@@ -127,6 +139,7 @@ class MemSweepSettings(SweepAxes, ExecutorSettings):
     timeout: Annotated[Seconds | None, _of_trials("Seconds after which a trial is ended. Default: none.")] = None
 
     def __post_init__(self) -> None:
+        ExecutorSettings.__post_init__(self)
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
