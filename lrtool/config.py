@@ -18,6 +18,8 @@ from lrtool.units import parse_memory
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 Seconds = Annotated[float, Gt(0)]
+FEWEST_STEPS = 12
+"""Of fewer losses no curve can be smoothed, let alone judged."""
 _of_ramp = partial(Option, panel="Range test")
 
 
@@ -30,7 +32,7 @@ class RangeTestSettings:
     start_lr: Annotated[float, Gt(0), _of_ramp("LR of the first step.")] = 1e-7
     end_lr: Annotated[float, Gt(0), _of_ramp("LR of the last step.")] = 10.0
     num_steps: Annotated[
-        Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"],
+        Annotated[int, Ge(FEWEST_STEPS), Le(1_000_000)] | Literal["auto"],
         _of_ramp(
             "Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
             metavar="N|auto",

@@ -75,7 +75,7 @@ def test_a_user_file_that_cannot_be_measured(
         (["--device", "tpu-of-mine"], 2, "unknown device"),
         (["--num-steps", "0"], 2, "--num-steps: 0 should be greater"),
         (["--num-steps", "-1"], 2, "--num-steps: -1 should be greater"),
-        (["--num-steps", "2"], 2, "--num-steps: 2 should be greater"),
+        (["--num-steps", "11"], 2, "--num-steps: 11 should be greater than or equal to 12"),
         (["--num-steps", "2000000000000"], 2, "--num-steps: 2000000000000 should be less"),
         (["--num-steps", "many"], 2, "--num-steps: 'many' should be a valid integer"),
         (["--start-lr", "10"], 2, "start-lr 10 is not below end-lr 10"),
