@@ -23,6 +23,7 @@ from lrtool.cli.commands import (
     report,
 )
 from lrtool.cli.console import Terminal, open_terminal
+from lrtool.cli.watched import watched
 from lrtool.config import Confirm
 from lrtool.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, LrtoolError, UsageError
 from lrtool.settings_file import check_environment
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script. What the user's code prints on its way out still goes to stderr."""
-    code = main()
+    code = watched(main)
     try:
         sys.stdout.flush()
         os.dup2(2, 1)
