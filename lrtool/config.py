@@ -13,10 +13,13 @@ from lrtool.errors import UsageError
 from lrtool.gate.limits import Kind, Limit, limit_of
 from lrtool.option import STRICT, Option, Positive
 from lrtool.results.mem_sweep import SweepAxes
+from lrtool.units import parse_memory
 
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
 OtherRules = Literal["all", "fastai", "lightning", "torch-lr-finder", "ignite"]
 Seconds = Annotated[float, Gt(0)]
+FEWEST_STEPS = 12
+"""Of fewer losses no curve can be smoothed, let alone judged."""
 _of_ramp = partial(Option, panel="Range test")
 
 
@@ -29,7 +32,7 @@ class RangeTestSettings:
     start_lr: Annotated[float, Gt(0), _of_ramp("LR of the first step.")] = 1e-7
     end_lr: Annotated[float, Gt(0), _of_ramp("LR of the last step.")] = 10.0
     num_steps: Annotated[
-        Annotated[int, Ge(3), Le(1_000_000)] | Literal["auto"],
+        Annotated[int, Ge(FEWEST_STEPS), Le(1_000_000)] | Literal["auto"],
         _of_ramp(
             "Steps from one to the other; auto takes what the range needs, and moves ends that were not given.",
             metavar="N|auto",
@@ -98,6 +101,17 @@ class ExecutorSettings:
         None
     )
 
+    def __post_init__(self) -> None:
+        if self.trial_memory is not None:
+            _check_size("trial-memory", self.trial_memory)
+
+
+def _check_size(name: str, text: str) -> None:
+    try:
+        parse_memory(text)
+    except UsageError as error:
+        raise ValueError(f"{name}: {error.message}", error.hint) from None
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemSweepSettings(SweepAxes, ExecutorSettings):
@@ -127,6 +141,7 @@ class MemSweepSettings(SweepAxes, ExecutorSettings):
     timeout: Annotated[Seconds | None, _of_trials("Seconds after which a trial is ended. Default: none.")] = None
 
     def __post_init__(self) -> None:
+        ExecutorSettings.__post_init__(self)
         if (self.base_lr is None) != (self.max_lr is None):
             given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
             raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")

@@ -26,7 +26,7 @@ EXIT_CODES = {
     EXIT_DONE: "done; also when the measured curve supports no suggestion",
     EXIT_GATE: "measured, and the answer to a gate is no",
     EXIT_USAGE: "the command line or a settings file is wrong",
-    EXIT_WORKLOAD: "the user's code failed, or does not describe a training setup",
+    EXIT_WORKLOAD: "the user's code failed, ended the process, or does not describe a training setup",
     EXIT_UNAVAILABLE: "this machine cannot: no such device, a package missing, a folder that cannot be written; "
     "runs are not comparable",
     EXIT_DEFECT: "a defect of lrtool",

@@ -17,8 +17,10 @@ from lrtool.config import TABLES, Settings
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.results.checked_json import MAX_INTEGER
 from lrtool.small_file import MAX_SETTINGS_BYTES, read_small, text_of
+from lrtool.units import meant_by
 
 MAX_DEPTH = 4
+_SIZES = {"capacity", "trial_memory"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +166,15 @@ def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) ->
         message, hint = problem["ctx"]["error"].args
         return UsageError(message, hint=hint)
     message = problem["msg"].removeprefix("Input ")
-    return UsageError(f"{place}: {_shown(problem['input'])} {message}", hint=_default_hint(location))
+    is_size = key in _SIZES and isinstance(problem["input"], int | float)
+    hint = _size_hint(key, problem["input"]) if is_size else _default_hint(location)
+    return UsageError(f"{place}: {_shown(problem['input'])} {message}", hint=hint)
+
+
+def _size_hint(key: str, number: float) -> str:
+    likely = (*meant_by(str(number)), "24GiB")[0]
+    size = f'{key.replace("_", "-")} = "{likely.partition(" ")[0]}"'
+    return f'a size stands in quotes, with its unit: {size}; a card by its name, such as "rtx4090"'
 
 
 def _shown(value: object) -> str:

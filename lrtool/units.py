@@ -7,21 +7,84 @@ from lrtool.errors import UsageError
 
 _BYTE_UNITS = {
     "": 1, "b": 1,
-    "k": 2**10, "kib": 2**10, "kb": 10**3,
-    "m": 2**20, "mib": 2**20, "mb": 10**6,
-    "g": 2**30, "gib": 2**30, "gb": 10**9,
+    "k": 2**10, "ki": 2**10, "kib": 2**10, "kb": 10**3,
+    "m": 2**20, "mi": 2**20, "mib": 2**20, "mb": 10**6,
+    "g": 2**30, "gi": 2**30, "gib": 2**30, "gb": 10**9,
     "t": 2**40, "tib": 2**40, "tb": 10**12,
 }  # fmt: skip
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2}(?=\s*[a-z]))?\s*([a-z]*)\s*", re.IGNORECASE)
+_WITH_COMMA = re.compile(r"\s*(\d+),(\d+)\s*([a-zA-Z]*)\s*")
+_LONGEST = 64
+LEAST_BARE_BYTES = 2**20
+"""Nobody means fewer by a number without a unit: no GPU, no trial and no peak is that small."""
+MOST_BYTES = 2**60
+_LARGEST_CARD = 192  # GB
+_SIZE_HINT = "write it like 24GiB, 512MiB or 1073741824"
 
 
 def parse_bytes(text: str) -> int:
     """Bytes of "24GiB", "512 MiB", "1.5g" or a plain number; KB, MB and GB are powers of ten. Raises UsageError."""
-    match = _SIZE.fullmatch(text)
-    unit = _BYTE_UNITS.get(match.group(2).lower()) if match else None
-    if match is None or unit is None:
-        raise UsageError(f"{text!r} is not a size in bytes", hint="write it like 24GiB, 512MiB or 1073741824")
-    return round(float(match.group(1)) * unit) if "." in match.group(1) else int(match.group(1)) * unit
+    found = _number_and_unit(text)
+    if found is None:
+        raise UsageError(f"{_quoted(text)} is not a size in bytes", hint=_with_point(text) or _SIZE_HINT)
+    number, unit = found
+    size = _BYTE_UNITS[unit.lower()]
+    return int(number) * size if number.isdecimal() else round(float(number) * size)
+
+
+def parse_memory(text: str) -> int:
+    """As parse_bytes, for memory that somebody asks for: a bare number is bytes only where it can be. Raises UsageError."""
+    if meant := meant_by(text):
+        message = f"{_quoted(text)} is a number without a unit, and as bytes it is too little"
+        raise UsageError(message, hint=f"did you mean {' or '.join(meant)}?")
+    num_bytes = parse_bytes(text)
+    if num_bytes > MOST_BYTES:
+        raise UsageError(f"{_quoted(text)} is more memory than there is", hint=_SIZE_HINT)
+    return num_bytes
+
+
+def meant_by(text: str) -> tuple[str, ...]:
+    """What a bare number that is too small was meant to be: 24 is 24GiB, 24576 is 24576MiB; in between, either.
+
+    Empty for what has a unit, for 0, and for what may well be bytes.
+    """
+    number, unit = _number_and_unit(text) or ("0", "")
+    value = 0.0 if unit else float(number)
+    if not 0 < value < LEAST_BARE_BYTES:
+        return ()
+    if value >= 1024:
+        return (f"{value:.10g}MiB (that is {format_bytes(round(value * 2**20))})",)
+    return (f"{value:g}GiB",) if value <= _LARGEST_CARD else (f"{value:g}MiB", f"{value:g}GiB")
+
+
+def decimal_size(text: str) -> str | None:
+    """What to know of a size in powers of ten, "24 GB = 22.4 GiB"; None where it is written otherwise."""
+    found = _number_and_unit(text)
+    if found is None or not re.fullmatch("[kmgt]b", found[1].lower()):
+        return None
+    return f"{found[0]} {found[1].upper()} = {format_bytes(parse_bytes(text))}"
+
+
+def _number_and_unit(text: str) -> tuple[str, str] | None:
+    match = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
+    if match is None or match[3].lower() not in _BYTE_UNITS:
+        return None
+    number = match[1] + (match[2] or "")
+    return number, match[3]
+
+
+def _with_point(text: str) -> str | None:
+    """The hint for a size that is written with a comma."""
+    match = _WITH_COMMA.fullmatch(text)
+    if match is None or match[3].lower() not in _BYTE_UNITS:
+        return None
+    whole, part, unit = match.groups()
+    written = [f"{whole}.{part}{unit or 'GiB'}"] + ([f"{whole}{part}{unit}"] if len(part) == 3 and unit else [])
+    return f"did you mean {' or '.join(written)}? a size has a point, and no other mark between its digits"
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 def format_bytes(num_bytes: int) -> str:

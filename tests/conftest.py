@@ -53,7 +53,7 @@ def small_heap() -> None:
 def clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test starts in an empty folder, without settings in the environment, and forgets the user files it imported."""
     for name in list(os.environ):
-        if name.startswith("LRTOOL_") or name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        if name.startswith("LRTOOL_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     paths, modules = list(sys.path), set(sys.modules)

@@ -18,7 +18,7 @@ ALLOWED = {
     "small_file": {"errors"},
     "option": set(),
     "config": {"errors", "units", "option", "gate.limits", "results"},
-    "settings_file": {"errors", "small_file", "config", "results"},
+    "settings_file": {"errors", "units", "small_file", "config", "results"},
     "examples": {"examples"},
     "results": {"errors", "units", "small_file", "option"},
     "workload": GROUND,

@@ -95,7 +95,7 @@ def test_an_unknown_table_is_told_too(tmp_path: Path) -> None:
         ('num-steps = "100"', "range-test.num-steps"),
         ("num-steps = true", "range-test.num-steps"),
         ("num-steps = 2.5", "range-test.num-steps"),
-        ("num-steps = 2", "range-test.num-steps"),
+        ("num-steps = 11", "range-test.num-steps"),
         ("start-lr = nan", "range-test.start-lr"),
         ("start-lr = -1.0", "range-test.start-lr"),
         ("mode = 'log'", "range-test.mode"),
@@ -115,8 +115,8 @@ def test_start_must_be_below_end(tmp_path: Path) -> None:
 
 
 def test_a_wrong_option_is_told_as_the_option() -> None:
-    with pytest.raises(UsageError, match="--num-steps: 2 should be"):
-        resolve(SettingsFile(), table="range_test", options={"num_steps": 2})
+    with pytest.raises(UsageError, match="--num-steps: 11 should be"):
+        resolve(SettingsFile(), table="range_test", options={"num_steps": 11})
 
 
 @pytest.mark.parametrize("text", ["seed = ", "[range-test", "seed = 1\nseed = 2", "\x00"])

@@ -26,6 +26,7 @@ from lrtool.cli.commands import (
     report,
 )
 from lrtool.cli.console import Terminal, open_terminal
+from lrtool.cli.watched import watched
 from lrtool.config import Confirm
 from lrtool.errors import (
     EXIT_DONE,
@@ -133,7 +134,7 @@ def _after_interrupt(given: list[str]) -> str:
 
 def run_to_end() -> int:
     """Run the command line of this process; the code that it ends with. What the user's code prints later goes to stderr."""
-    code = main()
+    code = watched(main)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the answer stands
     try:
         sys.stdout.flush()

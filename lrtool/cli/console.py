@@ -18,6 +18,8 @@ from lrtool.workload.distributed.launch import speaks
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
+_LEAST_SIZES = {"COLUMNS": 20, "LINES": 5, "TERMINAL_WIDTH": 20}
+"""The variables that rich and typer read the terminal's size from, and what no terminal is smaller than."""
 HEARTBEAT_S = 10.0
 
 
@@ -68,6 +70,7 @@ def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 
 
     Of several ranks only the first one speaks.
     """
+    forget_nonsense_sizes()
     is_heard = speaks()
     out, err = (_copy_of(1), _copy_of(2)) if is_heard else (_nowhere(), _nowhere())
     return Terminal(
@@ -77,6 +80,14 @@ def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 
         verbose=verbose,
         interactive=err.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"),
     )
+
+
+def forget_nonsense_sizes() -> None:
+    """Drop from the environment what is no size of a terminal: rich would print nothing into 0 columns, or fail at a word."""
+    for name, least in _LEAST_SIZES.items():
+        size = os.environ.get(name, "")
+        if not (size.isascii() and size.isdecimal() and len(size) <= 4 and int(size) >= least):
+            os.environ.pop(name, None)
 
 
 @contextmanager
@@ -173,13 +184,7 @@ class _PipedConsole(Console):
 
 
 def _console(file: TextIO, color: Color) -> Console:
-    width = (
-        None
-        if file.isatty()
-        else int(columns)
-        if (columns := os.environ.get("COLUMNS", "")).isdecimal()
-        else PIPED_WIDTH
-    )
+    width = None if file.isatty() else int(os.environ.get("COLUMNS", PIPED_WIDTH))
     colored = _wants_color(file, color)
     return _PipedConsole(
         file=file,

@@ -1,6 +1,6 @@
 """How a command hears what it was asked: its options are made of its table of the settings, next to those that all have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal
-from lrtool.config import TABLES, ExecutorSettings, Settings
+from lrtool.config import KINDS, TABLES, ExecutorSettings, Settings
+from lrtool.memory.gpus import capacity_note
 from lrtool.option import Option, options_of, shown_default
 from lrtool.settings_file import SettingsFile, find_settings_file, read_settings_file, resolve, search_start
+from lrtool.units import decimal_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +28,10 @@ class Invocation:
 
     def settings(self, **instead: Any) -> Settings:
         """All settings: those that were given, or `instead` of them, over those of the file. Raises UsageError."""
-        return resolve(self.file, table=self.table, options={**self.given, **instead})
+        settings = resolve(self.file, table=self.table, options={**self.given, **instead})
+        for note in dict.fromkeys(_notes(settings, self.table)):
+            self.terminal.note(note)
+        return settings
 
 
 Command = Callable[..., None]
@@ -129,6 +134,16 @@ def _read_as(field: Field[Any], option: Option) -> Any:
     if option.is_repeatable:
         return list[str]
     return str if others else kind
+
+
+def _notes(settings: Settings, table: str | None) -> Iterator[str]:
+    """What to know of sizes that are written in powers of ten, those of a command's own table."""
+    own = None if table is None else getattr(settings, table)
+    places = getattr(own, "capacity", None) or ()
+    yield from filter(None, map(capacity_note, [places] if isinstance(places, str) else places))
+    limits = (str(each) for name in KINDS for each in getattr(own, name, {}).values())
+    for told in filter(None, map(decimal_size, (getattr(own, "trial_memory", None) or "", *limits))):
+        yield f"{told}; GiB are powers of two"
 
 
 def _setting(field: Field[Any], option: Option, value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.results import Metric, Trial, Unit, metrics_of
-from lrtool.units import format_bytes, format_lr, parse_bytes, three_digits
+from lrtool.units import format_bytes, format_lr, meant_by, parse_memory, three_digits
 
 Kind = Literal["max", "min", "increase"]
 DEFAULT_METRIC = "peak_allocated"
@@ -63,6 +63,10 @@ def limit_of(name: str, value: str | int | float, kind: Kind) -> Limit:
             return Limit(metric=name, kind=kind, value=_number(text[:-1]) / 100, is_share=True)
         return Limit(metric=name, kind=kind, value=_PARSERS[metric.unit](text))
     except (ValueError, UsageError):
+        separator = ":" if kind == "increase" else "="
+        if metric.unit == "bytes" and (meant := meant_by(text)):
+            message = f"{text!r} is no limit of {name}: as bytes it is too little"
+            raise UsageError(message, hint=f"did you mean {name}{separator}{' or '.join(meant)}?") from None
         example = ":5%" if kind == "increase" else f"={EXAMPLES[metric.unit]}"
         raise UsageError(f"{text!r} is no limit of {name}", hint=f"write it like {name}{example}") from None
 
@@ -96,8 +100,13 @@ def _ratio(text: str) -> float:
     return _number(text[:-1]) / 100 if text.endswith("%") else _number(text)
 
 
+def _rate(text: str) -> float:
+    """Bytes per step, of which a few are as plausible as many."""
+    return float(parse_memory(text)) if text[-1:].isalpha() else _number(text)
+
+
 _PARSERS: dict[Unit, Callable[[str], float]] = {
-    "bytes": parse_bytes, "bytes per step": parse_bytes, "ratio": _ratio, "count": _number, "lr": _number, "loss": _number,
+    "bytes": parse_memory, "bytes per step": _rate, "ratio": _ratio, "count": _number, "lr": _number, "loss": _number,
 }  # fmt: skip
 EXAMPLES: dict[Unit, str] = {
     "bytes": "14GiB", "bytes per step": "0", "ratio": "10%", "count": "0", "lr": "0.01", "loss": "0.5",

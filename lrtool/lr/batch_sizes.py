@@ -9,7 +9,7 @@ from lrtool.config import RangeTestSettings
 from lrtool.errors import UsageError
 from lrtool.lr.measure import OnProgress
 from lrtool.lr.source import Source
-from lrtool.results import BatchScaling, BatchSizeTest, PowerLaw, RangeTest
+from lrtool.results import FEWEST_SIZES, BatchScaling, BatchSizeTest, PowerLaw, RangeTest, unsupported_sizes
 from lrtool.workload.target import from_callable
 
 DEFAULT_SEEDS = 3
@@ -60,7 +60,7 @@ def measure_scaling(
 
 
 def conclude_scaling(tests: Sequence[BatchSizeTest]) -> BatchScaling:
-    """The laws that the tests with a suggestion follow."""
+    """The laws that the tests follow; none where a size has no suggestion, and none of fewer than three sizes."""
     return BatchScaling(
         tests=tuple(tests),
         max_lr=_law([(test.batch_size, test.max_lr) for test in tests]),
@@ -82,7 +82,10 @@ def as_row(found: RangeTest, *, size: int, seed: int) -> BatchSizeTest:
 
 def _law(points: Sequence[tuple[int, float | None]]) -> PowerLaw | None:
     found = [(size, lr) for size, lr in points if lr is not None]
-    return fit_power_law([size for size, _ in found], [lr for _, lr in found]) if found else None
+    # a size is not dropped: that the largest one suggests nothing says more of the law than the others do
+    if unsupported_sizes(points) or len({size for size, _ in points}) < FEWEST_SIZES:
+        return None
+    return fit_power_law([size for size, _ in found], [lr for _, lr in found])
 
 
 STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -90,11 +93,13 @@ STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2
 
 
 def fit_power_law(sizes: Sequence[float], lrs: Sequence[float]) -> PowerLaw | None:
-    """LR = factor * size ** exponent, by least squares of log LR over log size, with the exponent's 95 % interval.
+    """LR = factor * size ** exponent, by least squares of y = log LR over x = log size, with the exponent's 95 % interval.
 
     One LR for each size, sizes repeat where several seeds were measured; None where there are not two different sizes.
-    The interval is Student's, from the scatter around the line: it holds what seeds and a bend in the law add, and is
-    None with fewer than three LRs. Raises ValueError for a size or an LR that is not positive.
+    The interval is Student's for the slope of a line, from the scatter around it (Draper and Smith 1998, Applied
+    Regression Analysis, 1.4): exponent ± t(0.975, n - 2) s / sqrt(sum (x - mean x)^2), where s^2 = sum r^2 / (n - 2) for the
+    residuals r. It holds what seeds and a bend in the law add, and is None with fewer than three LRs. Raises ValueError for
+    a size or an LR that is not positive.
     """
     if min((*sizes, *lrs), default=0.0) <= 0:
         raise ValueError("sizes and learning rates are positive")

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from lrtool.errors import WorkloadError
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
@@ -83,12 +84,22 @@ class Setup:
     cycles_momentum: bool
 
 
+class StepObserver(Protocol):
+    """Hears of every ramp, and of every step of it: when it begins, and its LR and loss, on their device, once it ended."""
+
+    def ramp_begins(self) -> None: ...
+
+    def step_begins(self) -> None: ...
+
+    def step_ended(self, lr: float | Tensor, loss: Tensor) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
 
     `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
-    With a `team` they are spread over its ranks.
+    With a `team` they are spread over its ranks. An `observer` hears of each step.
     """
 
     name: str
@@ -97,6 +108,7 @@ class Source:
     group_ratios: tuple[float, ...] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     team: Team | None = None
+    observer: StepObserver | None = None
 
 
 def find_source(
@@ -152,6 +164,8 @@ def _prepared(source: Source, workload: Workload) -> Ready:
     workload = workload if team is None else team.distribute(workload)
     batches = Batches(workload.train_loader)
     step = make_step(workload, device, batches)
+    if source.observer is not None:
+        step = _observed(step, workload.optimizer, source.observer)
     return Ready(
         workload=workload,
         setup=_describe(workload, source),
@@ -159,6 +173,24 @@ def _prepared(source: Source, workload: Workload) -> Ready:
         step=step if team is None else team.watched(step),
         loss_reader=TimedLossReader if team is None else team.loss_reader,
     )
+
+
+def _observed(step: Step, optimizer: torch.optim.Optimizer, observer: StepObserver) -> Step:
+    def observed() -> Tensor:
+        observer.step_begins()
+        lrs = [group["lr"] for group in optimizer.param_groups]
+        lr = max(lrs) if not any(isinstance(each, Tensor) for each in lrs) else torch.stack([*map(_copied, lrs)]).max()
+        loss = step()
+        observer.step_ended(lr, loss)
+        return loss
+
+    observer.ramp_begins()
+    return observed
+
+
+def _copied(lr: float | Tensor) -> Tensor:
+    """An LR as a tensor of its own, where to look at it would wait for the GPU."""
+    return torch.as_tensor(lr).detach().clone().reshape(())
 
 
 def refuse_one_batch(num_batches: int | None) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.units import format_bytes, parse_bytes
+from lrtool.units import decimal_size, format_bytes, meant_by, parse_memory
 
 _GIB, _MIB = 2**30, 2**20
 CONTEXT_BYTES = 512 * _MIB
@@ -193,11 +193,15 @@ def known_card(text: str) -> Card:
     """The card of that name, for a prediction. Raises UsageError with the nearest one."""
     card = find_card(text)
     if card is None:
-        raise UsageError(f"--gpu: unknown card {text!r}", hint=did_you_mean(text.lower(), CARDS))
+        raise UsageError(f"--gpu: unknown card {text!r}", hint=_nearest(text))
     if card.capability is None:
         hint = f"limit the memory with --capacity {card.name}, and name an NVIDIA card for the kernels"
         raise UsageError(f"--gpu: of {card.title} only the memory is known, not what its kernels use", hint=hint)
     return card
+
+
+_LOOKS_LIKE_A_SIZE = re.compile(r"\s*([+-]|\d|\.\d|(nan|inf)\w*\s*$)", re.IGNORECASE)
+_SIZE_HINT = "give a size like 24GiB, or a card like rtx4090"
 
 
 def parse_capacity(text: str) -> tuple[int, Card | None]:
@@ -205,6 +209,41 @@ def parse_capacity(text: str) -> tuple[int, Card | None]:
     card = find_card(text)
     if card is not None:
         return card.usable_bytes, card
-    if re.match(r"\s*\d", text):
-        return parse_bytes(text), None
-    raise UsageError(f"unknown card {text!r}", hint=f"{did_you_mean(text.lower(), CARDS)} or give a size like 24GiB")
+    if not _LOOKS_LIKE_A_SIZE.match(text):
+        raise UsageError(f"unknown card {text!r}", hint=f"{_nearest(text)} or give a size like 24GiB")
+    try:
+        num_bytes = parse_memory(text)
+    except UsageError as error:
+        sizes = meant_by(text) if len(text.strip()) < 4 else ()
+        hint = _nearest(text, *sizes) if _cards_with(text) else error.hint
+        raise UsageError(f"capacity: {error.message}", hint=hint) from None
+    if num_bytes == 0:
+        raise UsageError(f"capacity: {text!r} is no memory at all", hint=_SIZE_HINT)
+    return num_bytes, None
+
+
+def capacity_note(text: str) -> str | None:
+    """What to say of a capacity in powers of ten, which is less than the card of that name has; else None."""
+    told = None if find_card(text) is not None else decimal_size(text)
+    if told is None:
+        return None
+    number, unit = told.split()[:2]
+    fitting = [card.name for card in CARDS.values() if unit == "GB" and float(number) == card.sizes[0]]
+    binary = f"{number}{unit[0]}iB"
+    if not fitting:
+        return f"{told}; for powers of two say {binary}"
+    name = next((name for name in reversed(fitting) if name.startswith("rtx")), fitting[-1])
+    article = "an" if number.startswith("8") or number in ("11", "18") else "a"
+    return f"{told}; for {article} {number} GB card say {name} or {binary}"
+
+
+def _nearest(text: str, *sizes: str) -> str:
+    """The hint for what is no card, though it may be the number of one, and for the sizes that a number may be, too."""
+    meant = [*(card.name for card in _cards_with(text)), *sizes]
+    return f"did you mean {' or '.join(map(repr, meant))}?" if meant else did_you_mean(text.lower(), CARDS)
+
+
+def _cards_with(text: str) -> list[Card]:
+    """The cards in whose name stands the number of three or four digits that `text` begins with."""
+    number = re.match(r"\s*(\d{3,4})(?![\d.,])", text)
+    return [card for card in CARDS.values() if number is not None and number[1] in re.findall(r"\d+", card.name)]

@@ -78,12 +78,13 @@ def _limits(
     """The mark's arguments. Growth needs more steps than a peak, which a step after the first one has."""
     __tracebackhide__ = True
     from lrtool.pytest_plugin.step_peak import StepLimits
+    from lrtool.units import parse_bytes, parse_memory
 
     if limit is None and growth is None:
         pytest.fail(f'{MARK} needs a limit: @pytest.mark.{MARK}("2 GiB")', pytrace=False)
     return StepLimits(
-        peak_bytes=_bytes(limit),
-        growth_bytes_per_step=_bytes(growth),
+        peak_bytes=_bytes(limit, parse_memory),
+        growth_bytes_per_step=_bytes(growth, parse_bytes),
         num_steps=steps or (3 if growth is None else 30),
         recorder=recorder,
         gpu=gpu,
@@ -91,13 +92,13 @@ def _limits(
     )
 
 
-def _bytes(value: str | int | None) -> int | None:
+def _bytes(value: str | int | None, parse: Callable[[str], int]) -> int | None:
     __tracebackhide__ = True
     from lrtool.errors import UsageError
     from lrtool.units import parse_bytes
 
     try:
-        return None if value is None else parse_bytes(str(value))
+        return None if value is None else parse(value) if isinstance(value, str) else parse_bytes(str(value))
     except UsageError as error:
         return pytest.fail(f"{MARK}: {error.message}; {error.hint}", pytrace=False)
 

@@ -51,6 +51,7 @@ from lrtool.results.mem_sweep import is_measured as is_measured
 from lrtool.results.metric import Metric, Unit, metrics_of
 from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
+    FEWEST_SIZES,
     Band,
     BatchScaling,
     BatchSizeTest,
@@ -67,6 +68,7 @@ from lrtool.results.range_test import (
     RangeTest,
     RulePick,
     Stopped,
+    unsupported_sizes,
 )
 from lrtool.results.ranks import MemoryFigure, RankMemory, Ranks, Wrapping, compare_ranks
 from lrtool.results.replay import (
@@ -90,6 +92,7 @@ from lrtool.results.runs import (
 )
 
 __all__ = [
+    "FEWEST_SIZES",
     "RESULTS",
     "SCHEMA",
     "AllocatorCheck",
@@ -175,4 +178,5 @@ __all__ = [
     "metrics_of",
     "run_from_json",
     "run_to_json",
+    "unsupported_sizes",
 ]

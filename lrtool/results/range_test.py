@@ -1,5 +1,6 @@
 """What a range test measured and suggests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -153,11 +154,25 @@ class PowerLaw:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchScaling:
-    """Range tests at several batch sizes, and the law their max_lr and suggested_lr follow; None where too few have one."""
+    """Range tests at several batch sizes, and the law their max_lr and suggested_lr follow.
+
+    None where a size has no suggestion, or there are fewer than three sizes.
+    """
 
     tests: tuple[BatchSizeTest, ...]
     max_lr: PowerLaw | None
     suggested_lr: PowerLaw | None
+
+
+FEWEST_SIZES = 3
+"""Two sizes have a ratio: a line goes through any two points, and nothing says how far to trust it."""
+
+
+def unsupported_sizes(points: Sequence[tuple[int, float | None]]) -> tuple[int, ...]:
+    """The batch sizes, of pairs of size and suggestion, at which no more than half of the seeds have a suggestion."""
+    sizes = sorted({size for size, _ in points})
+    found = {size: [lr is not None for each, lr in points if each == size] for size in sizes}
+    return tuple(size for size in sizes if 2 * sum(found[size]) <= len(found[size]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import DOCS
 from tests.conftest import Lrtool, Outcome
 from tests.processes import start
 
@@ -74,7 +75,7 @@ def test_a_user_file_that_cannot_be_measured(
         (["--device", "tpu-of-mine"], 2, "unknown device"),
         (["--num-steps", "0"], 2, "--num-steps: 0 should be greater"),
         (["--num-steps", "-1"], 2, "--num-steps: -1 should be greater"),
-        (["--num-steps", "2"], 2, "--num-steps: 2 should be greater"),
+        (["--num-steps", "11"], 2, "--num-steps: 11 should be greater than or equal to 12"),
         (["--num-steps", "2000000000000"], 2, "--num-steps: 2000000000000 should be less"),
         (["--num-steps", "many"], 2, "--num-steps: 'many' should be a valid integer"),
         (["--start-lr", "10"], 2, "start-lr 10 is not below end-lr 10"),
@@ -96,6 +97,54 @@ def test_a_user_file_that_cannot_be_measured(
 )
 def test_an_argument_that_is_wrong(lrtool: Lrtool, arguments: list[str], code: int, message: str) -> None:
     check_told(lrtool("range-test", *arguments), code, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["mem-sweep", "--capacity", "24"], "24GiB"),
+        (["mem-sweep", "--capacity", "4090"], "rtx4090"),
+        (["diagnose", "--capacity", "24576"], "24576MiB"),
+        (["replay", "no-trace.jsonl", "--capacity", "24"], "24GiB"),
+        (["mem-sweep", "--trial-memory", "8"], "8GiB"),
+        (["diagnose", "--trial-memory", "8"], "8GiB"),
+        (["check", "--max", "peak_allocated=24"], "peak_allocated=24GiB"),
+        (["check", "--max-increase", "peak_allocated:200"], "peak_allocated:200MiB"),
+    ],
+)
+def test_a_bare_number_that_is_no_memory(lrtool: Lrtool, arguments: list[str], hint: str) -> None:
+    outcome = lrtool(*arguments)
+
+    check_told(outcome, 2, "too little")
+    assert hint in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ("[mem-sweep]\ncapacity = 24", 'capacity = "24GiB"'),
+        ("[replay]\ncapacity = [4090]", '"rtx4090"'),
+        ("[diagnose]\ntrial-memory = 8", 'trial-memory = "8GiB"'),
+        ("[mem-sweep]\ntrial-memory = '8'", "8GiB"),
+        ("[budget.max]\npeak_allocated = 24", "peak_allocated=24GiB"),
+        ("[budget.max-increase]\npeak_reserved = '200'", "peak_reserved:200MiB"),
+    ],
+)
+def test_a_bare_number_that_is_no_memory_in_a_settings_file(lrtool: Lrtool, table: str, hint: str) -> None:
+    Path("lrtool.toml").write_text(f"{table}\n")
+    outcome = lrtool("range-test")
+
+    check_told(outcome, 2, "")
+    assert hint in outcome.err.splitlines()[-1]
+
+
+def test_powers_of_ten_are_told_once_beside_the_result(lrtool: Lrtool) -> None:
+    trace = DOCS / "split.jsonl"
+    outcome = lrtool("replay", trace, "--capacity", "24GB", "--capacity", "24GB", "--json")
+
+    assert outcome.code == 0
+    assert outcome.err.count("24 GB = 22.4 GiB; for a 24 GB card say rtx4090 or 24GiB") == 1
+    assert lrtool("replay", trace, "--capacity", "24GiB").err.count(" GB = ") == 0
 
 
 def test_an_unknown_command_gets_the_nearest_one(lrtool: Lrtool) -> None:

@@ -279,7 +279,7 @@ def test_measuring_commands_check_what_they_measured(lrtool: Lrtool, command: tu
     trace = DOCS / "split.jsonl"
     (tmp_path / "split.jsonl").write_bytes(trace.read_bytes())
     check_told(lrtool(*command, "--check"), 2, "there is nothing to check")
-    Path("lrtool.toml").write_text("[budget]\nmax = {best_loss = 0.000001, peak_allocated = 1}\n")
+    Path("lrtool.toml").write_text("[budget]\nmax = {best_loss = 0.000001, peak_allocated = '1B'}\n")
     shown, document = lrtool(*command, "--check"), lrtool(*command, "--check", "--json")
 
     assert (shown.code, document.code) == (1, 1)

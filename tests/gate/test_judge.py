@@ -55,7 +55,7 @@ def test_exactly_at_the_limit_holds() -> None:
 
 
 def test_of_several_conditions_the_worst_one_is_told() -> None:
-    found = held(run(case(20, peak_allocated=3.0), case(30, peak_allocated=9.0), case(40, peak_allocated=5.0)), "4")
+    found = held(run(case(20, peak_allocated=3.0), case(30, peak_allocated=9.0), case(40, peak_allocated=5.0)), "4B")
 
     assert found.answer == "Failed: peak_allocated at step_size_up 30 is 9 B, 5 B above its limit of 4 B."
 
@@ -63,8 +63,8 @@ def test_of_several_conditions_the_worst_one_is_told() -> None:
 def test_gating_on_reserved_says_that_it_is_noisy() -> None:
     summary = run(case(peak_allocated=1.0, peak_reserved=2.0))
 
-    assert any("sglang#38172" in note for note in held(summary, "peak_reserved=5").notes)
-    assert held(summary, "peak_allocated=5").notes == ()
+    assert any("sglang#38172" in note for note in held(summary, "peak_reserved=5B").notes)
+    assert held(summary, "peak_allocated=5B").notes == ()
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_the_peak_of_a_run_that_died_is_not_below_any_limit() -> None:
 def test_what_was_not_measured_is_neither_passed_nor_failed() -> None:
     failed = case(30, status="failed", trouble="failed: KeyError: 'x'")
 
-    assert held(run(case(20, peak_allocated=1.0), failed), "2").passed is None
-    assert held(run(case(20, peak_allocated=3.0), failed), "2").passed is False
-    assert held(run(failed), "2").answer == "Not measured: peak_allocated: failed: KeyError: 'x'."
+    assert held(run(case(20, peak_allocated=1.0), failed), "2B").passed is None
+    assert held(run(case(20, peak_allocated=3.0), failed), "2B").passed is False
+    assert held(run(failed), "2B").answer == "Not measured: peak_allocated: failed: KeyError: 'x'."
 
 
 def test_a_range_test_without_a_suggestion_does_not_reach_any_lr() -> None:
@@ -102,7 +102,7 @@ def test_a_range_test_without_a_suggestion_does_not_reach_any_lr() -> None:
 
 
 def test_limits_for_other_commands_are_left_out_and_named() -> None:
-    found = held(run(case(peak_allocated=1.0)), "2", "best_loss=0.5")
+    found = held(run(case(peak_allocated=1.0)), "2B", "best_loss=0.5")
 
     assert [line.metric for line in found.lines] == ["peak_allocated"]
     assert found.notes == ("not held: `lrtool mem-sweep` does not measure best_loss",)
@@ -156,7 +156,7 @@ def test_another_gpu_torch_recorder_or_allocator_is_not_comparable(fact: str, va
 
 def test_a_limit_that_needs_no_baseline_still_says_no_where_the_runs_are_not_comparable() -> None:
     baseline = Baseline(name="b.json", summary=run(case(peak_allocated=1.0), torch="2.12.0"))
-    found = check(run(case(peak_allocated=9.0)), [parse_limit("5", "max"), parse_limit("5%", "increase")], baseline)
+    found = check(run(case(peak_allocated=9.0)), [parse_limit("5B", "max"), parse_limit("5%", "increase")], baseline)
 
     assert found.passed is False
     assert [line.verdict for line in found.lines] == ["over", "unknown"]
@@ -204,8 +204,8 @@ def test_what_grew_is_named_by_category_module_and_line() -> None:
 def test_without_a_baseline_what_takes_most_is_named() -> None:
     summary = run(replace(case(peak_allocated=9.0), peak_shares=(share(5), share(2, line="y"))))
 
-    assert [(grown.num_bytes, grown.baseline_bytes) for grown in held(summary, "8").grown] == [(5, None), (2, None)]
-    assert held(summary, "10").grown == ()
+    assert [(grown.num_bytes, grown.baseline_bytes) for grown in held(summary, "8B").grown] == [(5, None), (2, None)]
+    assert held(summary, "10B").grown == ()
 
 
 def test_what_piles_up_is_named_by_its_line() -> None:

@@ -17,6 +17,11 @@ from lrtool.gate.limits import METRICS, Kind, Limit, format_limit, format_value,
         ("14GiB", "max", Limit(metric="peak_allocated", kind="max", value=14 * 2**30)),
         ("peak-reserved = 512 MiB", "max", Limit(metric="peak_reserved", kind="max", value=2**29)),
         ("growth=0", "max", Limit(metric="growth", kind="max", value=0)),
+        ("growth=3", "max", Limit(metric="growth", kind="max", value=3)),
+        ("growth=0.5", "max", Limit(metric="growth", kind="max", value=0.5)),
+        ("peak_allocated=0", "max", Limit(metric="peak_allocated", kind="max", value=0)),
+        ("peak_allocated=1048576", "max", Limit(metric="peak_allocated", kind="max", value=2**20)),
+        ("peak_allocated:0", "increase", Limit(metric="peak_allocated", kind="increase", value=0)),
         ("growth=1.5KiB", "max", Limit(metric="growth", kind="max", value=1536)),
         ("fragmentation=10%", "max", Limit(metric="fragmentation", kind="max", value=0.1)),
         ("fragmentation=0.1", "max", Limit(metric="fragmentation", kind="max", value=0.1)),
@@ -44,6 +49,15 @@ def test_a_limit_is_a_name_and_a_value(text: str, kind: Kind, limit: Limit) -> N
         ("peak_allocated=5%", "max", "'5%' is no limit of peak_allocated", "peak_allocated=14GiB"),
         ("peak_allocated=-1", "max", "'-1' is no limit", "peak_allocated=14GiB"),
         ("peak_allocated:-5%", "increase", "'-5%' is no limit", "peak_allocated:5%"),
+        ("peak_allocated=24", "max", "'24' is no limit of peak_allocated", "did you mean peak_allocated=24GiB?"),
+        ("24", "max", "'24' is no limit of peak_allocated", "did you mean peak_allocated=24GiB?"),
+        ("peak-reserved=24576", "max", "'24576' is no limit of peak_reserved", "peak_reserved=24576MiB"),
+        ("inactive_split=24", "max", "'24' is no limit of inactive_split", "inactive_split=24GiB"),
+        ("peak_allocated=8", "min", "'8' is no limit of peak_allocated", "peak_allocated=8GiB"),
+        ("peak_allocated:200", "increase", "'200' is no limit", "did you mean peak_allocated:200MiB or 200GiB?"),
+        ("peak_allocated=" + "9" * 50, "max", "is no limit of peak_allocated", "peak_allocated=14GiB"),
+        ("growth=1e400GiB", "max", "is no limit of growth", "growth=0"),
+        ("growth=1e300GiB", "max", "is no limit of growth", "growth=0"),
         ("best_loss=nan", "max", "'nan' is no limit", "best_loss=0.5"),
         ("best_loss=inf", "max", "'inf' is no limit", "best_loss=0.5"),
         ("max_lr=", "min", "'' is no limit of max_lr", "max_lr=0.01"),
@@ -64,6 +78,9 @@ def test_any_text_is_a_limit_or_a_usage_error(text: str, kind: Kind) -> None:
 
 def test_values_of_a_settings_file_need_no_text() -> None:
     assert limit_of("growth", 0, "max").value == 0
+    assert limit_of("growth", 3, "max").value == 3
+    with pytest.raises(UsageError, match="'24' is no limit of peak_allocated"):
+        limit_of("peak_allocated", 24, "max")
     assert limit_of("max_lr", 0.01, "min").value == 0.01
 
 

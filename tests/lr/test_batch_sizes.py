@@ -37,21 +37,22 @@ def test_a_range_that_is_proportional_to_the_batch_size_has_exponent_one(
 @pytest.mark.painted
 def test_the_table_the_sentence_and_the_plot_show_it(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     outcome = lrtool(
-        "range-test", workload_file("good"), "--batch-size", "16,64", "--repeats", "2", "--num-steps", "60"
+        "range-test", workload_file("good"), "--batch-size", "16,32,64", "--repeats", "2", "--num-steps", "60"
     )
     text = " ".join(outcome.out.split())
 
     assert outcome.code == 0
     assert "max_lr goes as batch size ^ " in text
     assert "batch size 16, on cpu" in text
-    assert [line.split()[0] for line in outcome.out.splitlines() if line.strip().startswith(("16 ", "64 "))] == [
+    assert [line.split()[0] for line in outcome.out.splitlines() if line.strip().startswith(("16 ", "32 ", "64 "))] == [
         "16",
+        "32",
         "64",
     ]
     assert all(len(line) <= 80 for line in outcome.out.splitlines() if not line.startswith(("scheduler", "Wrote")))
     run_dir = Path("runs/0001-range-test")
     assert (run_dir / "scaling.png").exists()
-    assert len(pd.read_csv(run_dir / "scaling.csv")) == 4
+    assert len(pd.read_csv(run_dir / "scaling.csv")) == 6
     assert lrtool("report", "last").out == outcome.out
 
 

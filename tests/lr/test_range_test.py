@@ -64,7 +64,7 @@ def test_progress_is_told_over_all_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"num_steps": 2}, {"start_lr": 0.0}, {"start_lr": float("nan")}, {"mode": "log"}, {"start_lr": 20.0}]
+    "wrong", [{"num_steps": 11}, {"start_lr": 0.0}, {"start_lr": float("nan")}, {"mode": "log"}, {"start_lr": 20.0}]
 )
 def test_settings_are_checked_as_on_the_command_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(lrtool.UsageError):

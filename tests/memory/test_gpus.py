@@ -9,6 +9,7 @@ from lrtool.memory.gpus import (
     CARDS,
     CONTEXT_BYTES,
     Multiprocessors,
+    capacity_note,
     find_card,
     known_card,
     multiprocessors,
@@ -55,6 +56,39 @@ def test_a_size_is_a_size() -> None:
 def test_anything_else_is_an_error(text: str) -> None:
     with pytest.raises(UsageError):
         parse_capacity(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("24", "24GiB"), ("80", "80GiB"), ("4090", "'rtx4090'"), ("3090", "'rtx3090'"), (" 4080", "'rtx4080'"),
+     ("5090", "'rtx5090'"),
+     ("2080", "'rtx2080ti'"), ("1080", "'gtx1080ti'"), ("6000", "'a6000'"), ("100", "'a100-80'"), ("100", "100GiB"),
+     ("4090ti", "'rtx4090'"), ("4090 super", "'rtx4090'"), ("24576", "24576MiB"), ("0", "24GiB"), ("0GiB", "24GiB"),
+     ("-1GiB", "24GiB"), ("nanGiB", "24GiB"), ("infGiB", "24GiB"), ("24,5GiB", "24.5GiB"), ("99999999999GiB", "24GiB")],
+)  # fmt: skip
+def test_a_number_that_is_no_capacity_is_told_what_it_probably_means(text: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="capacity: ") as refused:
+        parse_capacity(text)
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("name", [name for name in CARDS if name[-3:].isdecimal() or name[-4:].isdecimal()])
+def test_the_bare_number_of_any_card_is_told_its_name(name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_capacity(name.lstrip("abghprtvx"))
+    assert name in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [("24GB", "24 GB = 22.4 GiB; for a 24 GB card say rtx4090 or 24GiB"),
+     ("80 gb", "80 GB = 74.5 GiB; for an 80 GB card say h100 or 80GiB"),
+     ("25GB", "25 GB = 23.3 GiB; for powers of two say 25GiB"),
+     ("24000MB", "24000 MB = 22.4 GiB; for powers of two say 24000MiB"),
+     ("24GiB", None), ("24G", None), ("rtx4090", None), ("A100 80GB", None), ("25769803776", None)],
+)  # fmt: skip
+def test_a_capacity_in_powers_of_ten_is_told_once_more(text: str, note: str | None) -> None:
+    assert capacity_note(text) == note
 
 
 def test_a_card_says_what_is_usable() -> None:

@@ -587,14 +587,14 @@ def test_an_iterator_gives_what_it_has_and_says_that_it_ended() -> None:
 
 def test_an_iterator_with_less_than_one_steps_micro_batches_has_its_own_sentence() -> None:
     with pytest.raises(WorkloadError) as refused:
-        lrtool.range_test(lambda: workload(train_loader=iter(some_batches(3)), accumulate=4), num_steps=10)
+        lrtool.range_test(lambda: workload(train_loader=iter(some_batches(3)), accumulate=4), num_steps=12)
     assert refused.value.message == "train_loader ended and, being an iterator, cannot start again"
     assert refused.value.hint == "give the DataLoader or list itself, not iter(...) or a generator"
 
 
 def test_spawned_workers_find_the_users_file_under_its_own_name(workload_file: Callable[[str], Path]) -> None:
-    result = lrtool.range_test(str(workload_file("spawn_loader")), num_steps=5, device="cpu")
-    assert result.num_steps == 5
+    result = lrtool.range_test(str(workload_file("spawn_loader")), num_steps=12, device="cpu")
+    assert result.num_steps == 12
 
 
 def test_what_a_worker_raises_is_told_as_if_it_was_raised_here(

@@ -1,7 +1,7 @@
 """`lrtool range-test`: measure, store, show."""
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from lrtool.cli import options
 from lrtool.cli.console import Terminal, progress_of_ramp, stdout_to_stderr
 from lrtool.cli.gating import check_run, failure_of, open_budget
 from lrtool.cli.invocation import Invocation, reads_settings
+from lrtool.cli.watched import points_of
 from lrtool.config import Settings
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.settings_file import SettingsFile
@@ -49,16 +50,21 @@ def run_range_test(
     with stdout_to_stderr():
         source = _source(settings, target)
         run_dir = create_run_dir(Path(settings.out), command="range-test")
+        points = points_of(run_dir)
         _announce(terminal, settings, target, str(source.device), file)
         try:
-            outcome = _measure(terminal, source, settings)
+            outcome = _measure(terminal, replace(source, observer=points), settings)
         except BaseException:
+            if points is not None:
+                points.discard()
             with suppress(OSError):
                 run_dir.rmdir()
             raise
         stored_in, run, unwritten = store(
             outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
+        if points is not None:
+            points.discard()
         found = check_run(run, budget, run_dir=stored_in)
         show_checked(terminal, run, stored_in, as_json=as_json, check=found)
     error = _what_ended_it(outcome, run_dir) or unwritten or failure_of(found, run, stored_in)

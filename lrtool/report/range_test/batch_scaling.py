@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from lrtool.report.figures import BLUE, GREY
 from lrtool.report.grid import Grid, Row, numbers
-from lrtool.results import BatchScaling, BatchSizeTest, PowerLaw
+from lrtool.results import FEWEST_SIZES, BatchScaling, BatchSizeTest, PowerLaw, unsupported_sizes
 from lrtool.units import format_lr
 
 RULES_OF_THUMB = {"linear scaling": 1.0, "square-root scaling": 0.5}
@@ -19,16 +19,48 @@ RULES_OF_THUMB = {"linear scaling": 1.0, "square-root scaling": 0.5}
 
 
 def scaling_sentence(scaling: BatchScaling) -> str:
-    """How max_lr scales, with the exponent's interval and what that says of the rules of thumb."""
-    law = scaling.max_lr
+    """How max_lr scales, with the exponent's interval and what that says of the rules of thumb; else why no law follows."""
+    sizes = list(_by_size(scaling.tests))
+    missing = unsupported_sizes(_max_lrs(scaling))
+    if missing:
+        return f"{_enumerated(missing)} {'has' if len(missing) == 1 else 'have'} no suggestion: no law follows."
+    if len(sizes) < FEWEST_SIZES:
+        return _ratio(scaling, sizes)
+    law = shown_law(scaling)
     if law is None:
-        return "How the LR scales is not known: too few batch sizes have a suggestion."
-    if law.low is None or law.high is None:
-        return f"max_lr goes as batch size ^ {law.exponent:.2f}, from {law.num_points} tests: too few for an interval."
+        return "How max_lr scales is not known: the sizes are too close to each other."
     return (
         f"max_lr goes as batch size ^ {law.exponent:.2f} (95 %: {law.low:.2f} to {law.high:.2f}; "
-        f"{law.num_points} tests); {_of_the_rules(law.low, law.high)}."
+        f"{law.num_points} tests); {_of_the_rules(law.low or 0.0, law.high or 0.0)}."
     )
+
+
+def shown_law(scaling: BatchScaling) -> PowerLaw | None:
+    """The law of max_lr; None where the tests bear none, also where a run of an older lrtool has one."""
+    law, points = scaling.max_lr, _max_lrs(scaling)
+    if law is None or law.low is None or law.high is None or unsupported_sizes(points):
+        return None
+    return law if len({size for size, _ in points}) >= FEWEST_SIZES else None
+
+
+def _ratio(scaling: BatchScaling, sizes: Sequence[int]) -> str:
+    if len(sizes) < 2:
+        return "Fewer than two batch sizes were measured: no law follows."
+    small, large = (
+        statistics.geometric_mean([lr for each, lr in _max_lrs(scaling) if each == size and lr is not None])
+        for size in sizes
+    )
+    return f"max_lr at batch size {sizes[1]} is {large / small:.3g} times that at {sizes[0]}; two sizes make no law."
+
+
+def _max_lrs(scaling: BatchScaling) -> list[tuple[int, float | None]]:
+    return [(test.batch_size, test.max_lr) for test in scaling.tests]
+
+
+def _enumerated(sizes: Sequence[int]) -> str:
+    if len(sizes) == 1:
+        return f"Batch size {sizes[0]}"
+    return f"Batch sizes {', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
 
 
 def draw_scaling(scaling: BatchScaling) -> Figure:
@@ -58,8 +90,9 @@ def draw_scaling(scaling: BatchScaling) -> Figure:
             axes.plot(
                 [size], [statistics.geometric_mean(found)], "s", markersize=8, color=BLUE, markeredgecolor="white"
             )
-    if scaling.max_lr is not None:
-        _draw_laws(axes, scaling.max_lr, sizes)
+    law = shown_law(scaling)
+    if law is not None:
+        _draw_laws(axes, law, sizes)
     return figure
 
 
@@ -121,4 +154,4 @@ def _of_the_rules(low: float, high: float) -> str:
 
 def _wrapped(sentence: str) -> str:
     head, semicolon, rest = sentence.rpartition("; ")
-    return f"{head}{semicolon.strip()}\n{rest}"
+    return f"{head}{semicolon.strip()}\n{rest}" if head else sentence

@@ -22,7 +22,7 @@ from lrtool.results import is_measured
 from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.ray_task import Delivery, Order, run_order
-from lrtool.units import parse_bytes
+from lrtool.units import parse_memory
 
 MAX_LOSSES = 3
 POLL_S = 0.5
@@ -43,7 +43,7 @@ def open_executor(settings: ExecutorSettings, demand: Demand) -> "RayExecutor":
     request = TaskRequest(
         num_cpus=settings.trial_cpus,
         num_gpus=1 if is_measured(demand.recorder) else 0,
-        memory_bytes=None if settings.trial_memory is None else parse_bytes(settings.trial_memory),
+        memory_bytes=None if settings.trial_memory is None else parse_memory(settings.trial_memory),
     )
     return RayExecutor(address=settings.ray_address, request=request, timeout_s=demand.timeout_s)
 

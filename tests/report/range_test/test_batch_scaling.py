@@ -1,5 +1,6 @@
 """What is said and drawn of how the LR scales with the batch size."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -47,9 +48,67 @@ def test_an_interval_that_holds_both_rules_says_that_it_does() -> None:
     assert "too uncertain" in scaling_sentence(scaling(0.75, wobble=(0.5, 1.0, 2.0)))
 
 
-def test_without_an_interval_or_a_law_that_is_said() -> None:
-    assert "too few for an interval" in scaling_sentence(scaling(0.5, wobble=(1.0,), sizes=(16, 32)))
-    assert "not known" in scaling_sentence(scaling(0.5, sizes=(16,)))
+def without(found: BatchScaling, *missing: tuple[int, int]) -> BatchScaling:
+    """Those tests, but at these pairs of batch size and seed without a suggestion."""
+    nothing = {"base_lr": None, "max_lr": None, "suggested_lr": None, "confidence": "none"}
+    return conclude_scaling(
+        [replace(test, **nothing) if (test.batch_size, test.seed) in missing else test for test in found.tests]  # type: ignore[arg-type]
+    )
+
+
+def test_two_sizes_have_a_ratio_and_no_law() -> None:
+    found = scaling(0.5, sizes=(16, 64))
+
+    assert (found.max_lr, found.suggested_lr) == (None, None)
+    assert scaling_sentence(found) == "max_lr at batch size 64 is 2 times that at 16; two sizes make no law."
+    assert not draw_scaling(found).axes[0].texts
+
+
+def test_of_one_size_that_is_said() -> None:
+    assert "no law follows" in scaling_sentence(scaling(0.5, sizes=(16,)))
+    assert "no law follows" in scaling_sentence(conclude_scaling([]))
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ([64], "Batch size 64 has no suggestion: no law follows."),
+        ([16, 128], "Batch sizes 16 and 128 have no suggestion: no law follows."),
+        ([16, 32, 64, 128], "Batch sizes 16, 32, 64 and 128 have no suggestion: no law follows."),
+    ],
+)
+def test_no_law_follows_where_a_size_has_no_suggestion(missing: list[int], sentence: str) -> None:
+    found = without(
+        scaling(0.5, sizes=(16, 32, 64, 128)), *[(size, seed) for size in missing for seed in range(len(WOBBLE))]
+    )
+
+    assert (found.max_lr, found.suggested_lr) == (None, None)
+    assert scaling_sentence(found) == sentence
+    assert not draw_scaling(found).axes[0].texts
+
+
+@pytest.mark.parametrize(("num_missing", "has_law"), [(1, True), (2, False)])
+def test_a_size_has_a_suggestion_where_most_of_its_seeds_have_one(num_missing: int, has_law: bool) -> None:
+    found = without(scaling(0.5), *[(64, seed) for seed in range(num_missing)])
+
+    assert (found.max_lr is not None) is has_law
+    assert scaling_sentence(found).startswith("max_lr goes as" if has_law else "Batch size 64 has no suggestion")
+
+
+def test_a_law_of_an_older_run_that_its_tests_do_not_bear_is_not_shown() -> None:
+    law = scaling(0.5).max_lr
+    old = [
+        replace(found, max_lr=law) for found in (scaling(0.5, sizes=(16, 32)), without(scaling(0.5), (64, 0), (64, 1)))
+    ]
+
+    assert not any("batch size ^" in scaling_sentence(each) or draw_scaling(each).axes[0].texts for each in old)
+
+
+def test_three_sizes_of_one_seed_have_a_law_with_an_interval() -> None:
+    law = scaling(0.5, wobble=(1.0,)).max_lr
+
+    assert law is not None
+    assert (law.low, law.high) == pytest.approx((0.5, 0.5))
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 0.97])
