@@ -15,7 +15,7 @@ from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import source_of
 from lrtool.memory.recorders.recording import Recording, series_of
-from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
+from lrtool.memory.replay.replay import ReplayResult, Scenario, recorded_settings, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
@@ -174,7 +174,7 @@ def figures_of_file(
     Raises TraceError for a file that is neither.
     """
     trace, snapshot = read_trace_and_snapshot(path)
-    own = scenario if scenario.settings else replace(scenario, settings=trace.recorded_settings or "")
+    own = scenario if scenario.settings else replace(scenario, settings=recorded_settings(trace, scenario.version))
     if snapshot is None:
         return figures_of_trace(trace, own, target=str(path))
     figures = figures_of_trace(trace, own, target=str(path), oom=_last_oom(snapshot))

@@ -86,7 +86,7 @@ class SnapshotCheck:
 def check_snapshot(path: Path) -> SnapshotCheck:
     """Replay a snapshot and compare each placement and each new segment with its trace."""
     trace = read_trace(path)
-    data = load_snapshot(BytesIO(gzip.decompress(path.read_bytes())), name=path.name)
+    data = load_snapshot(gzip.decompress(path.read_bytes()), name=path.name)
     events = checked_snapshot(data, name=path.name).events
     player = Player(trace, build_allocator(trace, Scenario(version=SNAPSHOT_VERSION)))
     log = player.allocator.device.log = []

@@ -49,7 +49,7 @@ def command(
     """
     from lrtool.memory.allocator.versions import parse_torch_version
     from lrtool.memory.gpus import parse_capacity
-    from lrtool.memory.replay.replay import Scenario
+    from lrtool.memory.replay.replay import Scenario, recorded_settings
     from lrtool.memory.replay.scenarios import Place, replay_scenarios
     from lrtool.memory.snapshot.reader import read_trace
 
@@ -59,7 +59,7 @@ def command(
     base = Scenario(version=parse_torch_version(own.torch), no_caching=own.no_caching)
     places = [Place(capacity_bytes=size, card=card) for size, card in map(parse_capacity, own.capacity)] or [Place()]
     requests = read_trace(trace)
-    own = replace(own, settings=own.settings or (requests.recorded_settings or "",))
+    own = replace(own, settings=own.settings or (recorded_settings(requests, base.version),))
     if rows is not None:
         _write_rows(rows, requests, base, own.settings, places)
         asked.terminal.note(f"wrote {len(requests)} rows to {per_op}")

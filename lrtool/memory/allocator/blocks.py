@@ -97,6 +97,18 @@ class Pool:
         del self.blocks[block.key]
         block.key = 0
 
+    def add_unmapped(self, block: Block) -> None:
+        """Count a range as without pages; it keeps its address as long as it is one."""
+        insort(self.unmapped[block.segment.stream], block, key=_address)
+
+    def remove_unmapped(self, block: Block) -> None:
+        """Take a range out of those without pages."""
+        ranges = self.unmapped[block.segment.stream]
+        index = bisect_left(ranges, block.address, key=_address)
+        while ranges[index] is not block:
+            index += 1
+        del ranges[index]
+
     def in_order(self) -> list[Block]:
         """All free blocks by stream, size and tie."""
         return [self.blocks[key] for stream in sorted(self.keys) for key in self.keys[stream]]
@@ -104,6 +116,10 @@ class Pool:
     def page_bytes(self, large_segment_bytes: int) -> int:
         """The unit in which expandable segments of this pool are mapped."""
         return SMALL_SEGMENT_BYTES if self.is_small else large_segment_bytes
+
+
+def _address(block: Block) -> int:
+    return block.address
 
 
 class PendingFrees:

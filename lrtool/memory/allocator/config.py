@@ -79,13 +79,28 @@ def _split_environment(text: str, version: TorchVersion) -> tuple[bool | None, s
 
 
 def _pairs(conf: str) -> Iterator[tuple[str, str]]:
-    for part in re.split(r",(?![^\[]*\])", conf):
+    for part in _parts(conf):
         if not part.strip():
             continue
         key, colon, value = part.partition(":")
         if not colon or not value.strip():
             raise UsageError(f"allocator setting {part.strip()!r} has no value", hint="write it as name:value")
         yield key.strip(), value.strip()
+
+
+def _parts(conf: str) -> Iterator[str]:
+    """What stands between the commas outside of brackets: those that no `]` follows before the next `[`."""
+    is_inside, commas = False, []
+    for position in range(len(conf) - 1, -1, -1):
+        if conf[position] in "[]":
+            is_inside = conf[position] == "]"
+        elif conf[position] == "," and not is_inside:
+            commas.append(position)
+    begin = 0
+    for position in reversed(commas):
+        yield conf[begin:position]
+        begin = position + 1
+    yield conf[begin:]
 
 
 def _apply(settings: AllocatorSettings, key: str, value: str, version: TorchVersion) -> AllocatorSettings:

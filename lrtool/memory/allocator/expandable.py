@@ -36,10 +36,9 @@ def release_pages(heap: Heap, block: Block) -> None:
         heap.device.note("segment_unmap", segment.index, begin - base, end - begin)
         _merge(block, block.prev)
         _merge(block, block.next)
-        pool.unmapped[segment.stream].append(block)
-        pool.unmapped[segment.stream].sort(key=_address)
+        pool.add_unmapped(block)
     if block.prev is None and block.next is None and not block.is_mapped:
-        pool.unmapped[segment.stream].remove(block)
+        pool.remove_unmapped(block)
         del heap.segments[segment.index]
 
 
@@ -57,8 +56,7 @@ def _find_room(heap: Heap, pool: Pool, *, stream: int, size: int) -> Block | Non
         return None
     block = heap.new_segment(reservation, pool=pool, stream=stream, page_bytes=page)
     block.is_mapped = False
-    pool.unmapped[stream].append(block)
-    pool.unmapped[stream].sort(key=_address)
+    pool.add_unmapped(block)
     return block
 
 
@@ -82,14 +80,13 @@ def _map(heap: Heap, block: Block, size: int) -> bool:
     if not heap.device.take(mapped):
         return False
     pool = segment.pool
-    pool.unmapped[segment.stream].remove(block)
+    pool.remove_unmapped(block)
     if mapped < block.size:
         rest = heap.new_block(segment, block.address + mapped, block.size - mapped)
         rest.is_mapped = False
         _link_after(block, rest)
         block.size = mapped
-        pool.unmapped[segment.stream].append(rest)
-        pool.unmapped[segment.stream].sort(key=_address)
+        pool.add_unmapped(rest)
     block.is_mapped = True
     heap.device.note("segment_map", segment.index, block.address - segment.address, mapped)
     _account(heap, block, mapped)
@@ -131,11 +128,11 @@ def _merge(block: Block, neighbour: Block | None) -> None:
     """Absorb a neighbour that is free like a mapped `block`, or unmapped like an unmapped one."""
     if neighbour is None or neighbour.is_mapped != block.is_mapped or (neighbour.is_mapped and not neighbour.key):
         return
-    pool, stream = block.segment.pool, block.segment.stream
+    pool = block.segment.pool
     if neighbour.is_mapped:
         pool.remove(neighbour)
     else:
-        pool.unmapped[stream].remove(neighbour)
+        pool.remove_unmapped(neighbour)
     if neighbour is block.prev:
         block.address = neighbour.address
         block.prev = neighbour.prev
@@ -164,7 +161,3 @@ def _link_after(block: Block, new: Block) -> None:
     if block.next is not None:
         block.next.prev = new
     block.next = new
-
-
-def _address(block: Block) -> int:
-    return block.address

@@ -77,8 +77,7 @@ def _restore_reservation(allocator: Allocator, ranges: list[StartSegment], start
         block = following
     if block.address < base + size:
         block.is_mapped = False
-        pool.unmapped[ranges[0].stream].append(block)
-    pool.unmapped[ranges[0].stream].sort(key=lambda each: each.address)
+        pool.add_unmapped(block)
     return live
 
 
@@ -90,7 +89,7 @@ def _cut(allocator: Allocator, block: Block, address: int, *, is_mapped: bool) -
     rest = allocator.new_block(block.segment, address, block.address + block.size - address)
     block.size = address - block.address
     if not is_mapped:
-        block.segment.pool.unmapped[block.segment.stream].append(block)
+        block.segment.pool.add_unmapped(block)
     if rest.size:
         rest.prev, rest.next = block, block.next
         block.next = rest

@@ -11,7 +11,8 @@ from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
 from lrtool.memory.metrics import Fragmentation, Moment, Peaks, fragmentation, peaks
 from lrtool.memory.replay.player import Player, StepEnd
-from lrtool.memory.trace.allocation_trace import AllocationTrace
+from lrtool.memory.trace.allocation_trace import AllocationTrace, TraceError
+from lrtool.memory.trace.text import plain_text
 from lrtool.results import Oom
 
 UNLIMITED_CAPACITY_BYTES = 2**47
@@ -92,6 +93,19 @@ def parse_scenario(scenario: Scenario) -> AllocatorSettings:
     """The settings in force. Raises UsageError."""
     settings = parse_settings(scenario.settings, version=scenario.version)
     return replace(settings, no_caching=True) if scenario.no_caching else settings
+
+
+def recorded_settings(trace: AllocationTrace, version: TorchVersion = LATEST) -> str:
+    """The settings that the recorded process ran with. Raises TraceError where they are none that lrtool can replay."""
+    conf = trace.recorded_settings or ""
+    try:
+        parse_settings(conf, version=version)
+    except UsageError as error:
+        raise TraceError(
+            f"{trace.name}: its recorded allocator settings cannot be replayed: {plain_text(error.message)}",
+            hint="name the ones to replay it under, with --settings",
+        ) from None
+    return conf
 
 
 def best(results: Iterable[ReplayResult]) -> ReplayResult:

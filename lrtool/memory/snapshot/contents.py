@@ -1,13 +1,37 @@
 """The parts of a CUDA memory snapshot that a replay needs, checked: events of one device, and its final segments."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from lrtool.memory.trace.allocation_trace import MAX_SIZE_BYTES, TraceError
+from lrtool.memory.trace.text import plain_text
 
 _T = TypeVar("_T")
+Setting = bool | int | float | str
 _HINT = "write it with torch.cuda.memory._dump_snapshot after _record_memory_history()"
+_ACTIONS = frozenset(
+    [
+        "alloc",
+        "free_requested",
+        "free_completed",
+        "segment_alloc",
+        "segment_free",
+        "segment_map",
+        "segment_unmap",
+        "oom",
+    ]
+)
+_MARKS = frozenset(["snapshot", "user_defined"])
+"""What torch writes into a trace that is no request."""
+_STATES = frozenset(["active_allocated", "active_pending_free", "active_awaiting_free", "inactive"])
+_KINDS: dict[type, str] = {dict: "dict", list: "list", str: "text", int: "number", bool: "truth value"}
+_CONF = "PYTORCH_CUDA_ALLOC_CONF"
+MAX_SETTINGS_TEXT = 4096
+MAX_NUMBER = 2**63
+MAX_LINE = 2**31
 _LIBRARY_PATHS = ("/torch/", "site-packages/", "dist-packages/", "<frozen", "/lib/python", "??")
 
 
@@ -47,52 +71,76 @@ class FinalSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One device's part of a snapshot; `settings_shown` is what the allocator said was in force, where torch recorded that."""
+    """One device's part of a snapshot; `settings_shown` is what the allocator said was in force, where torch recorded that.
+
+    `unknown_actions` counts the events of kinds that lrtool does not know.
+    """
 
     device: int
     events: list[Event]
     segments: list[FinalSegment]
-    settings_shown: dict[str, Any] | None
+    settings_shown: Mapping[str, Setting] | None
+    unknown_actions: Mapping[str, int]
 
     @property
     def settings(self) -> str | None:
         """The configuration string of the recorded process."""
-        conf = (self.settings_shown or {}).get("PYTORCH_CUDA_ALLOC_CONF")
+        conf = (self.settings_shown or {}).get(_CONF)
         return conf if isinstance(conf, str) else None
 
 
 def checked_snapshot(data: Any, *, name: str) -> Snapshot:
-    """The part of the device with most events. Raises TraceError naming the entry that is not as torch writes it."""
-    try:
-        traces, segments = data["device_traces"], data["segments"]
-        if not isinstance(traces, list) or not isinstance(segments, list):
-            raise TypeError
-        device = max(range(len(traces)), key=lambda each: len(traces[each]))
-    except (TypeError, KeyError, IndexError, ValueError):
-        raise TraceError(f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT) from None
-    if not traces[device]:
+    """The part of the device with most events. Raises TraceError naming the entry that is not as torch writes it.
+
+    Of each value, the type is looked at first: to show, to compare or to walk through another one may take for ever.
+    """
+    traces, segments = (data.get("device_traces"), data.get("segments")) if type(data) is dict else (None, None)
+    if type(traces) is not list or type(segments) is not list or not all(type(each) is list for each in traces):
+        raise TraceError(f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT)
+    device = max(range(len(traces)), key=lambda each: len(traces[each]), default=0)
+    if not traces or not traces[device]:
         raise TraceError(f"{name}: the snapshot holds no events", hint=_HINT)
-    sources = _Sources()
-    events = [_entry(name, f"event {i}", raw, lambda raw: _event(raw, sources)) for i, raw in enumerate(traces[device])]
-    own = [raw for raw in segments if not isinstance(raw, dict) or raw.get("device", 0) == device]
+    sources, unknown = _Sources(), Counter[str]()
+    events = [
+        _entry(name, f"event {number}", raw, lambda raw: _event(raw, sources, unknown))
+        for number, raw in _distinct(name, "event", traces[device])
+    ]
+    own = [
+        (number, raw)
+        for number, raw in _distinct(name, "segment", segments)
+        if _entry(name, f"segment {number}", raw, _device) == device
+    ]
+    blocks: set[int] = set()
+    final = [_entry(name, f"segment {number}", raw, lambda raw: _segment(raw, blocks)) for number, raw in own]
+    _check_places(name, [number for number, _ in own], final)
     return Snapshot(
         device=device,
         events=events,
-        segments=[_entry(name, f"segment {i}", raw, _segment) for i, raw in enumerate(own)],
-        settings_shown=_settings_shown(data),
+        segments=final,
+        settings_shown=_entry(name, "allocator_settings", data.get("allocator_settings"), _settings),
+        unknown_actions=unknown,
     )
-
-
-def _settings_shown(data: Any) -> dict[str, Any] | None:
-    known = data.get("allocator_settings") if isinstance(data, dict) else None
-    return known if isinstance(known, dict) else None
 
 
 def _entry(name: str, place: str, raw: Any, parse: Callable[[Any], _T]) -> _T:
     try:
         return parse(raw)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise TraceError(f"{name}: {place} is not as torch writes it: {error}"[:200], hint=_HINT) from None
+    except _Odd as odd:
+        raise TraceError(f"{name}: {place} is not as torch writes it: {odd}", hint=_HINT) from None
+
+
+class _Odd(Exception):
+    """What is not as torch writes it."""
+
+
+def _distinct(name: str, kind: str, entries: list[Any]) -> Iterator[tuple[int, Any]]:
+    """The entries with their numbers. One entry in many places would stand for more than the file can hold."""
+    first: dict[int, int] = {}
+    for number, raw in enumerate(entries):
+        before = first.setdefault(id(raw), number)
+        if before != number and type(raw) is dict:
+            raise TraceError(f"{name}: {kind} {number} is {kind} {before} once more", hint=_HINT)
+        yield number, raw
 
 
 class _Sources:
@@ -102,61 +150,149 @@ class _Sources:
         self._found: dict[int, str | None] = {}
 
     def of(self, frames: Any) -> str | None:
-        if not isinstance(frames, list):
+        if frames is None:
             return None
         if id(frames) not in self._found:
-            self._found[id(frames)] = next(filter(None, map(_own_line, frames)), None)
+            self._found[id(frames)] = next(filter(None, map(_own_line, _typed(frames, list, "its frames"))), None)
         return self._found[id(frames)]
 
 
 def _own_line(frame: Any) -> str | None:
-    filename = str(frame["filename"])
+    frame = _typed(frame, dict, "a frame")
+    filename = _typed(frame.get("filename"), str, "the file of a frame")
+    line = _typed(frame.get("line"), int, "the line of a frame")
     if not filename.endswith(".py") or any(part in filename for part in _LIBRARY_PATHS):
         return None
-    return f"{filename.rsplit('/', 1)[-1]}:{frame['line']}"
+    if not 0 <= line < MAX_LINE:
+        raise _Odd("the line of a frame is none")
+    return f"{plain_text(filename.rsplit('/', 1)[-1])}:{line}"
 
 
-def _event(raw: Any, sources: _Sources) -> Event:
-    action = str(raw["action"])
-    address = raw.get("addr", raw.get("device_free", 0)) if action == "oom" else raw.get("addr", 0)
-    return Event(
+def _event(raw: Any, sources: _Sources, unknown: Counter[str]) -> Event:
+    raw = _typed(raw, dict, "it")
+    action = _typed(raw.get("action"), str, "its action")
+    if action not in _ACTIONS:
+        if action not in _MARKS:
+            unknown[plain_text(action)[:40]] += 1
+        return Event(action="", address=0, size=0, stream=0, source=None)
+    address = raw.get("addr", raw.get("device_free")) if action == "oom" else raw.get("addr")
+    event = Event(
         action=action,
-        address=_number(address),
-        size=_size(raw.get("size", 0)),
-        stream=_number(raw.get("stream", 0)),
+        address=_number(address, "its address"),
+        size=_size(raw.get("size"), "its size"),
+        stream=_number(raw.get("stream", 0), "its stream"),
         source=sources.of(raw.get("frames")) if action in ("alloc", "oom") else None,
     )
+    if action == "oom":
+        _size(address, "what was free on the device")
+    elif event.address + event.size >= MAX_NUMBER:
+        raise _Odd("it ends beyond the last address")
+    if not event.size and action.startswith("segment"):
+        raise _Odd("its size is 0")
+    return event
 
 
-def _segment(raw: Any) -> FinalSegment:
-    address, blocks = _number(raw["address"]), []
-    position = address
-    for block in raw["blocks"]:
-        size = _size(block["size"])
-        is_active = str(block["state"]) != "inactive"
-        requested = _size(block.get("requested_size", size)) if is_active else 0
-        blocks.append(FinalBlock(address=position, size=size, requested=requested, is_active=is_active))
-        position += size
-    if position != address + _size(raw["total_size"]):
-        raise ValueError("its blocks do not add up to its size")
+def _device(raw: Any) -> int:
+    return _number(_typed(raw, dict, "it").get("device", 0), "its device")
+
+
+def _segment(raw: dict[str, Any], seen: set[int]) -> FinalSegment:
+    """A segment; `seen` are the lists of blocks that others have."""
+    address, total = _number(raw.get("address"), "its address"), _size(raw.get("total_size"), "its size")
+    entries = _typed(raw.get("blocks"), list, "its blocks")
+    if id(entries) in seen:
+        raise _Odd("its blocks are those of another segment")
+    seen.add(id(entries))
+    if not entries:
+        raise _Odd("it has no blocks")
+    blocks, position = [], address
+    for entry in entries:
+        block = _block(entry, position)
+        blocks.append(block)
+        position += block.size
+    if position != address + total:
+        raise _Odd("its blocks do not add up to its size")
+    if position >= MAX_NUMBER:
+        raise _Odd("it ends beyond the last address")
+    kind = _typed(raw.get("segment_type"), str, "its type")
+    if kind not in ("small", "large"):
+        raise _Odd("its type is neither small nor large")
     return FinalSegment(
         address=address,
-        size=position - address,
-        stream=_number(raw.get("stream", 0)),
-        is_small=str(raw["segment_type"]) == "small",
-        is_expandable=bool(raw.get("is_expandable", False)),
-        is_private=tuple(raw.get("segment_pool_id", (0, 0))) != (0, 0),
+        size=total,
+        stream=_number(raw.get("stream", 0), "its stream"),
+        is_small=kind == "small",
+        is_expandable=_typed(raw.get("is_expandable", False), bool, "whether it is expandable"),
+        is_private=_pool(raw.get("segment_pool_id", (0, 0))) != (0, 0),
         blocks=tuple(blocks),
     )
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is no address or stream")
+def _block(raw: Any, position: int) -> FinalBlock:
+    raw = _typed(raw, dict, "a block")
+    size = _size(raw.get("size"), "the size of a block")
+    state = _typed(raw.get("state"), str, "the state of a block")
+    if state not in _STATES:
+        raise _Odd("the state of a block is none that torch has")
+    if not size:
+        raise _Odd("a block has size 0")
+    if _number(raw.get("address", position), "the address of a block") != position:
+        raise _Odd(f"a block does not begin at {position:#x}, where the one before it ends")
+    requested = _size(raw.get("requested_size", size), "what was requested of a block")
+    is_active = state != "inactive"
+    if is_active and requested > size:
+        raise _Odd(f"the block at {position:#x} is smaller than what was requested of it")
+    return FinalBlock(address=position, size=size, requested=requested if is_active else 0, is_active=is_active)
+
+
+def _pool(raw: Any) -> tuple[int, int]:
+    if type(raw) not in (tuple, list) or len(raw) != 2:
+        raise _Odd("its pool is no pair of numbers")
+    return _number(raw[0], "its pool"), _number(raw[1], "its pool")
+
+
+def _check_places(name: str, numbers: Iterable[int], segments: list[FinalSegment]) -> None:
+    ordered = sorted(zip(segments, numbers, strict=True), key=lambda each: each[0].address)
+    for (one, number), (other, following) in pairwise(ordered):
+        if one.address + one.size > other.address:
+            raise TraceError(f"{name}: segment {following} overlaps segment {number}", hint=_HINT)
+    if sum(segment.size for segment in segments) > MAX_SIZE_BYTES:
+        raise TraceError(f"{name}: its segments hold over 256 TiB, which no device has", hint=_HINT)
+
+
+def _settings(raw: Any) -> dict[str, Setting] | None:
+    """What is one number or text of them; options with parts of their own are not compared with anything."""
+    if raw is None:
+        return None
+    conf = _typed(raw, dict, "it").get(_CONF, "")
+    if len(_typed(conf, str, _CONF)) > MAX_SETTINGS_TEXT or not conf.isprintable():
+        raise _Odd(f"{_CONF} is no line of settings")
+    return {name: value for name, value in raw.items() if _is_setting(value)}
+
+
+def _is_setting(value: Any) -> bool:
+    if type(value) is int:
+        return abs(value) < MAX_NUMBER
+    return type(value) in (bool, float) or (type(value) is str and value == plain_text(value))
+
+
+def _typed(value: Any, kind: type[_T], what: str) -> _T:
+    if type(value) is not kind:
+        raise _Odd(f"{what} is missing" if value is None else f"{what} is no {_KINDS[kind]}")
     return value
 
 
-def _size(value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value <= MAX_SIZE_BYTES:
-        raise ValueError(f"{str(value)[:40]!r} is no size")
+def _number(value: Any, what: str) -> int:
+    if type(value) is not int:
+        raise _Odd(f"{what} is missing" if value is None else f"{what} is no number")
+    if not 0 <= value < MAX_NUMBER:
+        raise _Odd(f"{what} is {'negative' if value < 0 else 'over 63 bits long'}")
+    return value
+
+
+def _size(value: Any, what: str) -> int:
+    if type(value) is not int:
+        raise _Odd(f"{what} is missing" if value is None else f"{what} is no number")
+    if not 0 <= value <= MAX_SIZE_BYTES:
+        raise _Odd(f"{what} is {'negative' if value < 0 else 'over 256 TiB'}")
     return value

@@ -35,28 +35,36 @@ def _replay_events(snapshot: Snapshot, builder: TraceBuilder) -> int:
     requested: set[int] = set()
     releasing, releases = False, 0
     for index, event in enumerate(snapshot.events):
-        if event.action == "alloc":
-            builder.alloc(event.address, event.size, stream=event.stream, note=_note(event))
-        elif event.action == "oom":
-            builder.alloc(("oom", index), event.size, stream=event.stream, note=_note(event))
-            builder.free(("oom", index))
-        elif event.action == "free_requested":
-            if index in late:
-                builder.record_stream(event.address, late[index])
-            builder.free(event.address)
-            requested.add(event.address)
-        elif event.action == "free_completed":
-            if event.address not in requested:  # it was requested before the recording began
-                builder.free(event.address)
-            elif -index in late:
-                builder.advance(late[-index])
-            requested.discard(event.address)
+        try:
+            _append(index, event, builder, late, requested)
+        except TraceError as error:
+            raise TraceError(f"event {index}: {error.message}", hint=error.hint) from None
         is_release = event.action in ("segment_free", "segment_unmap")
         if is_release and not releasing:
             builder.call(Op.EMPTY_CACHE)
             releases += 1
         releasing = is_release
     return releases
+
+
+def _append(index: int, event: Event, builder: TraceBuilder, late: dict[int, int], requested: set[int]) -> None:
+    """What an event says of an allocation; `requested` are the addresses whose free is under way."""
+    if event.action == "alloc":
+        builder.alloc(event.address, event.size, stream=event.stream, note=_note(event))
+    elif event.action == "oom":
+        builder.alloc(("oom", index), event.size, stream=event.stream, note=_note(event))
+        builder.free(("oom", index))
+    elif event.action == "free_requested":
+        if index in late:
+            builder.record_stream(event.address, late[index])
+        builder.free(event.address)
+        requested.add(event.address)
+    elif event.action == "free_completed":
+        if event.address not in requested:  # it was requested before the recording began
+            builder.free(event.address)
+        elif -index in late:
+            builder.advance(late[-index])
+        requested.discard(event.address)
 
 
 def _late_completions(events: list[Event]) -> dict[int, int]:
@@ -97,6 +105,10 @@ def _warnings(snapshot: Snapshot, start: StartState | None, releases: int) -> It
     num_private = sum(segment.is_private for segment in snapshot.segments)
     if num_private:
         yield f"{num_private} segments of private pools (CUDA graphs) are replayed as if they were shared"
+    unknown = snapshot.unknown_actions
+    if unknown:
+        names = ", ".join(list(unknown)[:3]) + (", ..." if len(unknown) > 3 else "")
+        yield f"{sum(unknown.values())} events of kinds lrtool does not know are left out: {names}"
     if releases:
         yield f"{releases} releases of cached memory are replayed as empty_cache: the trace does not say who asked"
 

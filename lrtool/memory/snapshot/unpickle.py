@@ -1,93 +1,221 @@
-"""Loads the pickles of `torch.cuda.memory._dump_snapshot` without running anything that is in them.
+"""Reads the pickles of `torch.cuda.memory._dump_snapshot` without running anything that is in them.
 
-Only opcodes which build plain data may occur: the bytes are walked before they are unpickled, so that a pickle that
-names a function, or claims more memory than it has bytes, is refused untouched.
+Only opcodes which build plain data are known here: numbers, texts, lists, tuples, and dicts whose keys are texts. Nothing
+else can come of a file, whatever it says, and no more objects than it has opcodes. Objects may hold one another in such a
+way that comparing, hashing or showing them takes for ever: who goes through them checks the type of each first.
 """
 
-import pickle
-from io import BytesIO
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Callable
+from struct import Struct
+from struct import error as StructError
+from typing import Any
 
 from lrtool.memory.trace.allocation_trace import TraceError
 
-MAX_PICKLE_BYTES = 2**31
-_CHUNK_BYTES = 2**24
-
-# Bytes of argument that follow each data opcode; see pickletools for their meaning.
-_FIXED = dict.fromkeys(b"(.012NNabdelst)]}u\x85\x86\x87\x88\x89\x8f\x90\x91\x94", 0) | {
-    ord("\x80"): 1, ord("\x95"): 8, ord("G"): 8, ord("J"): 4, ord("K"): 1, ord("M"): 2, ord("h"): 1, ord("j"): 4,
-    ord("q"): 1, ord("r"): 4,
+MAX_TEXT_BYTES = 2**20
+MAX_INTEGER_BYTES = 2**8 - 1
+_U16, _U32, _U64, _I32 = (Struct(kind).unpack_from for kind in ("<H", "<I", "<Q", "<i"))
+_DOUBLE = Struct(">d").unpack_from
+_HIGHEST_PROTOCOL = 5
+_CONSTANTS = {ord("N"): None, 0x88: True, 0x89: False}
+_EMPTY: dict[int, Callable[[], Any]] = {ord("}"): dict, ord("]"): list, ord(")"): tuple}
+_TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
+_Unpack = Callable[[bytes, int], tuple[int]]
+_TEXTS: dict[int, tuple[_Unpack, int]] = {ord("X"): (_U32, 4), 0x8D: (_U64, 8)}
+_BYTES: dict[int, tuple[_Unpack, int]] = {
+    ord("C"): (lambda data, at: (data[at],), 1), ord("B"): (_U32, 4), 0x8E: (_U64, 8)
 }  # fmt: skip
-_PREFIXED = {
-    ord("X"): 4, ord("\x8c"): 1, ord("\x8d"): 8, ord("B"): 4, ord("C"): 1, ord("\x8e"): 8, ord("T"): 4, ord("U"): 1,
-    ord("\x8a"): 1, ord("\x8b"): 4,
-}  # fmt: skip
-_LINES = frozenset(b"ILFSVpg")
-_PUTS = {ord("q"): 1, ord("r"): 4}
+_LONGS: dict[int, tuple[_Unpack, int]] = {0x8B: (_I32, 4)}
+_LINES = frozenset(b"IFLVpg")
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Refuses every global, persistent object and extension, should one get past the walk."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-
-    def persistent_load(self, pid: object) -> NoReturn:
-        raise pickle.UnpicklingError("it refers to an object outside")
+class _Refused(Exception):
+    """Why a pickle is not read."""
 
 
-def load_snapshot(file: BinaryIO, *, name: str) -> Any:
-    """The plain data pickled in `file`. Raises TraceError where it is anything else, broken or over 2 GiB."""
-    data = _read_all(file, name)
-    refusal = _refusal(data)
-    if refusal is not None:
-        raise TraceError(f"{name}: {refusal}", hint="only what torch.cuda.memory._dump_snapshot writes is read")
+def load_snapshot(data: bytes, *, name: str, max_objects: int | None = None) -> Any:
+    """The plain data pickled in `data`. Raises TraceError where it is anything else, broken or holds too much."""
     try:
-        return _DataUnpickler(BytesIO(data)).load()
-    except Exception as error:  # a broken pickle can raise nearly anything
-        raise TraceError(f"{name}: a broken pickle: {_brief(error)}", hint="is the file complete?") from None
+        return _Reader(data, len(data) if max_objects is None else max_objects).read()
+    except _Refused as refusal:
+        reason = str(refusal)
+    except (IndexError, StructError):
+        reason = "a broken pickle: it is cut off, or refers to what it does not hold"
+    except ValueError:
+        reason = "a broken pickle: it holds a number or a text that is none"
+    raise TraceError(f"{name}: {reason}", hint="only what torch.cuda.memory._dump_snapshot writes is read")
 
 
-def _read_all(file: BinaryIO, name: str) -> bytes:
-    data = bytearray()
-    while chunk := file.read(_CHUNK_BYTES):
-        data += chunk
-        if len(data) > MAX_PICKLE_BYTES:
-            raise TraceError(
-                f"{name}: over 2 GiB unpacked", hint="record fewer events: _record_memory_history(max_entries=)"
-            )
-    return bytes(data)
+class _Reader:
+    """The stack machine of a pickle, with those of its opcodes that build plain data."""
 
+    def __init__(self, data: bytes, max_objects: int) -> None:
+        self._data = data
+        self._max_objects = max_objects
+        self._memo: list[Any] = []
+        self._stack: list[Any] = []
+        self._below: list[list[Any]] = []
 
-def _refusal(data: bytes) -> str | None:
-    """Why these bytes are no pickle of plain data, or None."""
-    position, end = 0, len(data)
-    while position < end:
-        code = data[position]
-        start = position + 1
-        if code in _FIXED:
-            position = start + _FIXED[code]
-            if code in _PUTS and int.from_bytes(data[start:position], "little") > end:
-                return f"byte {start - 1} claims more memory than the file has bytes"
-        elif code in _PREFIXED:
-            width = _PREFIXED[code]
-            position = start + width + int.from_bytes(data[start : start + width], "little")
-        elif code in _LINES:
-            newline = data.find(b"\n", start)
-            position = newline + 1 if newline >= 0 else end + 1
-            if code == ord("p") and _claims_too_much(data[start : newline + 1], end):
-                return f"byte {start - 1} claims more memory than the file has bytes"
+    def read(self) -> Any:
+        """What the pickle holds; the opcodes that a snapshot consists of for the most part come first."""
+        data, memo, stack, below = self._data, self._memo, self._stack, self._below
+        position, left = 0, self._max_objects
+        while True:
+            code = data[position]
+            position += 1
+            if code == 0x6A:  # LONG_BINGET
+                stack.append(memo[_U32(data, position)[0]])
+                position += 4
+                continue
+            if code == 0x68:  # BINGET
+                stack.append(memo[data[position]])
+                position += 1
+                continue
+            left -= 1
+            if left < 0:
+                raise _Refused("it holds more than a compressed file of its size may: unpack it first, with gunzip")
+            if code == 0x94:  # MEMOIZE
+                memo.append(stack[-1])
+            elif code == 0x28:  # MARK
+                below.append(stack)
+                stack = []
+            elif code == 0x8A:  # LONG1
+                stop = position + 1 + data[position]
+                stack.append(int.from_bytes(data[position + 1 : stop], "little", signed=True))
+                position = stop
+            elif code == 0x4B:  # BININT1
+                stack.append(data[position])
+                position += 1
+            elif code == 0x4A:  # BININT
+                stack.append(_I32(data, position)[0])
+                position += 4
+            elif code == 0x4D:  # BININT2
+                stack.append(_U16(data, position)[0])
+                position += 2
+            elif code == 0x8C:  # SHORT_BINUNICODE
+                stop = position + 1 + data[position]
+                stack.append(data[position + 1 : stop].decode("utf-8", "surrogatepass"))
+                position = stop
+            elif code in _EMPTY:
+                stack.append(_EMPTY[code]())
+            elif code == 0x75:  # SETITEMS
+                items, stack = stack, below.pop()
+                _set_items(stack[-1], items)
+            elif code == 0x65:  # APPENDS
+                items, stack = stack, below.pop()
+                _list(stack[-1]).extend(items)
+            elif code == 0x61:  # APPEND
+                item = stack.pop()
+                _list(stack[-1]).append(item)
+            elif code == 0x73:  # SETITEM
+                items = [stack.pop(-2), stack.pop()]
+                _set_items(stack[-1], items)
+            elif code in _TUPLES:
+                count = _TUPLES[code]
+                if len(stack) < count:
+                    raise IndexError
+                stack[-count:] = [tuple(stack[-count:])]
+            elif code in _CONSTANTS:
+                stack.append(_CONSTANTS[code])
+            elif code == 0x2E:  # STOP
+                return stack.pop()
+            elif code in b"tld":
+                items, stack = stack, below.pop()
+                stack.append(_collected(code, items))
+            elif code in _LINES:
+                stop = data.index(b"\n", position)
+                self._line(code, data[position:stop], stack)
+                position = stop + 1
+            else:
+                position = self._argument(code, position, stack)
+
+    def _argument(self, code: int, position: int, stack: list[Any]) -> int:
+        """An opcode with an argument of some bytes; returns the position behind it."""
+        data = self._data
+        if code in _TEXTS:
+            position, content = self._prefixed(_TEXTS[code], position, MAX_TEXT_BYTES)
+            stack.append(content.decode("utf-8", "surrogatepass"))
+        elif code in _LONGS:
+            position, content = self._prefixed(_LONGS[code], position, MAX_INTEGER_BYTES)
+            stack.append(int.from_bytes(content, "little", signed=True))
+        elif code in _BYTES:
+            position, content = self._prefixed(_BYTES[code], position, MAX_TEXT_BYTES)
+            stack.append(content)
+        elif code == ord("G"):
+            stack.append(_DOUBLE(data, position)[0])
+            position += 8
+        elif code == ord("q"):
+            self._put(data[position], stack[-1])
+            position += 1
+        elif code == ord("r"):
+            self._put(_U32(data, position)[0], stack[-1])
+            position += 4
+        elif code == 0x95:  # FRAME: how the bytes are grouped
+            position += 8
+        elif code == 0x80 and data[position] <= _HIGHEST_PROTOCOL:
+            position += 1
         else:
-            return f"byte {start - 1} is not plain data: a pickle that could run code, or no pickle at all"
-        if code == ord("."):
-            return None
-    return "a broken pickle: it is cut off"
+            where = f"byte {position - 1} is not plain data"
+            raise _Refused(f"{where}: a pickle that could run code, or no pickle at all")
+        return position
+
+    def _put(self, number: int, value: Any) -> None:
+        """Every pickler counts up: a number further on would only claim memory."""
+        if not 0 <= number <= len(self._memo):
+            raise _Refused("a broken pickle: it does not count up what it remembers")
+        self._memo[number : number + 1] = [value]
+
+    def _prefixed(self, kind: tuple[_Unpack, int], position: int, most: int) -> tuple[int, bytes]:
+        """(the position behind, the content) of an argument that begins with its length."""
+        unpack, width = kind
+        length = unpack(self._data, position)[0]
+        begin, stop = position + width, position + width + length
+        if length < 0 or stop > len(self._data):
+            raise _Refused(f"byte {position - 1} claims more than the file has: a broken pickle")
+        if length > most:
+            raise _Refused(f"byte {position - 1} begins a text or a number of {length} bytes, which no snapshot has")
+        return stop, self._data[begin:stop]
+
+    def _line(self, code: int, line: bytes, stack: list[Any]) -> None:
+        """An opcode whose argument is a line of text, as in the oldest protocol."""
+        if code == ord("V"):
+            stack.append(line[:MAX_TEXT_BYTES].decode("raw-unicode-escape"))
+            return
+        text = line[:40].decode("ascii").strip()
+        if code == ord("p"):
+            self._put(int(text), stack[-1])
+        elif code == ord("g"):
+            stack.append(self._memo[max(int(text), 0)])
+        elif code == ord("F"):
+            stack.append(float(text))
+        elif text in ("00", "01"):
+            stack.append(text == "01")
+        else:
+            stack.append(int(text.removesuffix("L")))
 
 
-def _claims_too_much(argument: bytes, end: int) -> bool:
-    text = argument.strip()
-    return not text.isdigit() or len(text) > 12 or int(text) > end
+def _collected(code: int, items: list[Any]) -> Any:
+    """All since the last mark, as a tuple, a list or a dict."""
+    if code == ord("t"):
+        return tuple(items)
+    if code == ord("l"):
+        return items
+    made: dict[str, Any] = {}
+    _set_items(made, items)
+    return made
 
 
-def _brief(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
+def _set_items(target: Any, items: list[Any]) -> None:
+    """Keys are texts only: to hash anything else may take for ever, and what hashes alike is slow to find."""
+    if type(target) is not dict or len(items) % 2:
+        raise _Refused("a broken pickle: it sets items of what has none")
+    keys = items[::2]
+    if keys and set(map(type, keys)) != {str}:
+        raise _Refused("a key in it is no text, which no snapshot has")
+    target.update(zip(keys, items[1::2], strict=True))
+
+
+def _list(target: Any) -> list[Any]:
+    if type(target) is not list:
+        raise _Refused("a broken pickle: it appends to what is no list")
+    return target

@@ -24,18 +24,22 @@ from typing import Any, BinaryIO, cast
 from lrtool.errors import did_you_mean
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op, TraceError
 from lrtool.memory.trace.builder import TraceBuilder
+from lrtool.memory.trace.text import plain_text
 
 MAX_LINE_BYTES = 2**20
 _NOTE_FIELDS = ("phase", "category", "source", "operator")
+_UNPACK = "if you trust it, unpack it first, with gunzip"
 _Line = dict[str, Any]
 
 
-def parse_jsonl(file: BinaryIO, *, name: str) -> AllocationTrace:
+def parse_jsonl(file: BinaryIO, *, name: str, max_lines: int | None = None) -> AllocationTrace:
     """The trace written in `file`. Raises TraceError naming `name` and the line."""
     builder = TraceBuilder(name)
     number, opened = 0, 0
     for number, line in _lines(file, name):
         try:
+            if max_lines is not None and number > max_lines:
+                raise TraceError("more lines than a compressed file of its size may hold", hint=_UNPACK)
             request = _parse_line(line)
             if request is None:
                 continue
@@ -101,6 +105,8 @@ def _text(request: _Line, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str):
         raise TraceError(f"{request['op']}: {key} is {_shown(value)}", hint=f"{key} must be a string")
+    if any("\ud800" <= each <= "\udfff" for each in ("" if value.isascii() else value)):
+        raise TraceError(f"{request['op']}: {key} is {_shown(value)}", hint="half of a character is no text")
     return value
 
 
@@ -112,7 +118,7 @@ def _shown(value: object) -> str:
 def _alloc(builder: TraceBuilder, request: _Line) -> None:
     key = None if request.get("id", "") is None else _key(request)
     stream = _integer(request, "stream") if "stream" in request else 0
-    texts = {field: _text(request, field) for field in _NOTE_FIELDS if field in request}
+    texts = {field: plain_text(_text(request, field)) for field in _NOTE_FIELDS if field in request}
     builder.alloc(key, _integer(request, "size"), stream=stream, note=Note(**cast(Any, texts)) if texts else None)
 
 

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrtool.memory.allocator import blocks
 from lrtool.memory.allocator.versions import TorchVersion
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator, replay
 from lrtool.memory.replay.segments import BlockState, segment_views
-from lrtool.memory.snapshot.contents import checked_snapshot
+from lrtool.memory.snapshot import initial_state
+from lrtool.memory.snapshot.contents import Snapshot, checked_snapshot
 from lrtool.memory.snapshot.convert import snapshot_trace
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from tests.memory.traces import MIB, Call, calls, trace_of
@@ -169,3 +171,44 @@ def test_the_recorded_settings_and_private_pools_are_told() -> None:
     trace = trace_in(data)
     assert trace.recorded_settings == "max_split_size_mb:64"
     assert trace.warnings == ("1 segments of private pools (CUDA graphs) are replayed as if they were shared",)
+
+
+def unmapped(count: int) -> Snapshot:
+    """A recording in which so many ranges of an expandable segment, none beside another, are released at last."""
+    ranges = [event("segment_unmap", 2**40 + 40 * MIB * number, 20 * MIB) for number in range(count)]
+    return checked_snapshot({"segments": [], "device_traces": [ranges]}, name="made")
+
+
+def test_the_work_of_undoing_releases_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    near = initial_state._Held._near
+
+    def counted(held: Any, begin: int, end: int) -> Any:
+        for segment in near(held, begin, end):
+            looked_at[-1] += 1
+            yield segment
+
+    monkeypatch.setattr(initial_state._Held, "_near", counted)
+    for count in (100, 400):
+        looked_at.append(0)
+        assert len(initial_state._undo_segments(unmapped(count))) == count
+
+    assert looked_at[1] <= 4.1 * looked_at[0]
+
+
+def test_the_work_of_releasing_ranges_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the logarithm of a search."""
+    calls: list[int] = []
+    address = blocks._address
+
+    def counted(block: blocks.Block) -> int:
+        calls[-1] += 1
+        return address(block)
+
+    monkeypatch.setattr(blocks, "_address", counted)
+    for count in (100, 400):
+        trace = snapshot_trace(unmapped(count), name="made")
+        calls.append(0)
+        assert replay(trace).peaks.reserved_bytes == count * 20 * MIB
+
+    assert calls[1] <= 6 * calls[0]
