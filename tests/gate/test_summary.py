@@ -105,7 +105,7 @@ def test_a_baseline_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         (b'{"kind": "lrtool-baseline", "schema": 99}', "schema"),
         (b'{"kind": "other"}', "kind"),
         (b"\x00\xff" * 50, "the document"),
-        (b" " * (MAX_BASELINE_BYTES + 1), "is too large for a baseline"),
+        (b" " * (MAX_BASELINE_BYTES + 1), "is larger than 32 MiB"),
     ],
     ids=["empty", "cut", "list", "schema", "kind", "bytes", "huge"],
 )
