@@ -1,7 +1,6 @@
 """What a recorded CUDA memory snapshot says its program took, reduced to what a prediction is held against."""
 
 import gzip
-import io
 import json
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -31,8 +30,7 @@ def truth_of(path: Path, scenario: Scenario) -> SnapshotTruth:
     Reserved memory is that of the snapshot's own segments. Blocks are as large as the allocator's rules make them at the
     addresses recorded: the trace has only what was asked for.
     """
-    with io.BytesIO(gzip.decompress(path.read_bytes())) as file:
-        snapshot = checked_snapshot(load_snapshot(file, name=path.name), name=path.name)
+    snapshot = checked_snapshot(load_snapshot(gzip.decompress(path.read_bytes()), name=path.name), name=path.name)
     trace = snapshot_trace(snapshot, name=path.name)
     replayed = replay(trace, scenario).peaks
     peaks = Peaks(

@@ -7,7 +7,7 @@ from pathlib import Path
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
-from lrtool.results.checked_json import parse_json, validated_json
+from lrtool.results.checked_json import validated_json
 from lrtool.results.run_dir import RUN_FILE, open_run
 from lrtool.small_file import read_small
 
@@ -32,10 +32,7 @@ def baseline_json(summary: RunSummary) -> str:
 def read_baseline(path: Path) -> RunSummary:
     """Raises UsageError naming the file and the first field that is wrong."""
     try:
-        content = read_small(path, max_bytes=MAX_BASELINE_BYTES)
-        summary = validated_json(content, RunSummary)
-        parse_json(content)  # for its numbers
-        return summary
+        return validated_json(read_small(path, max_bytes=MAX_BASELINE_BYTES), RunSummary)
     except FileNotFoundError:
         raise UsageError(f"there is no baseline {path}", hint=_HINT) from None
     except ValueError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.results import Check
-from lrtool.results.checked_json import parse_json, validated_json
+from lrtool.results.checked_json import validated_json
 from lrtool.results.run_dir import write_file
 from lrtool.small_file import read_small
 
@@ -23,8 +23,6 @@ def keep_check(run_dir: Path, check: Check) -> None:
 def read_check(run_dir: Path) -> Check | None:
     """None where the run was not checked, or by another version."""
     try:
-        content = read_small(run_dir / CHECK_FILE)
-        parse_json(content)  # for its numbers
-        return validated_json(content, Check)
+        return validated_json(read_small(run_dir / CHECK_FILE), Check)
     except (OSError, ValueError, UsageError):
         return None

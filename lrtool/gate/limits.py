@@ -6,27 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.results import Metric, Trial, Unit, metrics_of
+from lrtool.results import METRICS as METRICS
+from lrtool.results import Unit
 from lrtool.units import format_bytes, format_lr, meant_by, parse_memory, three_digits
 
 Kind = Literal["max", "min", "increase"]
 DEFAULT_METRIC = "peak_allocated"
 """What a limit without a name is about."""
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        *metrics_of(Trial).values(),
-        Metric("peak_requested", "bytes", is_peak=True),
-        Metric("out_of_memory", "count"),
-        Metric("best_loss", "loss"),
-        Metric("base_lr", "lr"),
-        Metric("max_lr", "lr"),
-        Metric("suggested_lr", "lr"),
-    )
-}
-"""Every metric by its name: those of a trial, which a replay and a test have too, and what only others measure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

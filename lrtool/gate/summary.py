@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lrtool.errors import UsageError
 from lrtool.results import (
@@ -21,6 +21,7 @@ from lrtool.results import (
     is_measured,
     metrics_of,
 )
+from lrtool.results.gate import Gated
 from lrtool.units import format_bytes
 
 _TRIAL_FIGURES = {metric.name: field for field, metric in metrics_of(Trial).items() if not metric.is_estimate}
@@ -57,7 +58,11 @@ def summarize(run: Run[Result]) -> RunSummary:
             hint="take a run of mem-sweep, replay or range-test",
         )
     return RunSummary(
-        command=run.command, created=run.created, lrtool=run.environment.lrtool, facts=facts, cases=tuple(cases)
+        command=cast(Gated, run.command),
+        created=run.created,
+        lrtool=run.environment.lrtool,
+        facts=facts,
+        cases=tuple(cases),
     )
 
 

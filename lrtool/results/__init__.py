@@ -22,6 +22,7 @@ from lrtool.results.doctor import (
     SelfTestStatus,
 )
 from lrtool.results.gate import (
+    METRICS,
     Case,
     Check,
     ComparedCurve,
@@ -30,6 +31,7 @@ from lrtool.results.gate import (
     Comparison,
     FactDifference,
     Figure,
+    Gated,
     GateLine,
     Grown,
     RunSummary,
@@ -93,6 +95,7 @@ from lrtool.results.runs import (
 
 __all__ = [
     "FEWEST_SIZES",
+    "METRICS",
     "RESULTS",
     "SCHEMA",
     "AllocatorCheck",
@@ -126,6 +129,7 @@ __all__ = [
     "Figure",
     "Finding",
     "GateLine",
+    "Gated",
     "Gpu",
     "GroupRange",
     "GroupTest",

@@ -6,6 +6,8 @@ import math
 from typing import Any, TypeVar
 
 MAX_INTEGER = 2**63 - 1
+MAX_FLOAT = 1e150
+"""The square of a figure is still one."""
 T = TypeVar("T")
 _ADAPTERS: dict[Any, Any] = {}
 
@@ -23,21 +25,16 @@ def validated_json(text: str | bytes, kind: type[T]) -> T:
     from pydantic import ValidationError
 
     try:
-        found: T = _adapter(kind).validate_json(_without_mark(text))
+        found: T = _adapter(kind).validate_json(_without_mark(text), strict=True)
     except ValidationError as error:
         raise _first_of(error) from None
+    parse_json(text)  # for its numbers
     return found
 
 
 def validated(value: Any, kind: type[T]) -> T:
     """Plain values as a dataclass. Raises ValueError naming the first field that is wrong."""
-    from pydantic import ValidationError
-
-    try:
-        found: T = _adapter(kind).validate_python(value)
-    except ValidationError as error:
-        raise _first_of(error) from None
-    return found
+    return validated_json(json.dumps(value), kind)  # of JSON alone pydantic can be strict and still make tuples
 
 
 def _without_mark(text: str | bytes) -> str | bytes:
@@ -57,7 +54,10 @@ def _adapter(kind: Any) -> Any:
 def _first_of(error: Any) -> ValueError:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"]) or "the document"
-    return ValueError(f"{place}: {first['msg']}")
+    message = str(
+        first.get("ctx", {}).get("error", first["msg"])
+    )  # what a `__post_init__` raised, without a word before it
+    return ValueError(f"{place}: {message}")
 
 
 def _bounded(digits: str) -> int:
@@ -67,6 +67,9 @@ def _bounded(digits: str) -> int:
 
 
 def _finite(digits: str) -> float:
-    if not math.isfinite(float(digits)):
+    number = float(digits)
+    if not math.isfinite(number):
         raise ValueError(f"{digits[:20]} is not finite")
-    return float(digits)
+    if abs(number) > MAX_FLOAT:
+        raise ValueError(f"{digits[:20]} is out of range")
+    return number

@@ -1,8 +1,11 @@
 """What cures for a shortage of memory do to a workload: bytes, time and loss of each, of the best together, and how."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
+
+from lrtool.results.checks import ByteRate, Count, Duration, Size
 from lrtool.results.mem_sweep import Recorder
 
 CureOutcome = Literal["helps", "no effect", "costs", "cannot help", "failed", "advice"]
@@ -18,12 +21,12 @@ class CureFigures:
     of a step. `loss` is that of the last of `num_steps` steps.
     """
 
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int
-    reserved_at_capacity_bytes: int | None = None
+    peak_allocated_bytes: Count
+    peak_reserved_bytes: Count
+    reserved_at_capacity_bytes: Count | None = None
     fits: bool | None = None
-    num_operations: int | None = None
-    step_duration_s: float | None = None
+    num_operations: Count | None = None
+    step_duration_s: Duration | None = None
     loss: float | None = None
 
 
@@ -46,7 +49,7 @@ class CureEffect:
     figures: CureFigures | None = None
     saved_allocated_bytes: int | None = None
     saved_reserved_bytes: int | None = None
-    time_ratio: float | None = None
+    time_ratio: Annotated[float, Ge(0), Le(1e12)] | None = None
     time_basis: TimeBasis | None = None
     loss_difference: float | None = None
 
@@ -59,8 +62,8 @@ class Cures:
     """
 
     recorder: Recorder
-    num_steps: int
-    capacity_bytes: int | None
+    num_steps: Count
+    capacity_bytes: Count | None
     loss_device: str | None
     baseline: CureFigures
     effects: tuple[CureEffect, ...]
@@ -72,9 +75,9 @@ class Cures:
 class BatchTry:
     """A batch size that was tried: whether it fits, and what it reserves at most; None where memory ran out."""
 
-    batch_size: int
+    batch_size: Size
     fits: bool
-    peak_reserved_bytes: int | None
+    peak_reserved_bytes: Count | None
     recorder: Recorder
 
 
@@ -86,10 +89,10 @@ class MaxBatch:
     the GPU, and is None where there is none. Tries come in the order in which they were made.
     """
 
-    batch_size: int | None
-    capacity_bytes: int
-    current_batch_size: int | None
-    bytes_per_sample: float | None
+    batch_size: Size | None
+    capacity_bytes: Count
+    current_batch_size: Count | None
+    bytes_per_sample: ByteRate | None
     is_limit_reached: bool
     is_confirmed: bool | None
     tries: tuple[BatchTry, ...]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lrtool.results.checks import Count, Duration, Ratio
 from lrtool.results.cures import Cures, MaxBatch
 from lrtool.results.mem_sweep import Recorder
 from lrtool.results.range_test import Confidence
@@ -23,7 +24,7 @@ class Finding:
     evidence: tuple[str, ...]
     proof: str
     cure: str
-    num_bytes: int | None = None
+    num_bytes: Count | None = None
     source: str | None = None
 
 
@@ -32,7 +33,7 @@ class BudgetLine:
     """Bytes of one kind."""
 
     name: str
-    num_bytes: int
+    num_bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,15 +44,15 @@ class Budget:
     to `device_used_bytes`, which is known on a GPU only; `context_bytes` is assumed where it was not measured.
     """
 
-    step: int
+    step: Count
     phase: str | None
     lines: tuple[BudgetLine, ...]
     modules: tuple[BudgetLine, ...]
-    reserved_bytes: int
-    context_bytes: int
+    reserved_bytes: Count
+    context_bytes: Count
     is_context_measured: bool
-    other_processes_bytes: int | None
-    device_used_bytes: int | None
+    other_processes_bytes: Count | None
+    device_used_bytes: Count | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,19 +66,19 @@ class Diagnosis:
     origin: Literal["workload", "snapshot", "run"]
     recorder: Recorder | None
     recorder_reason: str
-    capacity_bytes: int | None
+    capacity_bytes: Count | None
     card: str | None
     settings: str
-    num_steps: int | None
-    num_steps_fit: int | None
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
-    fragmentation: float | None
+    num_steps: Count | None
+    num_steps_fit: Count | None
+    peak_allocated_bytes: Count | None
+    peak_reserved_bytes: Count | None
+    fragmentation: Ratio | None
     verdict: str
     findings: tuple[Finding, ...]
     budget: Budget | None
     notes: tuple[str, ...]
     cures: Cures | None = None
     max_batch: MaxBatch | None = None
-    duration_s: float = 0.0
+    duration_s: Duration = 0.0
     ranks: Ranks | None = None

@@ -1,11 +1,33 @@
 """A run condensed to what is compared between runs (as a file: a baseline), and what a check of it against limits found."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from lrtool.results.mem_sweep import GrowthSource, PeakShare
+from lrtool.results.checks import Count, NonEmpty, Size, Spread, check_columns, check_date, check_index
+from lrtool.results.mem_sweep import GrowthSource, PeakShare, Trial
+from lrtool.results.metric import Metric, metrics_of
 
 BASELINE_SCHEMA: Literal[1] = 1
+Gated = Literal["mem-sweep", "replay", "range-test"]
+"""The commands whose runs have figures that can be gated."""
+METRICS = {
+    metric.name: metric
+    for metric in (
+        *metrics_of(Trial).values(),
+        Metric("peak_requested", "bytes", is_peak=True),
+        Metric("out_of_memory", "count"),
+        Metric("best_loss", "loss"),
+        Metric("base_lr", "lr"),
+        Metric("max_lr", "lr"),
+        Metric("suggested_lr", "lr"),
+    )
+}
+"""Every metric by its name: those of a trial, which a replay and a test have too, and what only others measure."""
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRICS:
+        raise ValueError(f"{name[:40]!r} is no metric")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +37,7 @@ class Figure:
     """
 
     value: float
-    noise: float | None = None
+    noise: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +50,7 @@ class Case:
     condition: dict[str, str]
     status: Literal["ok", "oom", "failed"]
     trouble: str | None = None
-    num_repeats: int = 1
+    num_repeats: Size = 1
     figures: dict[str, Figure]
     peak_shares: tuple[PeakShare, ...] = ()
     growth_sources: tuple[GrowthSource, ...] = ()
@@ -43,11 +65,14 @@ class RunSummary:
 
     kind: Literal["lrtool-baseline"] = "lrtool-baseline"
     schema: Literal[1] = BASELINE_SCHEMA
-    command: str
+    command: Gated
     created: str
     lrtool: str
     facts: dict[str, str]
-    cases: tuple[Case, ...]
+    cases: Annotated[tuple[Case, ...], NonEmpty]
+
+    def __post_init__(self) -> None:
+        check_date(self.created, name="created")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +99,12 @@ class GateLine:
     measured: float | None = None
     margin: float | None = None
     baseline: float | None = None
-    noise: float | None = None
+    noise: Spread | None = None
     case: str = ""
     reason: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_metric(self.metric)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +143,9 @@ class ComparedRun:
     created: str
     facts: dict[str, str]
 
+    def __post_init__(self) -> None:
+        check_date(self.created, name="created")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedFigure:
@@ -127,7 +158,11 @@ class ComparedFigure:
     metric: str
     values: tuple[float | None, ...]
     differences: tuple[float | None, ...]
-    noise: float | None
+    noise: Spread | None
+
+    def __post_init__(self) -> None:
+        _check_metric(self.metric)
+        check_columns(self, "values", "differences")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,18 +172,27 @@ class ComparedCurve:
     """
 
     case: str
-    run: int
-    x: tuple[float, ...]
+    run: Count
+    x: Annotated[tuple[float, ...], NonEmpty]
     y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_columns(self, "x", "y")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Runs of one command, the first of which is the baseline. `not_comparable` names what they do not share."""
 
-    compared: str
+    compared: Gated
     answer: str
-    runs: tuple[ComparedRun, ...]
+    runs: Annotated[tuple[ComparedRun, ...], NonEmpty]
     not_comparable: tuple[str, ...]
     figures: tuple[ComparedFigure, ...]
     curves: tuple[ComparedCurve, ...]
+
+    def __post_init__(self) -> None:
+        if any(len(figure.values) != len(self.runs) for figure in self.figures):
+            raise ValueError(f"a figure has not a value for each of {len(self.runs)} runs")
+        for curve in self.curves:
+            check_index(curve.run, self.runs, name="run of a curve")

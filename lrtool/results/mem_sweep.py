@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
+from lrtool.results.checks import ByteRate, Count, Duration, NonEmpty, Ratio, Size, Spread, check_columns
 from lrtool.results.metric import RESERVED_IS_NOISY, Metric
 from lrtool.results.oom import TrialOom
 from lrtool.results.ranks import Ranks
@@ -34,14 +35,17 @@ class StepSeries:
     the step, and cumulative counts. The first entry is that of step 1.
     """
 
-    allocated_bytes: tuple[int, ...]
-    active_bytes: tuple[int, ...]
-    reserved_bytes: tuple[int, ...]
-    inactive_split_bytes: tuple[int, ...]
-    requested_bytes: tuple[int, ...]
-    peak_allocated_bytes: tuple[int, ...]
-    num_alloc_retries: tuple[int, ...]
-    num_device_allocs: tuple[int, ...]
+    allocated_bytes: tuple[Count, ...]
+    active_bytes: tuple[Count, ...]
+    reserved_bytes: tuple[Count, ...]
+    inactive_split_bytes: tuple[Count, ...]
+    requested_bytes: tuple[Count, ...]
+    peak_allocated_bytes: tuple[Count, ...]
+    num_alloc_retries: tuple[Count, ...]
+    num_device_allocs: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        check_columns(self, *(each.name for each in fields(self)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +54,11 @@ class StepGrowth:
     out, and steps are compared `period_steps` apart, so that what repeats with that period is no growth.
     """
 
-    bytes_per_step: float
-    low_bytes_per_step: float
-    high_bytes_per_step: float
-    warmup_steps: int
-    period_steps: int
+    bytes_per_step: ByteRate
+    low_bytes_per_step: ByteRate
+    high_bytes_per_step: ByteRate
+    warmup_steps: Count
+    period_steps: Size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +68,7 @@ class GrowthSource:
     source: str
     line: str | None
     container: str | None
-    bytes_per_step: float
+    bytes_per_step: ByteRate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +79,7 @@ class PeakShare:
     module: str | None
     source: str | None
     line: str | None
-    num_bytes: int
+    num_bytes: Count
 
 
 _axis = partial(Option, panel="Varied: several values, separated by commas, give a trial each")
@@ -121,16 +125,16 @@ class Condition:
     With a `world_size` the trial is one of so many simulated ranks.
     """
 
-    step_size_up: int
-    step_size_down: int
+    step_size_up: Positive
+    step_size_down: Positive
     schedule: Schedule
     mode: Mode
-    gamma: float
+    gamma: Annotated[float, Gt(0)]
     scale_mode: ScaleMode
     settings: str
     precision: Precision | None
     params: dict[str, Any]
-    world_size: int | None = None
+    world_size: Positive | None = None
     shard: Shard = "none"
     optimizer_kernel: OptimizerKernel | None = None
 
@@ -150,33 +154,33 @@ class Trial:
     figures are those of the rank that ended the trial, else of the one that took the most.
     """
 
-    number: int
+    number: Count
     condition: Condition
-    repeat: int
-    position: int
+    repeat: Count
+    position: Count
     seed: int
-    num_steps: int
-    num_steps_done: int
-    num_steps_traced: int | None
+    num_steps: Count
+    num_steps_done: Count
+    num_steps_traced: Count | None
     status: TrialStatus
     message: str | None
     recorder: Recorder
-    max_memory_allocated_bytes: Annotated[int | None, Metric("peak_allocated", "bytes", is_peak=True)] = None
-    max_memory_reserved_bytes: Annotated[int | None, _noisy("peak_reserved", "bytes", is_peak=True)] = None
-    max_memory_active_bytes: Annotated[int | None, Metric("peak_active", "bytes", is_peak=True)] = None
-    fragmentation: Annotated[float | None, _noisy("fragmentation", "ratio")] = None
-    split_fragmentation: Annotated[float | None, _noisy("split_fragmentation", "ratio")] = None
-    largest_free_ratio: Annotated[float | None, _noisy("largest_free_ratio", "ratio")] = None
-    inactive_split_bytes: Annotated[int | None, _noisy("inactive_split", "bytes")] = None
-    num_alloc_retries: Annotated[int | None, Metric("alloc_retries", "count")] = None
-    device_allocs_per_step: Annotated[float | None, Metric("device_allocs_per_step", "count")] = None
+    max_memory_allocated_bytes: Annotated[Count | None, Metric("peak_allocated", "bytes", is_peak=True)] = None
+    max_memory_reserved_bytes: Annotated[Count | None, _noisy("peak_reserved", "bytes", is_peak=True)] = None
+    max_memory_active_bytes: Annotated[Count | None, Metric("peak_active", "bytes", is_peak=True)] = None
+    fragmentation: Annotated[Ratio | None, _noisy("fragmentation", "ratio")] = None
+    split_fragmentation: Annotated[Ratio | None, _noisy("split_fragmentation", "ratio")] = None
+    largest_free_ratio: Annotated[Ratio | None, _noisy("largest_free_ratio", "ratio")] = None
+    inactive_split_bytes: Annotated[Count | None, _noisy("inactive_split", "bytes")] = None
+    num_alloc_retries: Annotated[Count | None, Metric("alloc_retries", "count")] = None
+    device_allocs_per_step: Annotated[Spread | None, Metric("device_allocs_per_step", "count")] = None
     growth: Annotated[StepGrowth | None, Metric("growth", "bytes per step", is_estimate=True)]
     growth_sources: tuple[GrowthSource, ...]
     peak_shares: tuple[PeakShare, ...] = ()
     death: TrialOom | None
-    other_processes_bytes: int | None
-    duration_s: float
-    most_by_category: dict[str, int] = field(default_factory=dict)
+    other_processes_bytes: Count | None
+    duration_s: Duration
+    most_by_category: dict[str, Count] = field(default_factory=dict)
     ranks: Ranks | None = None
 
 
@@ -191,13 +195,13 @@ class Verdict:
 
     text: str
     step_size_matters: bool | None
-    max_abs_difference_at_equal_steps_bytes: int | None
-    noise_bytes: int | None
-    growth_bytes_per_step: float | None
+    max_abs_difference_at_equal_steps_bytes: Count | None
+    noise_bytes: Count | None
+    growth_bytes_per_step: ByteRate | None
     growth_source: str | None
-    forecast_step: int | None
-    ends_before: tuple[int, ...]
-    ends_after: tuple[int, ...]
+    forecast_step: Count | None
+    ends_before: tuple[Count, ...]
+    ends_after: tuple[Count, ...]
     evidence: tuple[str, ...]
 
 
@@ -211,11 +215,16 @@ class MemSweep:
     target: str
     recorder: Recorder
     recorder_reason: str
-    capacity_bytes: int | None
+    capacity_bytes: Count | None
     card: str | None
-    base_lr: float | None
-    max_lr: float | None
+    base_lr: Spread | None
+    max_lr: Spread | None
     lr_source: str
-    trials: tuple[Trial, ...]
+    trials: Annotated[tuple[Trial, ...], NonEmpty]
     verdict: Verdict
-    duration_s: float
+    duration_s: Duration
+
+    def __post_init__(self) -> None:
+        numbers = [trial.number for trial in self.trials]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("two trials have one number")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lrtool.results.checks import Count
+
 OomCause = Literal["capacity", "fragmentation"]
 
 
@@ -39,8 +41,8 @@ class Oom:
 class TrialOom:
     """The step at which a trial ran out of memory (from 1; 0 while building), its failing request, and the cause if known."""
 
-    step: int
-    request_bytes: int | None
+    step: Count
+    request_bytes: Count | None
     cause: OomCause | None
     source: str | None
 
@@ -57,13 +59,13 @@ class ReplayOom:
     but tied to another stream or kept by a setting.
     """
 
-    request: int
-    size_bytes: int
+    request: Count
+    size_bytes: Count
     phase: str | None
     source: str | None
     cause: OomCause
     is_barred: bool
-    largest_free_bytes: int
-    free_bytes: int
+    largest_free_bytes: Count
+    free_bytes: Count
     detail: str | None
     surviving_settings: tuple[str, ...]

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from lrtool.option import Positive
+from lrtool.results.checks import Count, Duration, Exponent, LearningRate, NonEmpty, Spread, check_columns
 from lrtool.results.ranks import Ranks
 
 Confidence = Literal["high", "medium", "low", "none"]
@@ -15,18 +17,24 @@ Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted"
 class Curve:
     """Loss over LR of one ramp; LRs are those of the parameter group with the largest one. All three have equal length."""
 
-    lr: tuple[float, ...]
+    lr: Annotated[tuple[LearningRate, ...], NonEmpty]
     loss: tuple[float, ...]
     smoothed_loss: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_columns(self, "lr", "loss", "smoothed_loss")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
     """Lowest and highest smoothed loss over the repeats, at each LR that all of them reached."""
 
-    lr: tuple[float, ...]
+    lr: tuple[LearningRate, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_columns(self, "lr", "low", "high")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,16 +46,16 @@ class Landmarks:
     diverged, `plateau` where it rests halfway.
     """
 
-    descent: float
-    half_descent: float
-    minimum: float
-    upturn: float | None
-    divergence: float | None
-    second_descent: float | None
-    plateau: float | None
+    descent: LearningRate
+    half_descent: LearningRate
+    minimum: LearningRate
+    upturn: LearningRate | None
+    divergence: LearningRate | None
+    second_descent: LearningRate | None
+    plateau: LearningRate | None
     drop: float
-    noise: float
-    noise_at_minimum: float
+    noise: Spread
+    noise_at_minimum: Spread
     falls_from_start: bool
 
 
@@ -58,17 +66,17 @@ class Interval:
     After confirming runs, half of their spacing to each side.
     """
 
-    low: float
-    high: float
+    low: LearningRate
+    high: LearningRate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRange:
     """The suggestion for one parameter group; None where the curve supports none."""
 
-    base_lr: float | None
-    max_lr: float | None
-    suggested_lr: float | None
+    base_lr: LearningRate | None
+    max_lr: LearningRate | None
+    suggested_lr: LearningRate | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +88,7 @@ class ConfirmingRun:
     """
 
     schedule: ConfirmingSchedule
-    max_lr: float
+    max_lr: LearningRate
     loss: tuple[float, ...]
     final_loss: float | None
 
@@ -95,8 +103,8 @@ class Confirmation:
 
     schedule: Literal["cyclic", "constant", "super-convergence"]
     judged_by: Literal["train", "val"]
-    budget_steps: int
-    num_steps: int
+    budget_steps: Count
+    num_steps: Count
     runs: tuple[ConfirmingRun, ...]
     winner: ConfirmingRun | None
     margin: float | None
@@ -110,7 +118,7 @@ class RulePick:
     finder: str
     version: str
     rule: str
-    lr: float | None
+    lr: LearningRate | None
     why_none: str | None
 
 
@@ -121,9 +129,9 @@ class GroupTest:
     `half_descent` is the LR at which half of the descent is done; None, as `range`, where the curve shows no descent.
     """
 
-    num_parameters: int
+    num_parameters: Count
     curve: Curve
-    half_descent: float | None
+    half_descent: LearningRate | None
     range: GroupRange
     confidence: Confidence
     reason: str
@@ -133,11 +141,11 @@ class GroupTest:
 class BatchSizeTest:
     """One range test at one batch size (samples in an optimizer step) from one seed; LRs of the group with the largest."""
 
-    batch_size: int
+    batch_size: Positive
     seed: int
-    base_lr: float | None
-    max_lr: float | None
-    suggested_lr: float | None
+    base_lr: LearningRate | None
+    max_lr: LearningRate | None
+    suggested_lr: LearningRate | None
     confidence: Confidence
 
 
@@ -145,11 +153,11 @@ class BatchSizeTest:
 class PowerLaw:
     """LR = factor * batch_size ** exponent over `num_points` tests; `low` to `high` is the exponent's 95 % interval."""
 
-    exponent: float
+    exponent: Exponent
     low: float | None
     high: float | None
-    factor: float
-    num_points: int
+    factor: LearningRate
+    num_points: Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,10 +193,10 @@ class RangeTest:
     """
 
     target: str
-    base_lr: float | None
-    max_lr: float | None
-    suggested_lr: float | None
-    param_groups: tuple[GroupRange, ...]
+    base_lr: LearningRate | None
+    max_lr: LearningRate | None
+    suggested_lr: LearningRate | None
+    param_groups: Annotated[tuple[GroupRange, ...], NonEmpty]
     base_lr_interval: Interval | None = None
     max_lr_interval: Interval | None = None
     suggested_lr_interval: Interval | None = None
@@ -198,7 +206,7 @@ class RangeTest:
     advice: str | None
     stopped: Stopped
     stop_reason: str
-    num_steps: int
+    num_steps: Count
     curve: Curve
     repeats: tuple[Curve, ...]
     band: Band | None
@@ -207,13 +215,17 @@ class RangeTest:
     false_starts: tuple[Curve, ...] = ()
     device: str
     optimizer: str
-    steps_per_epoch: int | None
-    step_size_up: int | None
+    steps_per_epoch: Count | None
+    step_size_up: Count | None
     schedule_line: str | None
-    duration_s: float
+    duration_s: Duration
     ranks: Ranks | None = None
     rules: tuple[RulePick, ...] = ()
     optimizer_settings: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    batch_size: int | None = None
+    batch_size: Count | None = None
     group_tests: tuple[GroupTest, ...] = ()
     batch_scaling: BatchScaling | None = None
+
+    def __post_init__(self) -> None:
+        if self.group_tests:
+            check_columns(self, "param_groups", "group_tests")

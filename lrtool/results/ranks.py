@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lrtool.results.checks import Count, Ratio, Size
+
 Wrapping = Literal["ddp", "own ddp", "fsdp1", "fsdp2", "own sharding", "none"]
 """Who shares what between the ranks: "ddp" is DistributedDataParallel put there by lrtool, the others are the user's."""
 MemoryFigure = Literal["peak_reserved_bytes", "peak_resident_bytes"]
@@ -12,11 +14,11 @@ MemoryFigure = Literal["peak_reserved_bytes", "peak_resident_bytes"]
 class RankMemory:
     """The most that one rank held, in bytes: of its GPU, and of its machine's memory; None where it did not say."""
 
-    rank: int
+    rank: Count
     device: str
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
-    peak_resident_bytes: int | None
+    peak_allocated_bytes: Count | None
+    peak_reserved_bytes: Count | None
+    peak_resident_bytes: Count | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,18 +29,18 @@ class Ranks:
     the one that ended the run.
     """
 
-    world_size: int
+    world_size: Size
     backend: str
     wrapping: Wrapping
-    bucket_bytes: int
+    bucket_bytes: Count
     note: str | None
-    failed_rank: int | None
+    failed_rank: Count | None
     figure: MemoryFigure
-    max_bytes: int | None
-    max_rank: int | None
-    min_bytes: int | None
-    min_rank: int | None
-    imbalance: float | None
+    max_bytes: Count | None
+    max_rank: Count | None
+    min_bytes: Count | None
+    min_rank: Count | None
+    imbalance: Ratio | None
     memory: tuple[RankMemory, ...]
 
 
@@ -47,9 +49,9 @@ def compare_ranks(
     *,
     backend: str,
     wrapping: Wrapping,
-    bucket_bytes: int = 0,
+    bucket_bytes: Count = 0,
     note: str | None = None,
-    failed_rank: int | None = None,
+    failed_rank: Count | None = None,
 ) -> Ranks:
     """The ranks against each other: by what they reserved on their GPUs, else by what they held of their machine's memory."""
     on_gpu = any(each.peak_reserved_bytes is not None for each in memory)

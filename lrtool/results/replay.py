@@ -1,8 +1,9 @@
 """What a replay of an allocation trace found."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from lrtool.results.checks import Count, Duration, NonEmpty, Ratio, Size, check_columns, check_index
 from lrtool.results.oom import ReplayOom
 
 
@@ -10,10 +11,10 @@ from lrtool.results.oom import ReplayOom
 class LeastCapacity:
     """The smallest device on which a trace fits, by flushing its cache if need be, and what it uses unpressured."""
 
-    capacity_bytes: int
-    unpressured_peak_bytes: int
+    capacity_bytes: Count
+    unpressured_peak_bytes: Count
     is_proven: bool
-    num_alloc_retries: int
+    num_alloc_retries: Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,21 +23,24 @@ class Timeline:
     whole periods that were proven to repeat, and have no samples of their own; None where nothing was skipped.
     """
 
-    request: tuple[int, ...]
-    allocated_bytes: tuple[int, ...]
-    active_bytes: tuple[int, ...]
-    reserved_bytes: tuple[int, ...]
-    peak_request: int
-    repeats_from: int | None
-    repeats_to: int | None
+    request: Annotated[tuple[Count, ...], NonEmpty]
+    allocated_bytes: tuple[Count, ...]
+    active_bytes: tuple[Count, ...]
+    reserved_bytes: tuple[Count, ...]
+    peak_request: Count
+    repeats_from: Count | None
+    repeats_to: Count | None
+
+    def __post_init__(self) -> None:
+        check_columns(self, "request", "allocated_bytes", "active_bytes", "reserved_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayBlock:
     """A piece of a segment: used, free, or free and split off from what is used; "unmapped" has no memory behind it."""
 
-    offset_bytes: int
-    size_bytes: int
+    offset_bytes: Count
+    size_bytes: Size
     state: Literal["used", "free", "split", "unmapped"]
 
 
@@ -44,7 +48,7 @@ class ReplayBlock:
 class ReplaySegment:
     """A segment with its blocks by address."""
 
-    size_bytes: int
+    size_bytes: Size
     is_small: bool
     blocks: tuple[ReplayBlock, ...]
 
@@ -54,23 +58,23 @@ class ReplayRow:
     """One replay: under what, what it used (bytes; ratios are None where nothing was reserved), and how it ended."""
 
     settings: str
-    capacity_bytes: int | None
+    capacity_bytes: Count | None
     card: str | None
     torch: str
     caching: bool
-    peak_allocated_bytes: int
-    peak_active_bytes: int
-    peak_reserved_bytes: int
-    peak_requested_bytes: int
-    fragmentation: float | None
-    split_fragmentation: float | None
-    largest_free_ratio: float | None
-    rounding_loss: float | None
-    releasable_bytes: int
-    num_alloc_retries: int
-    num_device_allocs: int
-    num_device_frees: int
-    num_played: int
+    peak_allocated_bytes: Count
+    peak_active_bytes: Count
+    peak_reserved_bytes: Count
+    peak_requested_bytes: Count
+    fragmentation: Ratio | None
+    split_fragmentation: Ratio | None
+    largest_free_ratio: Ratio | None
+    rounding_loss: Ratio | None
+    releasable_bytes: Count
+    num_alloc_retries: Count
+    num_device_allocs: Count
+    num_device_frees: Count
+    num_played: Count
     outcome: Literal["ok", "oom", "error"]
     death: ReplayOom | None
     least_capacity: LeastCapacity | None
@@ -83,9 +87,14 @@ class Replay:
     """What `lrtool replay` found: a row for each settings on each capacity; `best` is the index of the one to prefer."""
 
     trace: str
-    num_requests: int
+    num_requests: Count
     starts_from: Literal["an empty pool", "a running process"]
     warnings: tuple[str, ...]
     best: int
-    rows: tuple[ReplayRow, ...]
-    duration_s: float
+    rows: Annotated[tuple[ReplayRow, ...], NonEmpty]
+    duration_s: Duration
+
+    def __post_init__(self) -> None:
+        check_index(self.best, self.rows, name="best")
+        if all(row.timeline is None for row in self.rows):
+            raise ValueError("no row has a timeline")

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
-from lrtool.results.checked_json import parse_json, validated_json
+from lrtool.results.checked_json import validated_json
+from lrtool.results.checks import Count, check_date
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
 from lrtool.results.gate import Comparison
@@ -35,7 +36,7 @@ class Environment:
     python: str
     torch: str
     platform: str
-    num_cpus: int
+    num_cpus: Count
     device_name: str | None
     cuda: str | None
     allocator_settings: str | None = None
@@ -52,6 +53,12 @@ class Run(Generic[R_co]):
     settings: dict[str, Any] = field(default_factory=dict)
     environment: Environment
     result: R_co
+
+    def __post_init__(self) -> None:
+        check_date(self.created, name="created")
+        for table in ("params", *(command.replace("-", "_") for command in RESULTS)):
+            if not isinstance(self.settings.get(table, {}), dict):
+                raise ValueError(f"settings.{table} is no table")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +84,9 @@ def run_from_json(text: str | bytes, *, source: str) -> Run[Result]:
             raise UsageError(f"{source} is a run of `lrtool {command}`, which this version does not know", hint=OTHER)
         kind: Any = Run[RESULTS[command]]  # type: ignore[valid-type]
         run: Run[Result] = validated_json(text, kind)
-        parse_json(text)  # for its numbers
-        return run
     except ValueError as error:
         raise UsageError(f"{source} is not a run lrtool can read: {error}", hint=OTHER) from None
+    return run
 
 
 def document(run: Run[Result], *, run_dir: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lrtool.errors import UsageError
 from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
-from lrtool.results.checked_json import MAX_INTEGER, parse_json, validated
+from lrtool.results.checked_json import MAX_INTEGER, validated, validated_json
 from lrtool.results.run_dir import write_file
 from lrtool.small_file import read_small, text_of
 
@@ -37,12 +37,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
     try:
-        value = parse_json(read_small(path))
+        return validated_json(read_small(path), kind)
     except FileNotFoundError:
         raise UsageError(f"there is no {path}", hint="is it a run of mem-sweep?") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
-    return checked(value, kind, source=path)
 
 
 def last_words(folder: Path) -> str:
@@ -116,8 +115,10 @@ def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
         return None
     try:
         columns = list(zip(*(map(int, line.split(",")) for line in lines), strict=True))
-        if any(max(column) > MAX_INTEGER or min(column) < -MAX_INTEGER for column in columns):
+        if any(max(column) > MAX_INTEGER or min(column) < 0 for column in columns):
             raise ValueError("out of range")
+        if columns and columns[0] != tuple(range(1, len(lines) + 1)):
+            raise ValueError("steps are missing")
         if header != _HEADER or len(columns) not in (0, len(COLUMNS) + 1):
             raise ValueError(header)
     except ValueError:
