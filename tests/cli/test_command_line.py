@@ -32,17 +32,19 @@ OPTIONS = {
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
         "--steps", "--settings", "--recorder", "--gpu", "--capacity", "--timeout",
-        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps", *SHARED,
+        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps",
+        "--executor", "--ray-address", "--trial-cpus", "--trial-memory", *SHARED,
     ],
     "replay": [
-        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", *SHARED,
+        "trace", "--settings", "--capacity", "--torch", "--no-caching", "--min-capacity", "--per-op", "--check", "--force",
+        *SHARED,
     ],
     "compare": ["runs", *SHARED],
     "check": [
         "run", "--max", "--min", "--max-increase", "--baseline", "--allow-different", "--format", "--output", "-o",
-        "--config", *SHARED,
+        "--force", "--config", *SHARED,
     ],
-    "baseline": ["run", "--output", "-o", *SHARED],
+    "baseline": ["run", "--output", "-o", "--force", *SHARED],
     "doctor": SHARED[1:],
     "cards": SHARED[1:],
     "report": ["run", "--html", *SHARED],
