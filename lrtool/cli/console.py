@@ -1,6 +1,7 @@
 """The terminal, decided once: what goes to stdout and what to stderr, colour, width, progress, `--json` and `--quiet`."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +14,13 @@ from rich.segment import Segment
 from rich.text import Text
 
 from lrtool.errors import LrtoolError
-from lrtool.units import format_duration, format_lr, printable
+from lrtool.units import format_duration, format_lr, one_line, printable
 from lrtool.workload.distributed.launch import speaks
 
 Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
 HEARTBEAT_S = 10.0
+_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +42,15 @@ class Terminal:
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
         if not self.quiet:
-            self.err.print(printable(text), style="dim", markup=False, highlight=False, soft_wrap=True)
+            self.err.print(_uncommanding(one_line(text)), style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def error(self, error: LrtoolError) -> None:
         """The user's own frames where there are some, then the two lines."""
         if error.trace:
-            self.err.print(printable(error.trace), style="dim", markup=False, highlight=False, soft_wrap=True)
+            shown = _uncommanding(printable(error.trace))
+            self.err.print(shown, style="dim", markup=False, highlight=False, soft_wrap=True)
         for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
-            line = Text(label, style=style).append(f" {printable(text)}", style="not bold default")
+            line = Text(label, style=style).append(f" {_uncommanding(one_line(text))}", style="not bold default")
             self.err.print(line, highlight=False, soft_wrap=True)
 
 
@@ -89,8 +92,20 @@ class _Printable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         part = Text(self.part) if isinstance(self.part, str) else self.part
+        is_blank = True  # so far in this line
         for text, style, control in console.render(part, options):
-            yield Segment(printable(text), style, control)
+            shown = printable(text)
+            yield Segment(_uncommanding(shown, is_blank=is_blank), style, control)
+            is_blank = (is_blank or "\n" in shown) and not shown.rpartition("\n")[2].strip()
+
+
+def _uncommanding(text: str, *, is_blank: bool = True) -> str:
+    """Text of which GitHub's runner takes no line for a command: `::` where a line begins, or `##[` anywhere.
+
+    `is_blank` says that nothing stands before it in its line.
+    """
+    first, newline, rest = text.partition("\n") if not is_blank else ("", "", text)
+    return (first + newline + _COMMAND.sub(r"\1\\x3a:", rest)).replace("##[", "#\\x23[")
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]

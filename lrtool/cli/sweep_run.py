@@ -16,6 +16,7 @@ from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial, is_measured
 from lrtool.results.run_dir import create_run_dir, find_run
+from lrtool.results.secrets import masked
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration
@@ -105,7 +106,7 @@ def make_plan(settings: Settings) -> "Plan":
         card=named.title if named else None,
         lr_source=rates.source,
         trials=trials,
-        settings=asdict(settings),
+        settings=masked(asdict(settings)),
     )
 
 

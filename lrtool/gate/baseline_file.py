@@ -1,13 +1,12 @@
 """A baseline as a file: a run's summary as JSON, small and diffable, written and read back with every field checked."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
-from lrtool.results.checked_json import validated_json
+from lrtool.results.checked_json import json_text, validated_json
 from lrtool.results.run_dir import RUN_FILE, open_run, write_file
 from lrtool.small_file import read_small
 
@@ -22,7 +21,7 @@ def write_baseline(path: Path, summary: RunSummary) -> None:
 
 def baseline_json(summary: RunSummary) -> str:
     """The text of a baseline file, a field a line, so that a change of it is read easily in a diff."""
-    return json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
+    return json_text(asdict(summary), indent=1) + "\n"
 
 
 def read_baseline(path: Path) -> RunSummary:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lrtool.errors import UsageError
 from lrtool.results import (
     Case,
     Figure,
+    Gated,
     MemSweep,
     RangeTest,
     Replay,
@@ -57,7 +58,11 @@ def summarize(run: Run[Result]) -> RunSummary:
             hint="take a run of mem-sweep, replay or range-test",
         )
     return RunSummary(
-        command=run.command, created=run.created, lrtool=run.environment.lrtool, facts=facts, cases=tuple(cases)
+        command=cast(Gated, run.command),
+        created=run.created,
+        lrtool=run.environment.lrtool,
+        facts=facts,
+        cases=tuple(cases),
     )
 
 

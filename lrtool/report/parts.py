@@ -1,13 +1,16 @@
 """What several results write in the same way: figures that may not be known, labelled rows, CSV."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from lrtool.results.csv_table import csv_cell
 from lrtool.units import format_bytes, format_lr
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def percent(ratio: float | None) -> str:
@@ -37,8 +40,7 @@ def labelled(rows: Iterable[tuple[str, str | Text]]) -> Table:
     return table
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A header and a line for each row; None is an empty field."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
+def frame_csv(frame: "pd.DataFrame", **options: Any) -> str:
+    """A table of pandas as CSV, numbers in full precision."""
+    cells = frame.apply(lambda column: column if column.dtype.kind in "iufb" else column.map(csv_cell))
+    return str(cells.to_csv(**options))

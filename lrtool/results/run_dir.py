@@ -41,9 +41,12 @@ def create_run_dir(parent: Path, *, command: str) -> Path:
             return path
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError."""
-    with _atomic(path) as file:
+def write_file(path: Path, content: str | bytes, *, is_private: bool = False) -> None:
+    """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError.
+
+    A private file is for its owner alone, from its first byte on.
+    """
+    with _atomic(path, is_private=is_private) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -58,11 +61,13 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
+def _atomic(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _disk_errors(path):
         try:
             with temporary.open("wb") as file:
+                if is_private:
+                    temporary.chmod(0o600)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrtool.report.parts import csv_text, known_bytes, labelled
+from lrtool.report.parts import known_bytes, labelled
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
+from lrtool.results.csv_table import csv_text
 from lrtool.units import format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}

@@ -32,7 +32,8 @@ class TrialKind(Generic[Given, Report]):
         """A trial to run, in a folder made afresh, under the allocator's `settings`. Raises UnavailableError."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write_json(folder / TRIAL_FILE, asdict(given))  # type: ignore[call-overload]
+        # with the true values of build()'s arguments, tokens among them, which the trial's process needs
+        write_json(folder / TRIAL_FILE, asdict(given), is_private=True)  # type: ignore[call-overload]
         return job_of(folder, recorder=recorder, settings=settings, module=self.module)
 
     def read_given(self, folder: Path) -> Given:
