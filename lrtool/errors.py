@@ -35,16 +35,25 @@ EXIT_CODES = {
 """What they mean, as it is documented."""
 
 
+MAX_MESSAGE, MAX_TRACE = 2**11, 2**14
+"""Characters of a message and of a trace: an exception's text may hold a whole tensor."""
+
+
+def cut(text: str, length: int = MAX_MESSAGE) -> str:
+    """At most so many characters, the last three of which tell that there were more."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 class LrtoolError(Exception):
     """A failure told in two lines: what went wrong (`message`), and what to do about it (`hint`)."""
 
     exit_code = EXIT_USAGE
 
     def __init__(self, message: str, *, hint: str, trace: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.trace = trace  # the user's own frames, where their code raised
+        self.message = cut(message)
+        super().__init__(self.message)
+        self.hint = cut(hint)
+        self.trace = None if trace is None else cut(trace, MAX_TRACE)  # the user's own frames, where their code raised
 
 
 class GateFailed(LrtoolError):

@@ -16,6 +16,7 @@ from typing import Any
 from lrtool.config import TABLES, Settings
 from lrtool.errors import UsageError, did_you_mean
 from lrtool.results.checked_json import MAX_INTEGER
+from lrtool.results.texts import may_be_spelt, spell, unspell, with_texts
 from lrtool.small_file import MAX_SETTINGS_BYTES, read_small, text_of
 from lrtool.units import meant_by
 
@@ -143,7 +144,11 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
     from pydantic import TypeAdapter, ValidationError
 
     try:  # as JSON, because strict checking of Python objects would want dataclasses where TOML has tables
-        return TypeAdapter(Settings).validate_json(json.dumps(values, default=str))
+        text = json.dumps(values, default=str)
+        if not may_be_spelt(text):
+            return TypeAdapter(Settings).validate_json(text)
+        text = json.dumps(with_texts(values, spell), default=str)
+        return with_texts(TypeAdapter(Settings).validate_json(text), unspell)
     except ValidationError as error:
         raise _settings_error(error.errors()[0], source=source, options=options or {}) from None
 

@@ -123,4 +123,17 @@ def format_duration(seconds: float) -> str:
 
 def printable(text: str) -> str:
     """Text without control characters but for line breaks and tabs: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else _spelt(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """Text without control characters, line breaks and tabs too: a name must not begin a line of its own."""
+    return text if text.isprintable() else printable(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _spelt(character: str) -> str:
+    """As in Python's own texts; what stands for a byte that is no UTF-8, as that byte."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -119,8 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_DONE
 
 
+def _has_no_room(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
 def _unexpected(error: BaseException) -> LrtoolError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+    if isinstance(error, OSError) and _has_no_room(error):
         return UnavailableError(f"stdout cannot be written: {error.strerror}", hint="make room, or write elsewhere")
     return Defect(f"lrtool itself failed: {type(error).__name__}: {error}")
 
@@ -139,11 +143,10 @@ def run_to_end() -> int:
     try:
         sys.stdout.flush()
         os.dup2(2, 1)
-    except BrokenPipeError:
+    except (OSError, ValueError) as error:  # ValueError: the user's code has closed it
         _forget_stdout()
-    except (OSError, ValueError):
-        _forget_stdout()
-        code = code or EXIT_UNAVAILABLE
+        if _has_no_room(error):
+            code = code or EXIT_UNAVAILABLE
     skip_last_collection()
     return code
 

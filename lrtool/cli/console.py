@@ -1,6 +1,7 @@
 """The terminal, decided once: what goes to stdout and what to stderr, colour, width, progress, `--json` and `--quiet`."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +13,13 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+<<<<<<< HEAD
 from lrtool.errors import LrtoolError, UnavailableError
 from lrtool.units import format_duration, format_lr, printable
+=======
+from lrtool.errors import LrtoolError
+from lrtool.units import format_duration, format_lr, one_line, printable
+>>>>>>> h_results
 from lrtool.workload.distributed.launch import speaks
 
 Color = Literal["auto", "always", "never"]
@@ -21,6 +27,7 @@ PIPED_WIDTH = 80
 _LEAST_SIZES = {"COLUMNS": 20, "LINES": 5, "TERMINAL_WIDTH": 20}
 """The variables that rich and typer read the terminal's size from, and what no terminal is smaller than."""
 HEARTBEAT_S = 10.0
+_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +57,16 @@ class Terminal:
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
         if not self.quiet:
+<<<<<<< HEAD
             self._say(Text(printable(text), style="dim"))
+=======
+            self.err.print(_uncommanding(one_line(text)), style="dim", markup=False, highlight=False, soft_wrap=True)
+>>>>>>> h_results
 
     def error(self, error: LrtoolError) -> None:
         """The user's own frames where there are some, then the two lines."""
         if error.trace:
+<<<<<<< HEAD
             self._say(Text(printable(error.trace), style="dim"))
         for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
             self._say(Text(label, style=style).append(f" {printable(text)}", style="not bold default"))
@@ -62,6 +74,12 @@ class Terminal:
     def _say(self, line: Text) -> None:
         """On stderr, where there is one: what is said there is no part of the result."""
         with suppress(OSError, ValueError):
+=======
+            shown = _uncommanding(printable(error.trace))
+            self.err.print(shown, style="dim", markup=False, highlight=False, soft_wrap=True)
+        for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
+            line = Text(label, style=style).append(f" {_uncommanding(one_line(text))}", style="not bold default")
+>>>>>>> h_results
             self.err.print(line, highlight=False, soft_wrap=True)
 
 
@@ -125,8 +143,20 @@ class _Printable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         part = Text(self.part) if isinstance(self.part, str) else self.part
+        is_blank = True  # so far in this line
         for text, style, control in console.render(part, options):
-            yield Segment(printable(text), style, control)
+            shown = printable(text)
+            yield Segment(_uncommanding(shown, is_blank=is_blank), style, control)
+            is_blank = (is_blank or "\n" in shown) and not shown.rpartition("\n")[2].strip()
+
+
+def _uncommanding(text: str, *, is_blank: bool = True) -> str:
+    """Text of which GitHub's runner takes no line for a command: `::` where a line begins, or `##[` anywhere.
+
+    `is_blank` says that nothing stands before it in its line.
+    """
+    first, newline, rest = text.partition("\n") if not is_blank else ("", "", text)
+    return (first + newline + _COMMAND.sub(r"\1\\x3a:", rest)).replace("##[", "#\\x23[")
 
 
 ShowRamp = Callable[[int, int, float, float, float], None]

@@ -1,6 +1,5 @@
 """What every measuring command does with its result: store it in a run directory, and show it or print its JSON."""
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,9 @@ from typing import Any
 from lrtool.cli.console import Terminal
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError
 from lrtool.results import Check, Result, Run, document
+from lrtool.results.checked_json import json_text
 from lrtool.results.run_dir import create_run_dir, environment, write_run
+from lrtool.results.secrets import masked, masked_arguments
 
 
 def store(
@@ -25,8 +26,8 @@ def store(
     run: Run[Result] = Run(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        arguments=tuple(sys.argv[1:]),
-        settings=dict(settings),
+        arguments=masked_arguments(sys.argv[1:]),
+        settings=masked(dict(settings)),
         environment=environment(),
         result=result,
     )
@@ -81,4 +82,9 @@ def show_checked(
 
 def print_document(terminal: Terminal, whole: Mapping[str, Any]) -> None:
     """A document as JSON, and nothing else, on stdout."""
+<<<<<<< HEAD
     terminal.result_text(json.dumps(whole) + "\n")
+=======
+    terminal.out.file.write(json_text(whole) + "\n")
+    terminal.out.file.flush()
+>>>>>>> h_results

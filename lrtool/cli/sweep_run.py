@@ -15,7 +15,12 @@ from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial, is_measured
+<<<<<<< HEAD
 from lrtool.results.run_dir import create_run_dir, find_run, owned
+=======
+from lrtool.results.run_dir import create_run_dir, find_run
+from lrtool.results.secrets import masked
+>>>>>>> h_results
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration
@@ -115,7 +120,7 @@ def make_plan(settings: Settings) -> "Plan":
         card=named.title if named else None,
         lr_source=rates.source,
         trials=trials,
-        settings=asdict(settings),
+        settings=masked(asdict(settings)),
     )
 
 

@@ -1,14 +1,18 @@
 """A baseline as a file: a run's summary as JSON, small and diffable, written and read back with every field checked."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
+<<<<<<< HEAD
 from lrtool.results.checked_json import validated_json
 from lrtool.results.run_dir import RUN_FILE, open_run
+=======
+from lrtool.results.checked_json import json_text, validated_json
+from lrtool.results.run_dir import RUN_FILE, open_run, write_file
+>>>>>>> h_results
 from lrtool.small_file import read_small
 
 MAX_BASELINE_BYTES = 2**25
@@ -26,7 +30,7 @@ def is_baseline(content: bytes) -> bool:
 
 def baseline_json(summary: RunSummary) -> str:
     """The text of a baseline file, a field a line, so that a change of it is read easily in a diff."""
-    return json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
+    return json_text(asdict(summary), indent=1) + "\n"
 
 
 def read_baseline(path: Path) -> RunSummary:

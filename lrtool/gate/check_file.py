@@ -1,13 +1,12 @@
 """The last check of a run, kept in its run directory, so that its report can show it."""
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.results import Check
-from lrtool.results.checked_json import validated_json
+from lrtool.results.checked_json import json_text, validated_json
 from lrtool.results.run_dir import write_file
 from lrtool.small_file import read_small
 
@@ -17,7 +16,7 @@ CHECK_FILE = "check.json"
 def keep_check(run_dir: Path, check: Check) -> None:
     """A run directory that cannot be written to is checked all the same."""
     with suppress(UnavailableError):
-        write_file(run_dir / CHECK_FILE, json.dumps(asdict(check), indent=1, allow_nan=False) + "\n")
+        write_file(run_dir / CHECK_FILE, json_text(asdict(check), indent=1) + "\n")
 
 
 def read_check(run_dir: Path) -> Check | None:

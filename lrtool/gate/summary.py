@@ -9,6 +9,7 @@ from lrtool.errors import UsageError
 from lrtool.results import (
     Case,
     Figure,
+    Gated,
     MemSweep,
     RangeTest,
     Replay,

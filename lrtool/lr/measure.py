@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lrtool.config import RangeTestSettings
-from lrtool.errors import LrtoolError, WorkloadError
+from lrtool.errors import LrtoolError, WorkloadError, cut
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
 from lrtool.lr.source import Ready, Setup, Source, ready, refuse_one_batch
@@ -224,4 +224,4 @@ def _stop_by(error: BaseException | None, count: int) -> Stop:
     if isinstance(error, LoaderEnded):
         reason = f"train_loader ended after {count} steps and, being an iterator, cannot start again"
         return Stop(kind="loader-ended", reason=reason, num_points=count)
-    return Stop(kind="failed", reason=f"{type(error).__name__} after {count} steps", num_points=count)
+    return Stop(kind="failed", reason=f"{cut(type(error).__name__)} after {count} steps", num_points=count)

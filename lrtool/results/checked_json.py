@@ -5,6 +5,8 @@ import json
 import math
 from typing import Any, TypeVar
 
+from lrtool.results.texts import may_be_spelt, spell, unspell, with_texts
+
 MAX_INTEGER = 2**63 - 1
 MAX_FLOAT = 1e150
 """The square of a figure is still one."""
@@ -20,6 +22,12 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Plain values as a document. Raises ValueError for a figure that is not finite: missing is None."""
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    return json.dumps(with_texts(value, spell), indent=indent, allow_nan=False) if may_be_spelt(text) else text
+
+
 def validated_json(text: str | bytes, kind: type[T]) -> T:
     """A document as a dataclass. Raises ValueError naming the first field that is wrong."""
     from pydantic import ValidationError
@@ -29,12 +37,12 @@ def validated_json(text: str | bytes, kind: type[T]) -> T:
     except ValidationError as error:
         raise _first_of(error) from None
     parse_json(text)  # for its numbers
-    return found
+    return with_texts(found, unspell) if may_be_spelt(text) else found
 
 
 def validated(value: Any, kind: type[T]) -> T:
     """Plain values as a dataclass. Raises ValueError naming the first field that is wrong."""
-    return validated_json(json.dumps(value), kind)  # of JSON alone pydantic can be strict and still make tuples
+    return validated_json(json_text(value), kind)  # of JSON alone pydantic can be strict and still make tuples
 
 
 def _without_mark(text: str | bytes) -> str | bytes:

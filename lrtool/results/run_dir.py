@@ -43,6 +43,7 @@ def create_run_dir(parent: Path, *, command: str) -> Path:
             return path
 
 
+<<<<<<< HEAD
 @contextmanager
 def owned(run_dir: Path) -> Iterator[None]:
     """Write into a run directory as the only process that does; the lock ends with its owner, however that ends.
@@ -92,6 +93,14 @@ def _owner(inode: int) -> str:
 def write_file(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError."""
     with _atomic(path) as file:
+=======
+def write_file(path: Path, content: str | bytes, *, is_private: bool = False) -> None:
+    """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError.
+
+    A private file is for its owner alone, from its first byte on.
+    """
+    with _atomic(path, is_private=is_private) as file:
+>>>>>>> h_results
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -106,6 +115,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
+<<<<<<< HEAD
 def _atomic(path: Path) -> Iterator[BinaryIO]:
     """A new file of a name that nobody can foresee takes the place of the old one, with its mode."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -117,6 +127,15 @@ def _atomic(path: Path) -> Iterator[BinaryIO]:
                     old = path.lstat().st_mode
                     if stat.S_ISREG(old):
                         os.fchmod(descriptor, stat.S_IMODE(old))
+=======
+def _atomic(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _disk_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                if is_private:
+                    temporary.chmod(0o600)
+>>>>>>> h_results
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,11 +1,10 @@
 """One command's run and its one JSON form, read back with every field checked by pydantic."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
-from lrtool.results.checked_json import validated_json
+from lrtool.results.checked_json import json_text, validated_json
 from lrtool.results.checks import Count, check_date
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
@@ -73,7 +72,7 @@ OTHER = f"it may be cut off, edited by hand, or written by another version (sche
 
 def run_to_json(run: Run[Result]) -> str:
     """The text of `run.json`. Raises ValueError for a figure that is not finite: missing is None."""
-    return json.dumps(asdict(run), indent=1, allow_nan=False) + "\n"
+    return json_text(asdict(run), indent=1) + "\n"
 
 
 def run_from_json(text: str | bytes, *, source: str) -> Run[Result]:

@@ -1,16 +1,15 @@
 """A sweep in its run directory: `plan.json`, `trials.csv`, and in `trials/NNN/` what a trial was given and what came of it."""
 
-import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrtool.errors import UsageError
+from lrtool.errors import UsageError, cut
 from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
-from lrtool.results.checked_json import MAX_INTEGER, validated, validated_json
+from lrtool.results.checked_json import MAX_INTEGER, json_text, validated, validated_json
+from lrtool.results.csv_table import csv_text
 from lrtool.results.run_dir import write_file
 from lrtool.small_file import read_small, text_of
 
@@ -29,9 +28,9 @@ _DAMAGED = "it may be cut off, edited by hand, or written by another version"
 T = TypeVar("T")
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], *, is_private: bool = False) -> None:
     """Raises UnavailableError."""
-    write_file(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_file(path, json_text(value, indent=1) + "\n", is_private=is_private)
 
 
 def read_json(path: Path, kind: type[T]) -> T:
@@ -49,7 +48,7 @@ def last_words(folder: Path) -> str:
     try:
         with (folder / LOG_FILE).open("rb") as log:
             log.seek(max(0, log.seek(0, io.SEEK_END) - _END_OF_LOG_BYTES))
-            return log.read().decode(errors="replace").strip().rpartition("\n")[2]
+            return cut(log.read().decode(errors="replace").strip().rpartition("\n")[2])
     except OSError:
         return ""
 
@@ -65,13 +64,8 @@ def checked(value: Any, kind: type[T], *, source: Path) -> T:
 def trials_csv(trials: Iterable[Trial]) -> str:
     """All trials in full precision, one line each: what was varied, then every figure; bytes as integers."""
     rows = [_row(trial) for trial in trials]
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return csv_text(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _row(trial: Trial) -> dict[str, object]:

@@ -3,12 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, Literal
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import Condition, Recorder
+from lrtool.results.secrets import masked
 
 _Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal["cycle", "iterations"]]
 _NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")
@@ -75,6 +76,22 @@ def plan_trials(settings: MemSweepSettings, *, params: Mapping[str, Any], seed: 
             )
         )
     return tuple(trials)
+
+
+def shown_conditions(trials: Sequence[PlannedTrial]) -> dict[int, Condition]:
+    """The condition of each trial by its number, secrets masked; a second value of one has "*** (2)", and so on."""
+    values: dict[str, list[str]] = {}
+    shown = {}
+    for trial in trials:
+        params = masked(trial.condition.params)
+        for name, value in trial.condition.params.items():
+            if params[name] != value:
+                known = values.setdefault(name, [])
+                number = known.index(repr(value)) if repr(value) in known else len(known)
+                values[name] = known if number < len(known) else [*known, repr(value)]
+                params[name] = f"{params[name]} ({number + 1})" if number else params[name]
+        shown[trial.number] = replace(trial.condition, params=params)
+    return shown
 
 
 def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterator[Condition]:

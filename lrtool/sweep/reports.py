@@ -1,10 +1,11 @@
 """What a trial's process is given and what comes of it, also where it ended before it could say anything."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lrtool.results import Trial
+from lrtool.results.secrets import masked
 from lrtool.results.trial_dir import checked
 from lrtool.sweep.executors.executor import Ended, status_of
 from lrtool.sweep.executors.trial_kind import TrialKind
@@ -54,7 +55,7 @@ def _unreported(given: TrialFile, ended: Ended, last_words: str) -> TrialReport:
     return TrialReport(
         trial=Trial(
             number=planned.number,
-            condition=planned.condition,
+            condition=replace(planned.condition, params=masked(planned.condition.params)),
             repeat=planned.repeat,
             position=planned.position,
             seed=planned.seed,

@@ -1,13 +1,13 @@
 """Runs a plan's trials, stores each as it ends, and brings them together; what is stored already is not run again."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lrtool.errors import UsageError
-from lrtool.results import MemSweep, StepSeries, Trial
+from lrtool.results import Condition, MemSweep, StepSeries, Trial
 from lrtool.results.run_dir import write_file
 from lrtool.results.trial_dir import (
     PLAN_FILE,
@@ -19,7 +19,7 @@ from lrtool.results.trial_dir import (
     write_json,
 )
 from lrtool.sweep.executors.executor import Executor, Job
-from lrtool.sweep.plan import Plan
+from lrtool.sweep.plan import Plan, shown_conditions
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.verdict import conclude_sweep
 
@@ -38,7 +38,8 @@ class Finished:
 
 def begin_run(run_dir: Path, plan: Plan) -> None:
     """Store what is going to run, so that it can be resumed. Raises UnavailableError."""
-    write_json(run_dir / PLAN_FILE, asdict(plan))
+    # with the true values of build()'s arguments, tokens among them, which the trials left over need
+    write_json(run_dir / PLAN_FILE, asdict(plan), is_private=True)
 
 
 def resume_run(run_dir: Path) -> Plan:
@@ -54,16 +55,22 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
     A trial that has stored its result counts as run, also where Ctrl-C came before that was noticed here. `on_trial` is told
     of each new trial, how many are done and how many there are.
     """
+<<<<<<< HEAD
     stored = {report.trial.number: report for report in _stored(plan, run_dir)}
     reports = {number: report for number, report in stored.items() if report.trial.status not in ENDED_FROM_OUTSIDE}
     given = {trial_dir(run_dir, trial.number) for trial in plan.trials if trial.number not in reports}
     found = {folder for folder in given if folder.exists()}
+=======
+    shown = shown_conditions(plan.trials)
+    reports = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
+>>>>>>> h_results
     by_folder = {trial_dir(run_dir, trial.number): trial for trial in plan.trials}
     was_interrupted = False
     try:
         with closing(executor.run(_jobs(plan, run_dir, done=set(reports)))) as endings:
             for ended in endings:
                 report = SWEEP_TRIAL.collect(ended, TrialFile(setup=plan.setup, trial=by_folder[ended.folder]))
+                report = _shown(report, shown)
                 reports[report.trial.number] = report
                 write_file(run_dir / TABLE_FILE, trials_csv(reports[number].trial for number in sorted(reports)))
                 on_trial(report.trial, len(reports), len(plan.trials))
@@ -73,6 +80,12 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
         for folder in given - found - {trial_dir(run_dir, number) for number in reports}:
             shutil.rmtree(folder, ignore_errors=True)
     return Finished(reports=tuple(reports[number] for number in sorted(reports)), was_interrupted=was_interrupted)
+
+
+def _shown(report: TrialReport, conditions: Mapping[int, Condition]) -> TrialReport:
+    """With the condition of the plan that secrets are masked in, each value of them in its own way."""
+    condition = conditions.get(report.trial.number, report.trial.condition)
+    return replace(report, trial=replace(report.trial, condition=condition))
 
 
 def conclude(plan: Plan, reports: Sequence[TrialReport], run_dir: Path, *, duration_s: float) -> MemSweep:

@@ -3,14 +3,16 @@
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
-from lrtool.errors import LrtoolError
+from lrtool.errors import LrtoolError, cut
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import trial_metrics
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
+from lrtool.results.secrets import masked
 from lrtool.results.trial_dir import write_series
 from lrtool.sweep.executors.process import main
 from lrtool.sweep.executors.ranks import among_ranks, rank_device
@@ -57,7 +59,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
     series, planned = recording.series, file.trial
     return Trial(
         number=planned.number,
-        condition=planned.condition,
+        condition=replace(planned.condition, params=masked(planned.condition.params)),
         repeat=planned.repeat,
         position=planned.position,
         seed=planned.seed,
@@ -121,7 +123,7 @@ def _message(recording: Recording) -> str | None:
         return recording.note
     if isinstance(error, LrtoolError):
         return error.message
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return cut(f"{type(error).__name__}: {error}".partition("\n")[0])
 
 
 def _tell(error: BaseException | None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from lrtool.cli import options
 from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.options import option
-from lrtool.units import format_bytes
+from lrtool.units import format_bytes, one_line
 
 BASELINE_FILE = "memory-baseline.json"
 
@@ -45,4 +45,4 @@ def command(
         return
     size = format_bytes(len(text.encode()))
     closing = f"Wrote {output} ({size}) from {run_dir}. Next: commit it, and lrtool check --baseline {output}"
-    terminal.result(*baseline_lines(summary), "", closing)
+    terminal.result(*baseline_lines(summary), "", one_line(closing))

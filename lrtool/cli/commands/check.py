@@ -13,6 +13,7 @@ from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.options import option
 from lrtool.config import KINDS, Settings
 from lrtool.results import SCHEMA, Check, Result, Run
+from lrtool.units import one_line
 
 Format = Literal["text", "github", "junit"]
 JUNIT_FILE = "lrtool-junit.xml"
@@ -91,7 +92,7 @@ def _show(terminal: Terminal, found: Check, run_dir: Path) -> None:
 
     against = "" if found.baseline is None else f" against {found.baseline}"
     closing = f"Checked {run_dir}{against}. Next: lrtool report {run_dir}"
-    terminal.result(*check_lines(found), "", closing)
+    terminal.result(*check_lines(found), "", one_line(closing))
 
 
 def _junit_file(path: Path, *, force: bool) -> Callable[[], AskedFile]:

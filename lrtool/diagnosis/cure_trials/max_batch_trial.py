@@ -9,7 +9,7 @@ from lrtool.diagnosis.cure_trials.batch_search import Attempt, search_largest
 from lrtool.diagnosis.cure_trials.reports import MAX_BATCH_SEARCH, CureTrialFile, MaxBatchReport
 from lrtool.diagnosis.cure_trials.trial import build_of, peaks_under, traced_run
 from lrtool.diagnosis.cures.batches import Peeked, batch_size
-from lrtool.errors import LrtoolError
+from lrtool.errors import LrtoolError, cut
 from lrtool.results import BatchTry
 from lrtool.workload.target import load
 
@@ -34,7 +34,7 @@ def run_trial(folder: Path) -> None:
     except BaseException as error:
         sys.stderr.write("".join(traceback.format_exception(error)))
         told = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
-        report = MaxBatchReport(current_batch_size=current, tries=tuple(tries), error=told)
+        report = MaxBatchReport(current_batch_size=current, tries=tuple(tries), error=cut(told))
     MAX_BATCH_SEARCH.write(folder, report)
 
 

@@ -25,7 +25,7 @@ from lrtool.diagnosis.cures.allocator_settings import settings_to_try
 from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
 from lrtool.diagnosis.cures.cure import Replayed, WorkloadCure
 from lrtool.diagnosis.cures.registry import apply_cures, find_cures
-from lrtool.errors import LrtoolError
+from lrtool.errors import LrtoolError, cut
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.predicted import fake_gpu
@@ -257,7 +257,7 @@ def _failure(trial: CureTrial, error: BaseException) -> CureReport:
         ending: TrialEnding = "advice" if isinstance(error, OnlyAdvice) else "cannot help"
         return CureReport(trial=trial, ending=ending, message=error.message)
     message = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
-    return CureReport(trial=trial, ending="failed", message=message.partition("\n")[0])
+    return CureReport(trial=trial, ending="failed", message=cut(message.partition("\n")[0]))
 
 
 if __name__ == "__main__":

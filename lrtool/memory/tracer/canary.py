@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lrtool.errors import LrtoolError
+from lrtool.errors import LrtoolError, cut
 from lrtool.memory.allocator.config import MIN_BLOCK_BYTES
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.trace.live import walk
@@ -31,7 +31,7 @@ def send_canary(gpu: FakeGpu = H100) -> Canary:
     except LrtoolError as error:
         return Canary(is_trusted=False, reason=error.message)
     except Exception as error:  # private interfaces of an unknown torch may fail in any way
-        return Canary(is_trusted=False, reason=f"{type(error).__name__}: {error}")
+        return Canary(is_trusted=False, reason=cut(f"{type(error).__name__}: {error}"))
     for number, (wanted, got) in enumerate(zip(EXPECTED, found, strict=False)):
         if wanted != got:
             return Canary(is_trusted=False, reason=_difference(number, wanted, got))

@@ -5,8 +5,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
-from lrtool.report.parts import csv_text
 from lrtool.results import Budget, BudgetLine, Category, Diagnosis
+from lrtool.results.csv_table import csv_text
 from lrtool.units import format_bytes, printable
 
 MIB, GIB = 2**20, 2**30

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from lrtool.gate.limits import format_value
 from lrtool.report.gate.tables import grown_text, margin_text
 from lrtool.results import Check, GateLine
+from lrtool.results.texts import shown
 from lrtool.units import printable
 
 TITLE = "lrtool check"
@@ -18,19 +19,20 @@ def github_lines(check: Check, *, folder: Path) -> list[str]:
     An error points at the first line of code that grew, where its file lies in `folder`, the target's.
     docs.github.com, "Workflow commands for GitHub Actions".
     """
-    place = _place(check, folder)
+    place = tuple(_place(check, folder))
     lines = []
-    for line in check.lines:
+    for line in shown(check).lines:
         if line.verdict != "ok":
             command = "error" if line.verdict == "over" else "warning"
             properties = ",".join((*place, f"title={_property(f'{TITLE}: {line.metric}')}"))
-            text = ". ".join([limit_text(line), *(grown_text(grown) for grown in check.grown)])
+            text = ". ".join([limit_text(line), *(grown_text(grown) for grown in shown(check).grown)])
             lines.append(f"::{command} {properties}::{_data(text)}")
     return lines
 
 
 def junit_xml(check: Check, *, name: str) -> str:
     """One test case for each limit: failed where it does not hold, an error where nothing was measured."""
+    check = shown(check)
     counts = [line.verdict for line in check.lines]
     suite = ElementTree.Element(
         "testsuite",

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from lrtool.report.gate.compare_plots import draw_comparison
 from lrtool.report.gate.compare_tables import comparison_lines
 from lrtool.report.gate.page import comparison_page
+from lrtool.report.parts import frame_csv
 from lrtool.report.report import Report
 from lrtool.results import Comparison
 
@@ -34,7 +35,7 @@ def figures_csv(result: Comparison) -> str:
         for figure in result.figures
         for index, value in enumerate(figure.values)
     ]  # fmt: skip
-    return pd.DataFrame(rows).to_csv(index=False)
+    return frame_csv(pd.DataFrame(rows), index=False)
 
 
 REPORT = Report(

@@ -9,6 +9,7 @@ from lrtool.gate.alignment import label_of, varying_axes
 from lrtool.gate.limits import METRICS, format_value
 from lrtool.report.grid import Column, Grid, Row, labelled, numbers
 from lrtool.results import Check, GateLine, Grown, RunSummary
+from lrtool.results.texts import shown
 from lrtool.units import format_bytes, printable
 
 VERDICTS = {"ok": "ok", "over": "OVER", "unknown": "unknown"}
@@ -16,6 +17,7 @@ VERDICTS = {"ok": "ok", "over": "OVER", "unknown": "unknown"}
 
 def check_lines(check: Check) -> list[RenderableType]:
     """Everything but the closing line."""
+    check = shown(check)
     style = "bold" if check.passed else "bold red"
     parts: list[RenderableType] = [Text(check.answer, style=style), "", limit_table(check)]
     remarks = [*_reasons(check), *_grown_rows(check), *(("note", note) for note in check.notes)]
@@ -24,6 +26,7 @@ def check_lines(check: Check) -> list[RenderableType]:
 
 def baseline_lines(summary: RunSummary) -> list[RenderableType]:
     """What a baseline holds to: its first metric of each case, and what later runs must share with it."""
+    summary = shown(summary)
     cases = summary.cases
     axes = varying_axes([summary])
     name = next((name for name in METRICS if any(name in case.figures for case in cases)), None)

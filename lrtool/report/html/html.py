@@ -18,7 +18,8 @@ from lrtool.report.page import Page, Plot, Plots, Section, blocks_of
 from lrtool.report.reports import report_of
 from lrtool.results import Check, Result, Run
 from lrtool.results.run_dir import write_file
-from lrtool.units import printable
+from lrtool.results.texts import shown
+from lrtool.units import one_line, printable
 
 REPORT_FILE = "report.html"
 
@@ -32,6 +33,7 @@ def write_html(run_dir: Path, run: Run[Result]) -> Path:
 
 def render_html(run: Run[Result], *, run_dir: Path) -> str:
     """The page as text. Whatever stands in it is escaped, and control characters are shown as text."""
+    run = shown(run)
     report = report_of(run.result)
     figures = report.plots(run_dir, run.result)
     plots = {name: _plot(name, figure, report.descriptions.get(name)) for name, figure in figures.items()}
@@ -47,7 +49,7 @@ def render_html(run: Run[Result], *, run_dir: Path) -> str:
     return environment.get_template("report.html.j2").render(
         run=run,
         page=page,
-        name=run_dir.resolve().name,
+        name=one_line(run_dir.resolve().name),
         terms={name: GLOSSARY[name] for name in page.terms},
         colors=[(css_name(light), light, dark) for light, dark in ON_DARK.items()],
         environment=_environment(run),

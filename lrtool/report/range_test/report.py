@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.parts import frame_csv
 from lrtool.report.range_test.batch_scaling import draw_scaling
 from lrtool.report.range_test.group_tests import draw_groups
 from lrtool.report.range_test.page import range_test_page
@@ -56,7 +57,7 @@ def curve_csv(result: RangeTest) -> str:
         table = table.join(
             pd.Series(repeat.loss, index=pd.RangeIndex(1, len(repeat.loss) + 1), name=f"loss_{number}"), how="outer"
         )
-    return table.to_csv(index_label="step")
+    return frame_csv(table, index_label="step")
 
 
 def groups_csv(result: RangeTest) -> str:
@@ -64,14 +65,14 @@ def groups_csv(result: RangeTest) -> str:
     import pandas as pd
 
     tables = [pd.DataFrame({"group": number, **asdict(test.curve)}) for number, test in enumerate(result.group_tests)]
-    return pd.concat(tables).to_csv(index=False)
+    return frame_csv(pd.concat(tables), index=False)
 
 
 def _records_csv(records: Sequence[BatchSizeTest | RulePick]) -> str:
     """A line for each record, a column for each of its fields."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(record) for record in records]).to_csv(index=False)
+    return frame_csv(pd.DataFrame([asdict(record) for record in records]), index=False)
 
 
 REPORT = Report(

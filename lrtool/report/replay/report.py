@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lrtool.report.parts import frame_csv
 from lrtool.report.replay.page import replay_page
 from lrtool.report.replay.plots import draw_segments, draw_timeline
 from lrtool.report.replay.tables import replay_lines
@@ -31,9 +32,8 @@ def rows_csv(result: Replay) -> str:
     import pandas as pd
 
     nested = ("death", "least_capacity", "timeline", "segments")
-    return pd.DataFrame([{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]).to_csv(
-        index=False
-    )
+    rows = [{k: v for k, v in asdict(row).items() if k not in nested} for row in result.rows]
+    return frame_csv(pd.DataFrame(rows), index=False)
 
 
 def timeline_csv(result: Replay) -> str:
@@ -53,7 +53,7 @@ def timeline_csv(result: Replay) -> str:
         for number, row in enumerate(result.rows, 1)
         if row.timeline is not None
     ]
-    return pd.concat(tables).to_csv(index=False)
+    return frame_csv(pd.concat(tables), index=False)
 
 
 REPORT = Report(
