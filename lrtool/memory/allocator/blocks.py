@@ -133,7 +133,7 @@ class PendingFrees:
     def __init__(self, *, is_manual: bool = False) -> None:
         self.is_manual = is_manual
         self._queues: dict[int, deque[Block]] = {}
-        self._num_ready: defaultdict[int, int] = defaultdict(int)
+        self._num_ready: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -149,13 +149,13 @@ class PendingFrees:
     def advance(self, stream: int | None = None) -> None:
         """Let all events recorded so far on `stream`, or on every stream, be done."""
         for each in list(self._queues) if stream is None else [stream]:
-            self._num_ready[each] = len(self._queues.get(each, ()))
+            if each in self._queues:
+                self._num_ready[each] = len(self._queues[each])
 
     def poll(self) -> Iterator[Block]:
         """Blocks whose last event is done, stream by stream, stopping at the first event that is not."""
-        for stream in sorted(self._queues):
-            queue = self._queues[stream]
-            yield from self._complete(stream, self._num_ready[stream] if self.is_manual else len(queue))
+        for stream in sorted(self._num_ready if self.is_manual else self._queues):
+            yield from self._complete(stream, self._num_ready[stream] if self.is_manual else len(self._queues[stream]))
 
     def wait(self) -> Iterator[Block]:
         """Blocks whose last event is done once every event is."""
@@ -169,10 +169,13 @@ class PendingFrees:
             block.num_events -= 1
             if block.num_events == 0:
                 yield block
-        self._num_ready[stream] = max(self._num_ready[stream] - count, 0)
+        if self._num_ready.get(stream, 0) > count:
+            self._num_ready[stream] -= count
+        else:
+            self._num_ready.pop(stream, None)
         if not queue:
             del self._queues[stream]
 
     def snapshot(self) -> list[tuple[int, int, list[Block]]]:
         """(stream, events ready, waiting blocks in order) of every stream with events."""
-        return [(stream, self._num_ready[stream], list(self._queues[stream])) for stream in sorted(self._queues)]
+        return [(stream, self._num_ready.get(stream, 0), list(self._queues[stream])) for stream in sorted(self._queues)]

@@ -20,6 +20,8 @@ from lrtool.memory.trace.allocation_trace import (
 )
 
 MAX_REPEATS = 10_000_000
+MAX_STREAMS = 1_000
+"""Streams with memory of their own: torch makes 32 of a priority, and a library few."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class TraceBuilder:
         self._live: dict[Hashable, int] = {}
         self._free_slots: list[int] = []
         self._num_slots = 0
+        self._own_streams: set[int] = set()
         self._open: _OpenRepeat | None = None
 
     def __len__(self) -> int:
@@ -58,9 +61,11 @@ class TraceBuilder:
             raise TraceError(
                 f"alloc of {_named(size)} bytes", hint=f"a size lies between 0 and {MAX_SIZE_BYTES} bytes (256 TiB)"
             )
+        if stream not in self._own_streams:
+            self._add_stream(stream)
         slot = NO_SLOT if key is None else self._claim_slot(key)
         number = NO_NOTE if note is None else self._note_numbers.setdefault(note, len(self._note_numbers))
-        self._append(Op.ALLOC, slot=slot, value=size, stream=_checked_stream(stream), note=number)
+        self._append(Op.ALLOC, slot=slot, value=size, stream=stream, note=number)
 
     def free(self, key: Hashable) -> None:
         """Free the live tensor `key`."""
@@ -166,6 +171,11 @@ class TraceBuilder:
             recorded_settings=recorded_settings,
             warnings=warnings,
         )
+
+    def _add_stream(self, stream: int) -> None:
+        self._own_streams.add(_checked_stream(stream))
+        if len(self._own_streams) > MAX_STREAMS:
+            raise TraceError(f"allocations on over {MAX_STREAMS} streams", hint="is it a recording of one process?")
 
     def _append(self, op: Op, *, slot: int = NO_SLOT, value: int = 0, stream: int = 0, note: int = NO_NOTE) -> None:
         self._ops.append(op)

@@ -1,8 +1,10 @@
 """The allocator's rules, each in a case small enough to be worked by hand."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from lrtool.memory.allocator.blocks import Block
+from lrtool.memory.allocator.blocks import Block, PendingFrees
 from lrtool.memory.allocator.caching_allocator import (
     Allocator,
     DeviceAllocationError,
@@ -258,3 +260,23 @@ class TestStatistics:
         device.alloc(1000)
         assert stat(device, "requested_bytes.all.current") == 1000
         assert stat(device, "allocated_bytes.all.current") == 1024
+
+
+def test_frees_that_wait_cost_nothing_at_an_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    complete = PendingFrees._complete
+
+    def counted(pending: PendingFrees, stream: int, count: int) -> Iterator[Block]:
+        looked_at.append(stream)
+        yield from complete(pending, stream, count)
+
+    monkeypatch.setattr(PendingFrees, "_complete", counted)
+    allocator = Allocator(total_bytes=2**40, manual_events=True)
+    for stream in range(1, 200):
+        block = allocator.alloc(512)
+        allocator.record_stream(block, stream)
+        allocator.free(block)
+    allocator.advance(7)
+    allocator.alloc(512)
+
+    assert looked_at == [7]

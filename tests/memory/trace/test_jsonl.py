@@ -171,3 +171,27 @@ def test_what_cannot_be_is_refused_with_its_line(text: str, message: str) -> Non
     assert caught.value.message.startswith("trace.jsonl" + message)
     assert caught.value.hint
     assert len(caught.value.message) < 200
+
+
+def test_a_process_has_a_few_streams() -> None:
+    """What is looked up in every stream would take the square of their number."""
+    lines = b"".join(b'{"op": "alloc", "id": null, "size": 1, "stream": %d}\n' % number for number in range(1_001))
+
+    assert len(parse_jsonl(BytesIO(lines[: lines.rindex(b"{")]), name="t")) == 1_000
+    with pytest.raises(TraceError, match=r"t:1001: allocations on over 1000 streams"):
+        parse_jsonl(BytesIO(lines), name="t")
+
+
+def test_texts_can_be_printed_and_settings_encoded() -> None:
+    alloc = b'{"op": "alloc", "id": "a\\ud800", "size": 1, "source": "a\\u001b[31m.py:1%s"}' % (b"x" * 10_000)
+    (note,) = parse_jsonl(BytesIO(alloc), name="t").note_table
+
+    assert note.source is not None
+    assert (note.source[:9], len(note.source)) == ("a?[31m.py", 500)
+    for odd in (b"source", b"conf"):
+        line = b'{"op": "%s", "id": 1, "size": 1, "%s": "\\udfff"}' % (
+            b"alloc" if odd == b"source" else b"settings",
+            odd,
+        )
+        with pytest.raises(TraceError, match=r"t:1: .* is '.udfff'"):
+            parse_jsonl(BytesIO(line), name="t")
