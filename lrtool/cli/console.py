@@ -13,13 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-<<<<<<< HEAD
 from lrtool.errors import LrtoolError, UnavailableError
-from lrtool.units import format_duration, format_lr, printable
-=======
-from lrtool.errors import LrtoolError
 from lrtool.units import format_duration, format_lr, one_line, printable
->>>>>>> h_results
 from lrtool.workload.distributed.launch import speaks
 
 Color = Literal["auto", "always", "never"]
@@ -57,29 +52,19 @@ class Terminal:
     def note(self, text: str) -> None:
         """One line of narration on stderr; none with --quiet."""
         if not self.quiet:
-<<<<<<< HEAD
-            self._say(Text(printable(text), style="dim"))
-=======
-            self.err.print(_uncommanding(one_line(text)), style="dim", markup=False, highlight=False, soft_wrap=True)
->>>>>>> h_results
+            self._say(Text(_uncommanding(one_line(text)), style="dim"))
 
     def error(self, error: LrtoolError) -> None:
         """The user's own frames where there are some, then the two lines."""
         if error.trace:
-<<<<<<< HEAD
-            self._say(Text(printable(error.trace), style="dim"))
+            self._say(Text(_uncommanding(printable(error.trace)), style="dim"))
         for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
-            self._say(Text(label, style=style).append(f" {printable(text)}", style="not bold default"))
+            line = Text(label, style=style).append(f" {_uncommanding(one_line(text))}", style="not bold default")
+            self._say(line)
 
     def _say(self, line: Text) -> None:
         """On stderr, where there is one: what is said there is no part of the result."""
         with suppress(OSError, ValueError):
-=======
-            shown = _uncommanding(printable(error.trace))
-            self.err.print(shown, style="dim", markup=False, highlight=False, soft_wrap=True)
-        for label, style, text in (("error:", "bold red", error.message), ("hint:", "bold cyan", error.hint)):
-            line = Text(label, style=style).append(f" {_uncommanding(one_line(text))}", style="not bold default")
->>>>>>> h_results
             self.err.print(line, highlight=False, soft_wrap=True)
 
 

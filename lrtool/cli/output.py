@@ -82,9 +82,4 @@ def show_checked(
 
 def print_document(terminal: Terminal, whole: Mapping[str, Any]) -> None:
     """A document as JSON, and nothing else, on stdout."""
-<<<<<<< HEAD
-    terminal.result_text(json.dumps(whole) + "\n")
-=======
-    terminal.out.file.write(json_text(whole) + "\n")
-    terminal.out.file.flush()
->>>>>>> h_results
+    terminal.result_text(json_text(whole) + "\n")

@@ -15,12 +15,8 @@ from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial, is_measured
-<<<<<<< HEAD
 from lrtool.results.run_dir import create_run_dir, find_run, owned
-=======
-from lrtool.results.run_dir import create_run_dir, find_run
 from lrtool.results.secrets import masked
->>>>>>> h_results
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration

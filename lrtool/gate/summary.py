@@ -22,7 +22,6 @@ from lrtool.results import (
     is_measured,
     metrics_of,
 )
-from lrtool.results.gate import Gated
 from lrtool.units import format_bytes
 
 _TRIAL_FIGURES = {metric.name: field for field, metric in metrics_of(Trial).items() if not metric.is_estimate}

@@ -1,15 +1,8 @@
 """What several results write in the same way: figures that may not be known, and CSV."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
-=======
-from rich.table import Table
-from rich.text import Text
-
 from lrtool.results.csv_table import csv_cell
->>>>>>> h_results
 from lrtool.units import format_bytes, format_lr
 
 if TYPE_CHECKING:
@@ -33,25 +26,7 @@ def known_lr(lr: float | None) -> str:
     return "-" if lr is None else format_lr(lr)
 
 
-<<<<<<< HEAD
-def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A header and a line for each row; None is an empty field."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
-=======
-def labelled(rows: Iterable[tuple[str, str | Text]]) -> Table:
-    """Label and text, a row each; the text is folded under itself."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows:
-        table.add_row(label, Text(text) if isinstance(text, str) else text)
-    return table
-
-
 def frame_csv(frame: "pd.DataFrame", **options: Any) -> str:
     """A table of pandas as CSV, numbers in full precision."""
     cells = frame.apply(lambda column: column if column.dtype.kind in "iufb" else column.map(csv_cell))
     return str(cells.to_csv(**options))
->>>>>>> h_results

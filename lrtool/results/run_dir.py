@@ -43,7 +43,6 @@ def create_run_dir(parent: Path, *, command: str) -> Path:
             return path
 
 
-<<<<<<< HEAD
 @contextmanager
 def owned(run_dir: Path) -> Iterator[None]:
     """Write into a run directory as the only process that does; the lock ends with its owner, however that ends.
@@ -90,17 +89,12 @@ def _owner(inode: int) -> str:
     return "another process"
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError."""
-    with _atomic(path) as file:
-=======
 def write_file(path: Path, content: str | bytes, *, is_private: bool = False) -> None:
     """Write so that a reader sees the old file or the whole new one, never a part. Raises UnavailableError.
 
     A private file is for its owner alone, from its first byte on.
     """
     with _atomic(path, is_private=is_private) as file:
->>>>>>> h_results
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -115,27 +109,19 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-<<<<<<< HEAD
-def _atomic(path: Path) -> Iterator[BinaryIO]:
+def _atomic(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
     """A new file of a name that nobody can foresee takes the place of the old one, with its mode."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     with _disk_errors(path):
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if is_private else 0o666
+            )
             with os.fdopen(descriptor, "wb") as file:
                 with suppress(FileNotFoundError):
                     old = path.lstat().st_mode
-                    if stat.S_ISREG(old):
+                    if stat.S_ISREG(old) and not is_private:
                         os.fchmod(descriptor, stat.S_IMODE(old))
-=======
-def _atomic(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _disk_errors(path):
-        try:
-            with temporary.open("wb") as file:
-                if is_private:
-                    temporary.chmod(0o600)
->>>>>>> h_results
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -55,15 +55,11 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
     A trial that has stored its result counts as run, also where Ctrl-C came before that was noticed here. `on_trial` is told
     of each new trial, how many are done and how many there are.
     """
-<<<<<<< HEAD
-    stored = {report.trial.number: report for report in _stored(plan, run_dir)}
+    shown = shown_conditions(plan.trials)
+    stored = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
     reports = {number: report for number, report in stored.items() if report.trial.status not in ENDED_FROM_OUTSIDE}
     given = {trial_dir(run_dir, trial.number) for trial in plan.trials if trial.number not in reports}
     found = {folder for folder in given if folder.exists()}
-=======
-    shown = shown_conditions(plan.trials)
-    reports = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
->>>>>>> h_results
     by_folder = {trial_dir(run_dir, trial.number): trial for trial in plan.trials}
     was_interrupted = False
     try:
@@ -75,7 +71,7 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
                 write_file(run_dir / TABLE_FILE, trials_csv(reports[number].trial for number in sorted(reports)))
                 on_trial(report.trial, len(reports), len(plan.trials))
     except KeyboardInterrupt:
-        reports = {report.trial.number: report for report in _stored(plan, run_dir)}
+        reports = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
         was_interrupted = len(reports) < len(plan.trials)
         for folder in given - found - {trial_dir(run_dir, number) for number in reports}:
             shutil.rmtree(folder, ignore_errors=True)

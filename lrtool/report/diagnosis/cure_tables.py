@@ -6,12 +6,8 @@ from dataclasses import asdict, fields
 from rich.console import RenderableType
 from rich.text import Text
 
-<<<<<<< HEAD
 from lrtool.report.grid import Column, Facts, Grid, Row, labelled, numbers
-from lrtool.report.parts import csv_text, known_bytes
-=======
-from lrtool.report.parts import known_bytes, labelled
->>>>>>> h_results
+from lrtool.report.parts import known_bytes
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
 from lrtool.results.csv_table import csv_text
 from lrtool.units import format_bytes

@@ -37,19 +37,12 @@ class TrialKind(Generic[Given, Report]):
     unreported: Callable[[Given, Ended, str], Report]
 
     def job(self, folder: Path, given: Given, *, recorder: Recorder, settings: str = "") -> Job:
-<<<<<<< HEAD
         """A trial to run under the allocator's `settings`, without what an earlier try of it left. Raises UnavailableError."""
         make_folder(folder)
         for left in (*(folder / name for name in (RESULT_FILE, LOG_FILE, STEPS_FILE)), *folder.glob("*.pickle")):
             left.unlink(missing_ok=True)
-        write_json(folder / TRIAL_FILE, asdict(given))  # type: ignore[call-overload]
-=======
-        """A trial to run, in a folder made afresh, under the allocator's `settings`. Raises UnavailableError."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         # with the true values of build()'s arguments, tokens among them, which the trial's process needs
         write_json(folder / TRIAL_FILE, asdict(given), is_private=True)  # type: ignore[call-overload]
->>>>>>> h_results
         return job_of(folder, recorder=recorder, settings=settings, module=self.module)
 
     def read_given(self, folder: Path) -> Given:
