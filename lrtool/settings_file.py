@@ -155,10 +155,8 @@ def _validate(values: Mapping[str, Any], *, source: str, options: Mapping[str, A
 
 def _settings_error(problem: Any, *, source: str, options: Mapping[str, Any]) -> UsageError:
     location = [str(part) for part in problem["loc"]]
-    if not location:
-        return UsageError(
-            "the settings are not valid Unicode", hint="type the options anew; something pasted is broken"
-        )
+    if not location:  # not even JSON could hold them
+        return UsageError(f"{source}: {problem['msg']}", hint="see `lrtool --help`")
     in_table = len(location) > 1 and location[0] in TABLES
     location = location[:2] if in_table else location  # what follows is the branch of a union, or a place in a tuple
     key = location[1] if in_table else location[0]
@@ -183,7 +181,7 @@ def _size_hint(key: str, number: float) -> str:
 
 
 def _shown(value: object) -> str:
-    return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
+    return "nan" if isinstance(value, float) and math.isnan(value) else repr(with_texts(value, unspell))
 
 
 def _default_hint(location: list[str]) -> str:

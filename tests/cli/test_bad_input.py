@@ -316,7 +316,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 @pytest.mark.parametrize("option", ["--mode", "--rules", "--device"])
 def test_text_that_cannot_be_encoded_is_no_defect(lrtool: Lrtool, option: str) -> None:
-    check_told(lrtool("range-test", option, "\ud800"), 2, "the settings are not valid Unicode")
+    check_told(lrtool("range-test", option, "\ud800"), 2, "'\\ud800'")
 
 
 def test_a_defect_of_ours_is_told_as_one(lrtool: Lrtool, monkeypatch: pytest.MonkeyPatch) -> None:
