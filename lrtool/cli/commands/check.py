@@ -123,7 +123,7 @@ def _annotate(terminal: Terminal, found: Check, run: Run[Result], *, as_json: bo
         for line in lines:
             terminal.err.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        terminal.result(*lines)
+        terminal.result_text("".join(f"{line}\n" for line in lines))  # commands, which a result's lines must not be
 
 
 def _format(text: str) -> Format:
