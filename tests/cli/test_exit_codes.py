@@ -47,9 +47,9 @@ def on_a_full_disk(*command: str) -> subprocess.CompletedProcess[str]:
     ("command", "code"),
     [
         (["check", "last", "--max", f"{PEAK}=1TiB"], 0),
-        (["check", "last", "--max", f"{PEAK}=1"], 1),
-        (["check", "last", "--max", f"{PEAK}=1", "--json"], 1),
-        (["check", "last", "--max", f"{PEAK}=1", "--format", "github"], 1),
+        (["check", "last", "--max", f"{PEAK}=1B"], 1),
+        (["check", "last", "--max", f"{PEAK}=1B", "--json"], 1),
+        (["check", "last", "--max", f"{PEAK}=1B", "--format", "github"], 1),
         (["report", "last", "--json"], 0),
         (["--help"], 0),
         ([], 0),
