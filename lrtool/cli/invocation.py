@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from lrtool.cli import options
 from lrtool.cli.console import Terminal, open_terminal
 from lrtool.config import KINDS, TABLES, ExecutorSettings, Settings
-from lrtool.memory.gpus import capacity_note
 from lrtool.option import Option, options_of, shown_default
 from lrtool.settings_file import SettingsFile, find_settings_file, read_settings_file, resolve, search_start
 from lrtool.units import decimal_size
@@ -140,6 +139,8 @@ def _notes(settings: Settings, table: str | None) -> Iterator[str]:
     """What to know of sizes that are written in powers of ten, those of a command's own table."""
     own = None if table is None else getattr(settings, table)
     places = getattr(own, "capacity", None) or ()
+    from lrtool.memory.gpus import capacity_note
+
     yield from filter(None, map(capacity_note, [places] if isinstance(places, str) else places))
     limits = (str(each) for name in KINDS for each in getattr(own, name, {}).values())
     for told in filter(None, map(decimal_size, (getattr(own, "trial_memory", None) or "", *limits))):

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 from lrtool.cli import options
-from lrtool.cli.asked_file import AskedFile, asked_file
 from lrtool.cli.console import Terminal
 from lrtool.cli.gating import bounds, check_run, failure_of, open_budget
 from lrtool.cli.invocation import Invocation, reads_settings
@@ -14,6 +13,9 @@ from lrtool.cli.options import option
 from lrtool.config import KINDS, Settings
 from lrtool.results import SCHEMA, Check, Result, Run
 from lrtool.units import one_line
+
+if TYPE_CHECKING:
+    from lrtool.cli.asked_file import AskedFile
 
 Format = Literal["text", "github", "junit"]
 JUNIT_FILE = "lrtool-junit.xml"
@@ -58,7 +60,7 @@ class Shown:
     """How a check is shown, and the file that JUnit's format goes to."""
 
     form: Format
-    junit: Callable[[], AskedFile]
+    junit: Callable[[], "AskedFile"]
     as_json: bool
 
 
@@ -95,10 +97,11 @@ def _show(terminal: Terminal, found: Check, run_dir: Path) -> None:
     terminal.result(*check_lines(found), "", one_line(closing))
 
 
-def _junit_file(path: Path, *, force: bool) -> Callable[[], AskedFile]:
+def _junit_file(path: Path, *, force: bool) -> Callable[[], "AskedFile"]:
     """One that an earlier check wrote is replaced."""
 
-    def find() -> AskedFile:
+    def find() -> "AskedFile":
+        from lrtool.cli.asked_file import asked_file
         from lrtool.report.gate.ci_formats import is_junit_of_lrtool
 
         return asked_file(path, option="--output", force=force, is_ours=is_junit_of_lrtool)
@@ -106,7 +109,7 @@ def _junit_file(path: Path, *, force: bool) -> Callable[[], AskedFile]:
     return find
 
 
-def _write_junit(terminal: Terminal, found: Check, run_dir: Path, file: AskedFile) -> None:
+def _write_junit(terminal: Terminal, found: Check, run_dir: Path, file: "AskedFile") -> None:
     from lrtool.report.gate.ci_formats import junit_xml
 
     file.write(junit_xml(found, name=run_dir.name))

@@ -12,7 +12,6 @@ from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.watched import points_of
 from lrtool.config import Settings
 from lrtool.errors import Interrupted, LrtoolError
-from lrtool.results.secrets import masked
 from lrtool.settings_file import SettingsFile
 from lrtool.units import format_lr
 from lrtool.workload.distributed.launch import launch_of
@@ -115,6 +114,8 @@ def _announce(terminal: Terminal, settings: Settings, target: str, device: str, 
     more += ", each parameter group alone first" if ramp.per_group else ""
     more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
     more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
+    from lrtool.results.secrets import masked
+
     for name, value in masked(asdict(settings)).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtool.cli import options
-from lrtool.cli.asked_file import AskedFile, asked_file
 from lrtool.cli.gating import Budget, check_run, failure_of, open_budget
 from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.options import option
@@ -17,6 +16,7 @@ from lrtool.config import Settings
 from lrtool.errors import UsageError
 
 if TYPE_CHECKING:
+    from lrtool.cli.asked_file import AskedFile
     from lrtool.memory.replay.replay import Scenario
     from lrtool.memory.replay.scenarios import Place
     from lrtool.memory.trace.allocation_trace import AllocationTrace
@@ -47,6 +47,7 @@ def command(
     Examples: lrtool replay snapshot.pickle --settings expandable_segments:True --capacity rtx4090 | lrtool replay
     trace.jsonl --min-capacity
     """
+    from lrtool.cli.asked_file import asked_file
     from lrtool.memory.allocator.versions import parse_torch_version
     from lrtool.memory.gpus import parse_capacity
     from lrtool.memory.replay.replay import Scenario, recorded_settings
@@ -83,7 +84,7 @@ def _finish(asked: Invocation, result: "Replay", settings: Settings, *, budget: 
 
 
 def _write_rows(
-    rows: AskedFile, trace: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
+    rows: "AskedFile", trace: "AllocationTrace", base: "Scenario", settings: Sequence[str], places: Sequence["Place"]
 ) -> None:
     from lrtool.memory.replay.timeline import per_op_rows
 
