@@ -19,4 +19,5 @@ def run() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write(INTERRUPTED)
         code = 130
+    exec("")  # Python remembers an interrupt of an exec(), as dataclasses do it, and would end by the signal itself
     sys.exit(code)
