@@ -24,13 +24,15 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 def user_code(doing: str) -> Iterator[None]:
     """Run user code; `doing` begins the message: "build()" gives "build() raised ValueError: ...".
 
-    Raises WorkloadError for everything but lrtool's own errors and KeyboardInterrupt.
+    Raises WorkloadError for everything but lrtool's own errors, KeyboardInterrupt, and what ends a test of pytest.
     """
     try:
         yield
     except (LrtoolError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also what is no Exception: a cancelled task, the panic of a Rust extension
+        if type(error).__module__ == "_pytest.outcomes":  # a test's own verdict, such as a skip in its build
+            raise
         raise failure_of(error, doing=doing) from error
 
 
