@@ -31,7 +31,7 @@ def user_code(doing: str) -> Iterator[None]:
     except (LrtoolError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also what is no Exception: a cancelled task, the panic of a Rust extension
-        if any(kind.__name__ == "OutcomeException" for kind in type(error).__mro__):  # a test's own verdict, such as a skip in its build
+        if any(kind.__name__ == "OutcomeException" for kind in type(error).__mro__):  # a skip in a test, say
             raise
         raise failure_of(error, doing=doing) from error
 
