@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,8 +104,6 @@ def _is_run_dir(folder: Path) -> bool:
 
 
 def _is_ours(path: Path, knows: Callable[[bytes], bool]) -> bool:
-    if not stat.S_ISREG(path.stat().st_mode):
-        return False
     try:
         return knows(read_small(path))
     except (UsageError, FileNotFoundError):

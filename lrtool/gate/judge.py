@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from lrtool.errors import UsageError
 from lrtool.gate.alignment import Alignment, align, difference_text, label_of, varying_axes
 from lrtool.gate.grown import grown_peak, grown_per_step
-from lrtool.gate.limits import METRICS, Limit, format_limit, format_value
+from lrtool.gate.limits import Limit, format_limit, format_value
 from lrtool.gate.summary import MEASURES
-from lrtool.results import Case, Check, GateLine, Grown, RunSummary
+from lrtool.results import METRICS, Case, Check, GateLine, Grown, RunSummary
 
 DEFAULT_INCREASES = (
     Limit(metric="peak_allocated", kind="increase", value=0.01, is_share=True),

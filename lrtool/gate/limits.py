@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.results import METRICS as METRICS
-from lrtool.results import Unit
+from lrtool.results import METRICS, Unit
 from lrtool.units import format_bytes, format_lr, meant_by, parse_memory, three_digits
 
 Kind = Literal["max", "min", "increase"]

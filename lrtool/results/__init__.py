@@ -48,8 +48,8 @@ from lrtool.results.mem_sweep import (
     Trial,
     TrialStatus,
     Verdict,
+    is_measured,
 )
-from lrtool.results.mem_sweep import is_measured as is_measured
 from lrtool.results.metric import Metric, Unit, metrics_of
 from lrtool.results.oom import Oom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
@@ -179,6 +179,7 @@ __all__ = [
     "Wrapping",
     "compare_ranks",
     "document",
+    "is_measured",
     "metrics_of",
     "run_from_json",
     "run_to_json",

@@ -49,9 +49,9 @@ def compare_ranks(
     *,
     backend: str,
     wrapping: Wrapping,
-    bucket_bytes: Count = 0,
+    bucket_bytes: int = 0,
     note: str | None = None,
-    failed_rank: Count | None = None,
+    failed_rank: int | None = None,
 ) -> Ranks:
     """The ranks against each other: by what they reserved on their GPUs, else by what they held of their machine's memory."""
     on_gpu = any(each.peak_reserved_bytes is not None for each in memory)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtool.errors import UsageError
-from lrtool.gate.limits import METRICS, Kind, Limit, format_limit, format_value, limit_of, parse_limit
+from lrtool.gate.limits import Kind, Limit, format_limit, format_value, limit_of, parse_limit
+from lrtool.results import METRICS
 
 
 @pytest.mark.parametrize(

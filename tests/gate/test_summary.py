@@ -7,8 +7,8 @@ import pytest
 
 from lrtool.errors import UsageError
 from lrtool.gate.baseline_file import MAX_BASELINE_BYTES, baseline_json, read_baseline
-from lrtool.gate.limits import METRICS
 from lrtool.gate.summary import MEASURES, summarize
+from lrtool.results import METRICS
 from tests.sweep.made_sweeps import flat, noisy_axes, nothing, run_of, story
 from tests.sweep.made_trials import MIB
 

@@ -56,7 +56,7 @@ def _restore_segment(allocator: Allocator, segment: StartSegment) -> dict[int, B
 
 
 def _restore_reservation(allocator: Allocator, ranges: list[StartSegment], start: StartState) -> dict[int, Block]:
-    """Mapped ranges of one pool and trace as parts of one reservation that begins with the first of them."""
+    """Mapped ranges of one pool and stream as parts of one reservation that begins with the first of them."""
     ranges = sorted(ranges, key=lambda each: each.address)
     base, end = ranges[0].address, ranges[-1].address + ranges[-1].size
     pool = allocator.small if ranges[0].is_small else allocator.large

@@ -1,4 +1,4 @@
-"""What a traced trace shows of each step beyond its size: which phase peaks, what is live there, and what is left behind.
+"""What a trace shows of each step beyond its size: which phase peaks, what is live there, and what is left behind.
 
 Pure: one walk over the stored requests and their notes. Bytes are those requested; the allocator's rounding is not in them.
 """

@@ -6,9 +6,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from lrtool.gate.comparison import is_within_noise
-from lrtool.gate.limits import METRICS, format_value
+from lrtool.gate.limits import format_value
 from lrtool.report.grid import Column, Grid, Row, labelled, numbers
-from lrtool.results import ComparedFigure, Comparison
+from lrtool.results import METRICS, ComparedFigure, Comparison
 
 RUNS_BESIDE_EACH_OTHER = 5
 """As many fit into 80 columns; more stand in further tables, each with the first run again."""

@@ -6,9 +6,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from lrtool.gate.alignment import label_of, varying_axes
-from lrtool.gate.limits import METRICS, format_value
+from lrtool.gate.limits import format_value
 from lrtool.report.grid import Column, Grid, Row, labelled, numbers
-from lrtool.results import Check, GateLine, Grown, RunSummary
+from lrtool.results import METRICS, Check, GateLine, Grown, RunSummary
 from lrtool.results.texts import shown
 from lrtool.units import format_bytes, printable
 
