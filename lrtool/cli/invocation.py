@@ -137,10 +137,10 @@ def _read_as(field: Field[Any], option: Option) -> Any:
 
 def _notes(settings: Settings, table: str | None) -> Iterator[str]:
     """What to know of sizes that are written in powers of ten, those of a command's own table."""
-    own = None if table is None else getattr(settings, table)
-    places = getattr(own, "capacity", None) or ()
     from lrtool.memory.gpus import capacity_note
 
+    own = None if table is None else getattr(settings, table)
+    places = getattr(own, "capacity", None) or ()
     yield from filter(None, map(capacity_note, [places] if isinstance(places, str) else places))
     limits = (str(each) for name in KINDS for each in getattr(own, name, {}).values())
     for told in filter(None, map(decimal_size, (getattr(own, "trial_memory", None) or "", *limits))):

@@ -43,12 +43,8 @@ def store(
     except UnavailableError as error:
         return run_dir, run, error
     except KeyboardInterrupt:
-        return run_dir, run, _interrupted_after(run_dir)
+        return run_dir, run, Interrupted("interrupted", hint=f"the result is stored: lrtool report {run_dir}")
     return run_dir, run, None
-
-
-def _interrupted_after(run_dir: Path) -> Interrupted:
-    return Interrupted("interrupted", hint=f"the result is stored: lrtool report {run_dir}")
 
 
 def show(

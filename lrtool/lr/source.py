@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from lrtool.errors import WorkloadError
-from lrtool.lr.loss_reader import LossReader, TimedLossReader
+from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReader
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import model_device, pick_device, place
 from lrtool.workload.distributed.team import Team
@@ -171,7 +172,7 @@ def _prepared(source: Source, workload: Workload) -> Ready:
         setup=_describe(workload, source),
         batches=batches,
         step=step if team is None else team.watched(step),
-        loss_reader=TimedLossReader if team is None else team.loss_reader,
+        loss_reader=TimedLossReader if team is None else partial(AveragedLossReader, team.device),
     )
 
 

@@ -1,6 +1,5 @@
 """`lrtool check`: a stored run against limits and a baseline, with an exit code for CI; without torch."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
@@ -49,7 +48,9 @@ def command(
     Examples: lrtool check last --max peak_allocated=14GiB --max growth=0 | lrtool check --baseline
     memory-baseline.json --max-increase 5% --format github
     """
-    shown = Shown(form=_format(form), junit=_junit_file(output, force=force), as_json=asked.as_json)
+    wanted = _format(form)
+    junit = _junit_file(output, force=force) if wanted == "junit" else None
+    shown = Shown(form=wanted, junit=junit, as_json=asked.as_json)
     below = asked.file.values.get("budget", {})
     limits = {name: bounds(asked.given.get(name), kind, below=below.get(name, {})) for name, kind in KINDS.items()}
     check_stored_run(asked.terminal, run, asked.settings(**limits), shown=shown)
@@ -57,10 +58,10 @@ def command(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """How a check is shown, and the file that JUnit's format goes to."""
+    """How a check is shown, and the file that JUnit's format is written to."""
 
     form: Format
-    junit: Callable[[], "AskedFile"]
+    junit: "AskedFile | None"
     as_json: bool
 
 
@@ -69,14 +70,13 @@ def check_stored_run(terminal: Terminal, name: str, settings: Settings, *, shown
     from lrtool.cli.output import print_document
     from lrtool.results.run_dir import open_run
 
-    junit = shown.junit() if shown.form == "junit" else None
     runs = Path(settings.out)
     budget = open_budget(settings.budget, runs=runs)
     run_dir, run = open_run(name, parent=runs)
     found = check_run(run, budget, run_dir=run_dir)
     assert found is not None
-    if junit is not None:
-        _write_junit(terminal, found, run_dir, junit)
+    if shown.junit is not None:
+        _write_junit(terminal, found, run_dir, shown.junit)
     if shown.as_json:
         document = {"schema": SCHEMA, "command": "check", **asdict(found), "run_dir": str(run_dir)}
         print_document(terminal, document)
@@ -97,16 +97,12 @@ def _show(terminal: Terminal, found: Check, run_dir: Path) -> None:
     terminal.result(*check_lines(found), "", one_line(closing))
 
 
-def _junit_file(path: Path, *, force: bool) -> Callable[[], "AskedFile"]:
+def _junit_file(path: Path, *, force: bool) -> "AskedFile":
     """One that an earlier check wrote is replaced."""
+    from lrtool.cli.asked_file import asked_file
+    from lrtool.report.gate.ci_formats import is_junit_of_lrtool
 
-    def find() -> "AskedFile":
-        from lrtool.cli.asked_file import asked_file
-        from lrtool.report.gate.ci_formats import is_junit_of_lrtool
-
-        return asked_file(path, option="--output", force=force, is_ours=is_junit_of_lrtool)
-
-    return find
+    return asked_file(path, option="--output", force=force, is_ours=is_junit_of_lrtool)
 
 
 def _write_junit(terminal: Terminal, found: Check, run_dir: Path, file: "AskedFile") -> None:

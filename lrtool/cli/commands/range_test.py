@@ -107,6 +107,7 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
     from lrtool.lr.halving import budget_steps
     from lrtool.lr.ramp import num_ramp_steps
+    from lrtool.results.secrets import masked
 
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"
@@ -114,8 +115,6 @@ def _announce(terminal: Terminal, settings: Settings, target: str, device: str, 
     more += ", each parameter group alone first" if ramp.per_group else ""
     more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
     more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
-    from lrtool.results.secrets import masked
-
     for name, value in masked(asdict(settings)).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(

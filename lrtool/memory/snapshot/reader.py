@@ -57,15 +57,17 @@ def _opened(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except ValueError as error:  # a zero byte in the name
         raise TraceError(f"{plain_text(str(path))}: {error}", hint="name a file") from None
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISREG(mode):
-                return cast(BinaryIO, os.fdopen(os.dup(descriptor), "rb"))
-            if stat.S_ISFIFO(mode):
-                return _read_up(cast(BinaryIO, file), path)
-        finally:
-            os.close(descriptor)
+    mode = os.fstat(descriptor).st_mode
+    try:
+        file = cast(BinaryIO, os.fdopen(descriptor, "rb"))
+    except OSError:  # a folder
+        os.close(descriptor)
+        raise
+    if stat.S_ISREG(mode):
+        return file
+    with file:
+        if stat.S_ISFIFO(mode):
+            return _read_up(file, path)
     raise TraceError(f"{plain_text(str(path))}: it is a device", hint="give a file, or a pipe")
 
 

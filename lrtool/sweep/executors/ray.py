@@ -80,9 +80,11 @@ class RayExecutor:
             self._leave(running, is_reachable=is_reachable)
 
     def _join(self) -> None:
-        if self._ray.is_initialized():
-            self._head = self._ray.get_runtime_context().gcs_address
-            return
+        if not self._ray.is_initialized():
+            self._start()
+        self._head = self._ray.get_runtime_context().gcs_address
+
+    def _start(self) -> None:
         address = self._address or os.environ.get("RAY_ADDRESS") or "local"
         try:
             _check_reachable(address)
@@ -93,7 +95,6 @@ class RayExecutor:
                 f"no Ray cluster at {address}: {reason}",
                 hint="see `ray status`, or leave --ray-address out to start one on this machine",
             ) from error
-        self._head = self._ray.get_runtime_context().gcs_address
 
     def _submit(self, attempt: "_Attempt", running: "dict[Any, _Attempt]") -> None:
         request = self._request

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -31,36 +30,6 @@ GATHER_AFTER_FAILURE_S = 2.0
 DONE = "done"
 
 
-class AveragedLossReader:
-    """LossReader at the same steps on all ranks, which see the same losses there and so stop at the same step.
-
-    The number of steps to the next look comes from the time that the steps before this one took, averaged over the ranks.
-    """
-
-    take_all_ranks = True
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._num_steps = MIN_STEPS_BETWEEN_READS
-        self._last_read = time.perf_counter()
-
-    def are_due(self, num_pending: int) -> bool:
-        return num_pending >= self._num_steps
-
-    def read(self, pending: list[Tensor]) -> list[float]:
-        """The means over the ranks of the losses kept since the last read."""
-        step_s = (time.perf_counter() - self._last_read) / len(pending)
-        values = [loss.reshape(()).to(self._device, torch.float64) for loss in pending]
-        averaged = torch.stack([*values, torch.tensor(step_s, dtype=torch.float64, device=self._device)])
-        dist.all_reduce(averaged)
-        *losses, mean_step_s = (averaged / dist.get_world_size()).tolist()
-        wanted = round(SECONDS_BETWEEN_READS / mean_step_s)
-        self._num_steps = min(max(wanted, MIN_STEPS_BETWEEN_READS), MAX_STEPS_BETWEEN_READS)
-        pending.clear()
-        self._last_read = time.perf_counter()
-        return losses
-
-
 @dataclass(kw_only=True, slots=True)
 class Team:
     """This rank's place in the run; `distributed` is what became of the workload, once it is there."""
@@ -77,9 +46,6 @@ class Team:
         with user_code("wrapping the model in DistributedDataParallel"):
             self.distributed = distribute(workload, rank=self.launch.rank, world_size=self.launch.world_size)
         return self.distributed.workload
-
-    def loss_reader(self) -> AveragedLossReader:
-        return AveragedLossReader(self.device)
 
     def watched(self, step: Step) -> Step:
         """`step`, of which the other ranks know that it has begun."""
@@ -250,8 +216,3 @@ def _unknown(rank: int, device: torch.device) -> RankMemory:
     return RankMemory(
         rank=rank, device=device.type, peak_allocated_bytes=None, peak_reserved_bytes=None, peak_resident_bytes=None
     )
-
-
-MIN_STEPS_BETWEEN_READS = 4
-MAX_STEPS_BETWEEN_READS = 50
-SECONDS_BETWEEN_READS = 0.05
