@@ -1,6 +1,5 @@
 """The diagnosis of a run on several ranks: that of the rank which failed, else of the one that uses the most memory."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +39,7 @@ def diagnosis_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
 
 
 def _diagnosis(folder: Path, part: Part) -> DiagnosisReport:
-    return DIAGNOSIS.parsed(json.loads(part.files[RESULT_FILE]), source=folder / RESULT_FILE)
+    return DIAGNOSIS.parsed(part.files[RESULT_FILE], source=folder / RESULT_FILE)
 
 
 def _peak(report: DiagnosisReport) -> int | None:

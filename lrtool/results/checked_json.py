@@ -29,7 +29,10 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def validated_json(text: str | bytes, kind: type[T]) -> T:
-    """A document as a dataclass. Raises ValueError naming the first field that is wrong."""
+    """A document as a dataclass. Raises ValueError naming the first field that is wrong.
+
+    Plain values come as a document, too (`json_text`): of JSON alone pydantic can be strict and still make tuples.
+    """
     from pydantic import ValidationError
 
     try:
@@ -38,11 +41,6 @@ def validated_json(text: str | bytes, kind: type[T]) -> T:
         raise _first_of(error) from None
     parse_json(text)  # for its numbers
     return with_texts(found, unspell) if may_be_spelt(text) else found
-
-
-def validated(value: Any, kind: type[T]) -> T:
-    """Plain values as a dataclass. Raises ValueError naming the first field that is wrong."""
-    return validated_json(json_text(value), kind)  # of JSON alone pydantic can be strict and still make tuples
 
 
 def _without_mark(text: str | bytes) -> str | bytes:

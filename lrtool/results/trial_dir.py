@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lrtool.errors import UsageError, cut
 from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
-from lrtool.results.checked_json import MAX_INTEGER, json_text, validated, validated_json
+from lrtool.results.checked_json import MAX_INTEGER, json_text, validated_json
 from lrtool.results.csv_table import csv_text
 from lrtool.results.run_dir import write_file
 from lrtool.small_file import read_small, text_of
@@ -36,11 +36,10 @@ def write_json(path: Path, value: Mapping[str, Any], *, is_private: bool = False
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a dataclass back, every field checked. Raises UsageError naming the file and the first field that is wrong."""
     try:
-        return validated_json(read_small(path), kind)
+        content = read_small(path)
     except FileNotFoundError:
         raise UsageError(f"there is no {path}", hint="is it a run of mem-sweep?") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}", hint=_DAMAGED) from None
+    return checked(content, kind, source=path)
 
 
 def last_words(folder: Path) -> str:
@@ -53,10 +52,10 @@ def last_words(folder: Path) -> str:
         return ""
 
 
-def checked(value: Any, kind: type[T], *, source: Path) -> T:
-    """JSON's plain values as a dataclass. Raises UsageError."""
+def checked(content: str | bytes, kind: type[T], *, source: Path) -> T:
+    """The content of a JSON file as a dataclass. Raises UsageError naming the file and the first field that is wrong."""
     try:
-        return validated(value, kind)
+        return validated_json(content, kind)
     except ValueError as error:
         raise UsageError(f"{source}: {error}", hint=_DAMAGED) from None
 

@@ -1,6 +1,5 @@
 """One result of what the ranks of a trial say: of the rank that ended it, else of the one that used the most."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +39,8 @@ def trial_of_ranks(folder: Path, parts: Sequence[Part]) -> None:
 def _report(folder: Path, part: Part, given: TrialFile) -> TrialReport:
     """What a rank's process wrote, else what its end says."""
     if RESULT_FILE in part.files:
-        return SWEEP_TRIAL.parsed(json.loads(part.files[RESULT_FILE]), source=folder / RESULT_FILE)
-    ended = checked(json.loads(part.files[ENDED_FILE]), Ended, source=folder / ENDED_FILE)
+        return SWEEP_TRIAL.parsed(part.files[RESULT_FILE], source=folder / RESULT_FILE)
+    ended = checked(part.files[ENDED_FILE], Ended, source=folder / ENDED_FILE)
     log = part.files.get(LOG_FILE, b"").decode(errors="replace").strip()
     return SWEEP_TRIAL.unreported(given, ended, log.rpartition("\n")[2])
 

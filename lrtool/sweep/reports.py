@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtool.results import Trial
+from lrtool.results.checked_json import json_text
 from lrtool.results.secrets import masked
 from lrtool.results.trial_dir import checked
 from lrtool.sweep.executors.executor import Ended, status_of
@@ -43,10 +44,11 @@ class _SweepTrial(TrialKind[TrialFile, TrialReport]):
         ran = asdict(report)
         return {**ran.pop("trial"), **ran}
 
-    def parsed(self, plain: dict[str, Any], *, source: Path) -> TrialReport:
+    def parsed(self, content: bytes, *, source: Path) -> TrialReport:
+        plain = checked(content, dict[str, Any], source=source)
         own = {name: plain.get(name) for name in _OWN_KEYS}
         trial = {name: value for name, value in plain.items() if name not in _OWN_KEYS}
-        return checked({"trial": trial, **own}, TrialReport, source=source)
+        return checked(json_text({"trial": trial, **own}), TrialReport, source=source)
 
 
 def _unreported(given: TrialFile, ended: Ended, last_words: str) -> TrialReport:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import starmap
 from pathlib import Path
 
 from lrtool.errors import UsageError
@@ -58,22 +59,24 @@ def run_trials(plan: Plan, run_dir: Path, executor: Executor, *, on_trial: OnTri
     shown = shown_conditions(plan.trials)
     stored = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
     reports = {number: report for number, report in stored.items() if report.trial.status not in ENDED_FROM_OUTSIDE}
-    given = {trial_dir(run_dir, trial.number) for trial in plan.trials if trial.number not in reports}
-    found = {folder for folder in given if folder.exists()}
-    by_folder = {trial_dir(run_dir, trial.number): trial for trial in plan.trials}
+    to_run = {
+        trial_dir(run_dir, trial.number): TrialFile(setup=plan.setup, trial=trial)
+        for trial in sorted(plan.trials, key=lambda trial: trial.position)
+        if trial.number not in reports
+    }
+    there_before = {folder for folder in to_run if folder.exists()}
     was_interrupted = False
     try:
-        with closing(executor.run(_jobs(plan, run_dir, done=set(reports)))) as endings:
+        with closing(executor.run(starmap(_job, to_run.items()))) as endings:
             for ended in endings:
-                report = SWEEP_TRIAL.collect(ended, TrialFile(setup=plan.setup, trial=by_folder[ended.folder]))
-                report = _shown(report, shown)
+                report = _shown(SWEEP_TRIAL.collect(ended, to_run[ended.folder]), shown)
                 reports[report.trial.number] = report
                 write_file(run_dir / TABLE_FILE, trials_csv(reports[number].trial for number in sorted(reports)))
                 on_trial(report.trial, len(reports), len(plan.trials))
     except KeyboardInterrupt:
         reports = {report.trial.number: _shown(report, shown) for report in _stored(plan, run_dir)}
         was_interrupted = len(reports) < len(plan.trials)
-        for folder in given - found - {trial_dir(run_dir, number) for number in reports}:
+        for folder in to_run.keys() - there_before - {trial_dir(run_dir, number) for number in reports}:
             shutil.rmtree(folder, ignore_errors=True)
     return Finished(reports=tuple(reports[number] for number in sorted(reports)), was_interrupted=was_interrupted)
 
@@ -117,13 +120,6 @@ def _stored(plan: Plan, run_dir: Path) -> Iterator[TrialReport]:
             yield report
 
 
-def _jobs(plan: Plan, run_dir: Path, *, done: set[int]) -> Iterator[Job]:
-    """The trials to run, in their order; a trial's folder is made when its turn comes."""
-    for trial in sorted(plan.trials, key=lambda trial: trial.position):
-        if trial.number not in done:
-            yield SWEEP_TRIAL.job(
-                trial_dir(run_dir, trial.number),
-                TrialFile(setup=plan.setup, trial=trial),
-                recorder=plan.setup.recorder,
-                settings=trial.condition.settings,
-            )
+def _job(folder: Path, file: TrialFile) -> Job:
+    """A trial to run; its folder is made when its turn comes."""
+    return SWEEP_TRIAL.job(folder, file, recorder=file.setup.recorder, settings=file.trial.condition.settings)

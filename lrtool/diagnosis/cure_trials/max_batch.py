@@ -43,9 +43,8 @@ def find_max_batch(setup: CureSetup, folder: Path, executor: Executor, *, on_try
 
 
 def _predict(setup: CureSetup, folder: Path, executor: Executor) -> MaxBatchReport:
-    trial = CureTrial(number=1, settings=setup.settings)
-    ended = run_one(executor, job_of(MAX_BATCH_SEARCH, folder, setup, trial))
-    return MAX_BATCH_SEARCH.collect(ended, CureTrialFile(setup=setup, trial=trial))
+    file = CureTrialFile(setup=setup, trial=CureTrial(number=1, settings=setup.settings))
+    return MAX_BATCH_SEARCH.collect(run_one(executor, job_of(MAX_BATCH_SEARCH, folder, file)), file)
 
 
 def _confirmed(
@@ -56,8 +55,8 @@ def _confirmed(
 
     def attempt(size: int) -> Attempt:
         trial = CureTrial(number=2 + len(measured), batch_size=size, settings=setup.settings, wants_loss=False)
-        ended = run_one(executor, job_of(CURE_TRIAL, folder, setup, trial))
-        report = CURE_TRIAL.collect(ended, CureTrialFile(setup=setup, trial=trial))
+        file = CureTrialFile(setup=setup, trial=trial)
+        report = CURE_TRIAL.collect(run_one(executor, job_of(CURE_TRIAL, folder, file)), file)
         fits = report.ending == "ok"
         peak = report.peaks[0].peak_reserved_bytes if fits and report.peaks else None
         measured.append(BatchTry(batch_size=size, fits=fits, peak_reserved_bytes=peak, recorder=setup.recorder))

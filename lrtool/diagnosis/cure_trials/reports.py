@@ -117,7 +117,7 @@ MAX_BATCH_SEARCH = TrialKind(
 )
 
 
-def job_of(kind: TrialKind[CureTrialFile, Any], folder: Path, setup: CureSetup, trial: CureTrial) -> Job:
+def job_of(kind: TrialKind[CureTrialFile, Any], folder: Path, file: CureTrialFile) -> Job:
     """A trial to run, its files in `folder/trials/NNN`."""
-    own = trial_dir(folder, trial.number)
-    return kind.job(own, CureTrialFile(setup=setup, trial=trial), recorder=setup.recorder, settings=trial.settings)
+    own = trial_dir(folder, file.trial.number)
+    return kind.job(own, file, recorder=file.setup.recorder, settings=file.trial.settings)

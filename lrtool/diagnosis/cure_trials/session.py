@@ -108,13 +108,14 @@ class _Session:
         """Run trials, each stored by its name as it ends; Ctrl-C ends those that run and those that wait."""
         setup = self.setup if recorder is None else replace(self.setup, recorder=recorder)
         by_folder = {trial_dir(self.folder, trial.number): name for name, trial in trials.items()}
-        jobs = (job_of(CURE_TRIAL, self.folder, setup, trial) for trial in trials.values())
+        files = {name: CureTrialFile(setup=setup, trial=trial) for name, trial in trials.items()}
+        jobs = (job_of(CURE_TRIAL, self.folder, file) for file in files.values())
         self.num_planned += len(trials)
         try:
             with closing(self.executor.run(jobs)) as endings:
                 for ended in endings:
                     name = by_folder[ended.folder]
-                    self.reports[name] = CURE_TRIAL.collect(ended, CureTrialFile(setup=setup, trial=trials[name]))
+                    self.reports[name] = CURE_TRIAL.collect(ended, files[name])
                     self.on_trial(name, len(self.reports), self.num_planned)
         except KeyboardInterrupt:
             self.was_interrupted = True

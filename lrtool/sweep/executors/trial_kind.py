@@ -17,6 +17,7 @@ from lrtool.results.trial_dir import (
     read_json,
     write_json,
 )
+from lrtool.small_file import read_small
 from lrtool.sweep.executors.executor import Ended, Job, job_of
 
 Given = TypeVar("Given")
@@ -57,7 +58,7 @@ class TrialKind(Generic[Given, Report]):
     def read(self, folder: Path) -> Report | None:
         """The report of a trial; None where it has none."""
         file = folder / RESULT_FILE
-        return self.parsed(read_json(file, dict[str, Any]), source=file) if file.is_file() else None
+        return self.parsed(read_small(file), source=file) if file.is_file() else None
 
     def collect(self, ended: Ended, given: Given) -> Report:
         """What the trial's process wrote, or what its end says where it could not write any more, which is stored then."""
@@ -71,6 +72,6 @@ class TrialKind(Generic[Given, Report]):
         """A report as JSON's plain values."""
         return {**asdict(report)}  # type: ignore[call-overload]
 
-    def parsed(self, plain: dict[str, Any], *, source: Path) -> Report:
-        """A report from JSON's plain values."""
-        return checked(plain, self.report, source=source)
+    def parsed(self, content: bytes, *, source: Path) -> Report:
+        """A report from what `result.json` holds."""
+        return checked(content, self.report, source=source)
