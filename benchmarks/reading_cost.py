@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lrtool.results.run_dir import create_run_dir, write_run
-from lrtool.results.trial_dir import write_series
+from lrtool.results.stored.run_dir import create_run_dir, write_run
+from lrtool.results.stored.trial_dir import write_series
 from tests.sweep.made_sweeps import run_of, story
 
 COMMANDS = (

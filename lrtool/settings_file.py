@@ -15,8 +15,8 @@ from typing import Any
 
 from lrtool.config import TABLES, Settings
 from lrtool.errors import UsageError, did_you_mean
-from lrtool.results.checked_json import MAX_INTEGER
-from lrtool.results.texts import may_be_spelt, spell, unspell, with_texts
+from lrtool.results.stored.checked_json import MAX_INTEGER
+from lrtool.results.stored.texts import may_be_spelt, spell, unspell, with_texts
 from lrtool.small_file import MAX_SETTINGS_BYTES, read_small, text_of
 from lrtool.units import meant_by
 

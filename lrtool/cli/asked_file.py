@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from lrtool.errors import UnavailableError, UsageError
-from lrtool.results.run_dir import RUN_FILE, atomic_text
-from lrtool.results.trial_dir import PLAN_FILE
+from lrtool.results.stored.run_dir import RUN_FILE, atomic_text
+from lrtool.results.stored.trial_dir import PLAN_FILE
 from lrtool.small_file import read_small
 
 _DESCRIPTOR = re.compile(r"/(?:dev/fd|proc/(?:self|thread-self|\d+)/fd)/(\d+)")

@@ -10,9 +10,9 @@ from typing import Any
 from lrtool.cli.console import Terminal
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError
 from lrtool.results import Check, Result, Run, document
-from lrtool.results.checked_json import json_text
-from lrtool.results.run_dir import create_run_dir, environment, write_run
-from lrtool.results.secrets import masked, masked_arguments
+from lrtool.results.stored.checked_json import json_text
+from lrtool.results.stored.run_dir import create_run_dir, environment, write_run
+from lrtool.results.stored.secrets import masked, masked_arguments
 
 
 def store(

@@ -15,7 +15,7 @@ from lrtool.lr.ramp import num_ramp_steps
 from lrtool.lr.range_test import conclude, suggestion_of
 from lrtool.lr.source import Source, find_source
 from lrtool.results import RangeTest, compare_ranks
-from lrtool.results.run_dir import create_run_dir
+from lrtool.results.stored.run_dir import create_run_dir
 from lrtool.workload.distributed.failures import RankFailure
 from lrtool.workload.distributed.launch import Launch
 from lrtool.workload.distributed.team import Team, joined

@@ -15,8 +15,8 @@ from lrtool.config import MemSweepSettings, RecorderChoice, Settings
 from lrtool.errors import Interrupted, LrtoolError, UnavailableError, UsageError, WorkloadError
 from lrtool.memory.gpus import known_card, parse_capacity
 from lrtool.results import Trial, is_measured
-from lrtool.results.run_dir import create_run_dir, find_run, owned
-from lrtool.results.secrets import masked
+from lrtool.results.stored.run_dir import create_run_dir, find_run, owned
+from lrtool.results.stored.secrets import masked
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
 from lrtool.units import format_bytes, format_duration

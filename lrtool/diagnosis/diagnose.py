@@ -12,7 +12,7 @@ from lrtool.errors import LrtoolError, UnavailableError, UsageError, WorkloadErr
 from lrtool.memory.metrics import fragmentation_ratio
 from lrtool.memory.replay.replay import Scenario
 from lrtool.results import Budget, Diagnosis, Finding, MemSweep, Trial
-from lrtool.results.trial_dir import read_series
+from lrtool.results.stored.trial_dir import read_series
 from lrtool.sweep.executors.executor import Executor, run_one
 from lrtool.units import format_bytes
 

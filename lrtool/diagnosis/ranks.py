@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrtool.diagnosis.reports import DIAGNOSIS, DiagnosisReport
 from lrtool.results import RankMemory, compare_ranks
-from lrtool.results.trial_dir import RESULT_FILE
+from lrtool.results.stored.trial_dir import RESULT_FILE
 from lrtool.sweep.executors.rank_executor import Part
 from lrtool.sweep.executors.ranks import device_type
 from lrtool.sweep.rank_results import BACKENDS, keep_files

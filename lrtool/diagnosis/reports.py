@@ -6,7 +6,7 @@ from typing import Any
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import Ranks, Recorder
-from lrtool.results.trial_dir import LOG_FILE
+from lrtool.results.stored.trial_dir import LOG_FILE
 from lrtool.sweep.executors.executor import Ended, status_of
 from lrtool.sweep.executors.trial_kind import TrialKind
 

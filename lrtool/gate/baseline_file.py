@@ -6,8 +6,8 @@ from pathlib import Path
 from lrtool.errors import UsageError
 from lrtool.gate.summary import summarize
 from lrtool.results import RunSummary
-from lrtool.results.checked_json import json_text, validated_json
-from lrtool.results.run_dir import RUN_FILE, open_run
+from lrtool.results.stored.checked_json import json_text, validated_json
+from lrtool.results.stored.run_dir import RUN_FILE, open_run
 from lrtool.small_file import read_small
 
 MAX_BASELINE_BYTES = 2**25

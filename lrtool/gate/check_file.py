@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lrtool.errors import UnavailableError, UsageError
 from lrtool.results import Check
-from lrtool.results.checked_json import json_text, validated_json
-from lrtool.results.run_dir import write_file
+from lrtool.results.stored.checked_json import json_text, validated_json
+from lrtool.results.stored.run_dir import write_file
 from lrtool.small_file import read_small
 
 CHECK_FILE = "check.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 from lrtool.gate.comparison import Subject, cases_by_label
 from lrtool.gate.summary import trials_of
 from lrtool.results import ComparedCurve, MemSweep, RangeTest, Replay
-from lrtool.results.trial_dir import read_series
+from lrtool.results.stored.trial_dir import read_series
 
 MAX_POINTS = 600
 

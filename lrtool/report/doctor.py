@@ -5,7 +5,7 @@ from rich.text import Text
 
 from lrtool.report.grid import Fact, Facts, labelled
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, SelfTest
-from lrtool.results.run_dir import environment
+from lrtool.results.stored.run_dir import environment
 from lrtool.units import format_bytes, format_duration
 
 FENCE = "```"

@@ -5,8 +5,8 @@ from pathlib import Path
 from lrtool.report.figures import figure_bytes
 from lrtool.report.reports import report_of
 from lrtool.results import Result, Run
-from lrtool.results.run_dir import write_file
-from lrtool.results.texts import shown
+from lrtool.results.stored.run_dir import write_file
+from lrtool.results.stored.texts import shown
 
 
 def write_files(run_dir: Path, run: Run[Result]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lrtool.results.csv_table import csv_cell
+from lrtool.results.stored.csv_table import csv_cell
 from lrtool.units import format_bytes, format_lr
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from rich.console import RenderableType
 
 from lrtool.report.reports import report_of
 from lrtool.results import Result, Run
-from lrtool.results.run_dir import RUN_FILE
-from lrtool.results.texts import shown
+from lrtool.results.stored.run_dir import RUN_FILE
+from lrtool.results.stored.texts import shown
 from lrtool.units import one_line
 
 

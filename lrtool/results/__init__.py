@@ -1,4 +1,4 @@
-"""Everything measured, as frozen dataclasses: one module for each command's result, and `runs` for how they are stored."""
+"""Everything measured, as frozen dataclasses: one module for each command's result, and `stored` for their files."""
 
 from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.categories import Category
@@ -81,7 +81,7 @@ from lrtool.results.replay import (
     ReplaySegment,
     Timeline,
 )
-from lrtool.results.runs import (
+from lrtool.results.stored.runs import (
     RESULTS,
     SCHEMA,
     Environment,

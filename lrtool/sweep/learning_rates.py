@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import RangeTest, Result
-from lrtool.results.run_dir import last_of
+from lrtool.results.stored.run_dir import last_of
 from lrtool.units import format_lr
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import Condition, Recorder
-from lrtool.results.secrets import masked
+from lrtool.results.stored.secrets import masked
 
 _Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal["cycle", "iterations"]]
 _NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")

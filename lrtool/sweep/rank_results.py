@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtool.results import Category, RankMemory, Recorder, compare_ranks
-from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked
+from lrtool.results.stored.trial_dir import LOG_FILE, RESULT_FILE, TRIAL_FILE, checked
 from lrtool.sweep.executors.executor import Ended
 from lrtool.sweep.executors.rank_executor import ENDED_FILE, Part
 from lrtool.sweep.executors.ranks import device_type

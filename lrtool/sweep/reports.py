@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lrtool.results import Trial
-from lrtool.results.checked_json import json_text
-from lrtool.results.secrets import masked
-from lrtool.results.trial_dir import checked
+from lrtool.results.stored.checked_json import json_text
+from lrtool.results.stored.secrets import masked
+from lrtool.results.stored.trial_dir import checked
 from lrtool.sweep.executors.executor import Ended, status_of
 from lrtool.sweep.executors.trial_kind import TrialKind
 from lrtool.sweep.plan import PlannedTrial, Setup

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lrtool.errors import UsageError
 from lrtool.results import Condition, MemSweep, StepSeries, Trial
-from lrtool.results.run_dir import write_file
-from lrtool.results.trial_dir import (
+from lrtool.results.stored.run_dir import write_file
+from lrtool.results.stored.trial_dir import (
     PLAN_FILE,
     TABLE_FILE,
     read_json,

@@ -7,7 +7,7 @@ from pathlib import Path
 from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Condition, Recorder, SelfTest, StepSeries, is_measured
-from lrtool.results.trial_dir import read_series, trial_dir
+from lrtool.results.stored.trial_dir import read_series, trial_dir
 from lrtool.sweep.executors.executor import Executor
 from lrtool.sweep.plan import PlannedTrial, Setup
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport

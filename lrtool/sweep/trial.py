@@ -12,8 +12,8 @@ from lrtool.memory.metrics import trial_metrics
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
-from lrtool.results.secrets import masked
-from lrtool.results.trial_dir import write_series
+from lrtool.results.stored.secrets import masked
+from lrtool.results.stored.trial_dir import write_series
 from lrtool.sweep.executors.process import main
 from lrtool.sweep.executors.ranks import among_ranks, rank_device
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport

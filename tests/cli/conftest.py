@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lrtool.results import Result, Run
-from lrtool.results.run_dir import create_run_dir, write_run
-from lrtool.results.trial_dir import write_series
+from lrtool.results.stored.run_dir import create_run_dir, write_run
+from lrtool.results.stored.trial_dir import write_series
 from tests.sweep.made_sweeps import Made, run_of
 
 Stored = Callable[..., Path]

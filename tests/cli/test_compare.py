@@ -9,7 +9,7 @@ import pytest
 
 from lrtool.report.gate.compare_plots import draw_comparison
 from lrtool.results import Comparison
-from lrtool.results.run_dir import open_run
+from lrtool.results.stored.run_dir import open_run
 from tests import DOCS
 from tests.cli.conftest import Stored
 from tests.cli.test_bad_input import check_told

@@ -140,6 +140,6 @@ def test_nothing_that_escapes_a_command_is_1(
     def escape(*_: object, **__: object) -> None:
         raise make()
 
-    monkeypatch.setattr("lrtool.results.run_dir.open_run", escape)
+    monkeypatch.setattr("lrtool.results.stored.run_dir.open_run", escape)
 
     assert main(["report", "last"]) == 70

@@ -119,7 +119,7 @@ def test_reading_commands_do_not_speak_of_measuring(lrtool: Lrtool, monkeypatch:
     def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lrtool.results.run_dir.open_run", press)
+    monkeypatch.setattr("lrtool.results.stored.run_dir.open_run", press)
     outcome = lrtool("report", "last")
 
     assert outcome.code == 130

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lrtool.results.csv_table import csv_text
-from lrtool.results.run_dir import open_run
-from lrtool.results.secrets import MASK, masked, masked_arguments
-from lrtool.results.texts import spell, unspell
+from lrtool.results.stored.csv_table import csv_text
+from lrtool.results.stored.run_dir import open_run
+from lrtool.results.stored.secrets import MASK, masked, masked_arguments
+from lrtool.results.stored.texts import spell, unspell
 from lrtool.units import one_line
 from tests.conftest import Lrtool
 

@@ -34,8 +34,8 @@ from lrtool.results import (
     StepSeries,
 )
 from lrtool.results.ranks import compare_ranks
-from lrtool.results.run_dir import write_run
-from lrtool.results.trial_dir import trial_dir, write_series
+from lrtool.results.stored.run_dir import write_run
+from lrtool.results.stored.trial_dir import trial_dir, write_series
 from tests import DOCS
 from tests.diagnosis.cure_trials.made_cures import cures, max_batch
 from tests.gate.test_judge import case, run

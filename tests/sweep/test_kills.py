@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.results import MemSweep
-from lrtool.results.trial_dir import PLAN_FILE
+from lrtool.results.stored.trial_dir import PLAN_FILE
 from lrtool.sweep.executors.executor import InlineExecutor
 from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials

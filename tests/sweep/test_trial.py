@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import CyclicLR
 
 from lrtool.results import Recorder
 from lrtool.results.mem_sweep import Schedule
-from lrtool.results.trial_dir import read_series
+from lrtool.results.stored.trial_dir import read_series
 from lrtool.sweep.schedule import ScheduledBuild
 from lrtool.workload.target import from_callable
 from tests.sweep.running import plan_of, run

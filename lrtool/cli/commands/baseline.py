@@ -32,7 +32,7 @@ def command(
     from lrtool.gate.baseline_file import baseline_json, is_baseline
     from lrtool.gate.summary import summarize
     from lrtool.report.gate.tables import baseline_lines
-    from lrtool.results.run_dir import open_run
+    from lrtool.results.stored.run_dir import open_run
 
     terminal = asked.terminal
     file = asked_file(output, option="--output", force=force, is_ours=is_baseline)

@@ -68,7 +68,7 @@ class Shown:
 def check_stored_run(terminal: Terminal, name: str, settings: Settings, *, shown: Shown) -> None:
     """The command below its options. What was found is shown before it is raised."""
     from lrtool.cli.output import print_document
-    from lrtool.results.run_dir import open_run
+    from lrtool.results.stored.run_dir import open_run
 
     runs = Path(settings.out)
     budget = open_budget(settings.budget, runs=runs)

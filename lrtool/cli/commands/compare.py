@@ -24,7 +24,7 @@ def command(
     from lrtool.gate.comparison import Subject, compare
     from lrtool.gate.curves import curves_of
     from lrtool.gate.summary import summarize
-    from lrtool.results.run_dir import open_run
+    from lrtool.results.stored.run_dir import open_run
 
     folder = Path(asked.settings().out)
     if len(runs) < 2:

@@ -87,7 +87,7 @@ def _read_snapshot(terminal: "Terminal", path: Path, settings: "Settings", *, as
 def _read_run(terminal: "Terminal", name: str, settings: "Settings", *, as_json: bool) -> None:
     from lrtool.diagnosis.diagnose import diagnose_run
     from lrtool.results import Diagnosis, MemSweep
-    from lrtool.results.run_dir import open_run
+    from lrtool.results.stored.run_dir import open_run
 
     run_dir, run = open_run(name, parent=Path(settings.out))
     if isinstance(run.result, Diagnosis):
@@ -117,7 +117,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     from lrtool.memory.gpus import known_card
     from lrtool.memory.recorders.choose import choose_recorder
     from lrtool.results import is_measured
-    from lrtool.results.run_dir import create_run_dir
+    from lrtool.results.stored.run_dir import create_run_dir
     from lrtool.sweep.executors import executor_of
     from lrtool.sweep.executors.executor import Demand
     from lrtool.workload.target import load

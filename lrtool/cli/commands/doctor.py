@@ -96,7 +96,7 @@ def _import_torch() -> None:
 
 def _document(result: "Doctor") -> dict[str, object]:
     from lrtool.results import Run, document
-    from lrtool.results.run_dir import environment
+    from lrtool.results.stored.run_dir import environment
 
     run = Run(
         command="doctor",

@@ -21,7 +21,7 @@ def command(
 
     Examples: lrtool init | lrtool init experiments/rings | lrtool init --force
     """
-    from lrtool.results.run_dir import make_folder, write_file
+    from lrtool.results.stored.run_dir import make_folder, write_file
 
     there = [folder / name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
     if there and not force:

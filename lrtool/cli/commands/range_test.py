@@ -43,7 +43,7 @@ def run_range_test(
         range_test_on_ranks(terminal, settings, launch=launch, as_json=as_json)
         return
     from lrtool.cli.output import show_checked, store
-    from lrtool.results.run_dir import create_run_dir
+    from lrtool.results.stored.run_dir import create_run_dir
 
     target = options.target_of(settings)
     budget = open_budget(settings.budget, runs=Path(settings.out)) if check else None
@@ -107,7 +107,7 @@ def _what_ended_it(outcome: "Outcome", run_dir: Path) -> BaseException | None:
 def _announce(terminal: Terminal, settings: Settings, target: str, device: str, file: SettingsFile) -> None:
     from lrtool.lr.halving import budget_steps
     from lrtool.lr.ramp import num_ramp_steps
-    from lrtool.results.secrets import masked
+    from lrtool.results.stored.secrets import masked
 
     ramp = settings.range_test
     given = "" if settings.target is not None else " (bundled; no target was given)"

@@ -29,7 +29,7 @@ def command(
     Examples: lrtool report last | lrtool report 7 --html | lrtool report runs/0007-range-test --json
     """
     from lrtool.cli.output import show
-    from lrtool.results.run_dir import open_run
+    from lrtool.results.stored.run_dir import open_run
 
     run_dir, stored = open_run(run, parent=Path(asked.settings().out))
     page = _write(run_dir, stored, html=html, as_json=asked.as_json)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrtool.results import BatchTry, Recorder
-from lrtool.results.trial_dir import trial_dir
+from lrtool.results.stored.trial_dir import trial_dir
 from lrtool.sweep.executors.executor import Ended, Job, status_of
 from lrtool.sweep.executors.trial_kind import TrialKind
 

@@ -27,7 +27,7 @@ from lrtool.diagnosis.cures.cure import Cure, WorkloadCure
 from lrtool.diagnosis.cures.registry import CURES, OPTIONS
 from lrtool.errors import WorkloadError
 from lrtool.results import CureEffect, CureFigures, Cures, Recorder, is_measured
-from lrtool.results.trial_dir import trial_dir
+from lrtool.results.stored.trial_dir import trial_dir
 from lrtool.sweep.executors.executor import Executor
 
 MAX_CONCURRENT_PREDICTIONS = 4

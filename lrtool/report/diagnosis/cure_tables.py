@@ -9,7 +9,7 @@ from rich.text import Text
 from lrtool.report.grid import Column, Facts, Grid, Row, labelled, numbers
 from lrtool.report.parts import known_bytes
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
-from lrtool.results.csv_table import csv_text
+from lrtool.results.stored.csv_table import csv_text
 from lrtool.units import format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}

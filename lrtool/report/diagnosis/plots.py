@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
 from lrtool.results import Budget, BudgetLine, Category, Diagnosis
-from lrtool.results.csv_table import csv_text
+from lrtool.results.stored.csv_table import csv_text
 from lrtool.units import format_bytes, printable
 
 MIB, GIB = 2**20, 2**30

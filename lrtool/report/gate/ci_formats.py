@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from lrtool.gate.limits import format_value
 from lrtool.report.gate.tables import grown_text, margin_text
 from lrtool.results import Check, GateLine
-from lrtool.results.texts import shown
+from lrtool.results.stored.texts import shown
 from lrtool.units import printable
 
 TITLE = "lrtool check"

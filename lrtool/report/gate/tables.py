@@ -9,7 +9,7 @@ from lrtool.gate.alignment import label_of, varying_axes
 from lrtool.gate.limits import format_value
 from lrtool.report.grid import Column, Grid, Row, labelled, numbers
 from lrtool.results import METRICS, Check, GateLine, Grown, RunSummary
-from lrtool.results.texts import shown
+from lrtool.results.stored.texts import shown
 from lrtool.units import format_bytes, printable
 
 VERDICTS = {"ok": "ok", "over": "OVER", "unknown": "unknown"}

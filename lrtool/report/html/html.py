@@ -17,8 +17,8 @@ from lrtool.report.html.svg import css_name, inline_svg
 from lrtool.report.page import Page, Plot, Plots, Section, blocks_of
 from lrtool.report.reports import report_of
 from lrtool.results import Check, Result, Run
-from lrtool.results.run_dir import write_file
-from lrtool.results.texts import shown
+from lrtool.results.stored.run_dir import write_file
+from lrtool.results.stored.texts import shown
 from lrtool.units import one_line, printable
 
 REPORT_FILE = "report.html"

@@ -9,7 +9,7 @@ from lrtool.report.sweep.page import sweep_page
 from lrtool.report.sweep.plots import draw_peaks, draw_steps
 from lrtool.report.sweep.tables import sweep_lines
 from lrtool.results import MemSweep
-from lrtool.results.trial_dir import read_series, trials_csv
+from lrtool.results.stored.trial_dir import read_series, trials_csv
 
 DESCRIPTIONS = {
     "steps": "Memory over the training steps, a panel for each trial with the same axes: reserved as a thick line, peak "

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from lrtool.memory.allocator.environment import NEW_NAME, OLD_NAME
 from lrtool.results import Recorder, TrialStatus, is_measured
-from lrtool.results.trial_dir import LOG_FILE
+from lrtool.results.stored.trial_dir import LOG_FILE
 from lrtool.units import format_duration
 
 

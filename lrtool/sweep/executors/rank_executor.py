@@ -19,7 +19,7 @@ from pathlib import Path
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE
+from lrtool.results.stored.trial_dir import RESULT_FILE, TRIAL_FILE
 from lrtool.small_file import read_small
 from lrtool.sweep.executors.executor import Ended, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor

@@ -19,7 +19,7 @@ from typing import Any
 from lrtool.config import ExecutorSettings
 from lrtool.errors import UnavailableError
 from lrtool.results import is_measured
-from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
+from lrtool.results.stored.trial_dir import LOG_FILE, TRIAL_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.ray_task import Delivery, Order, run_order
 from lrtool.units import parse_memory

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lrtool.errors import UnavailableError
-from lrtool.results.trial_dir import LOG_FILE, TRIAL_FILE
+from lrtool.results.stored.trial_dir import LOG_FILE, TRIAL_FILE
 from lrtool.sweep.executors.executor import Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import lrtool
 from lrtool.config import ExecutorSettings
 from lrtool.results import is_measured
-from lrtool.results.trial_dir import LOG_FILE, RESULT_FILE
+from lrtool.results.stored.trial_dir import LOG_FILE, RESULT_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
 from lrtool.sweep.executors.template import Forked, template_for

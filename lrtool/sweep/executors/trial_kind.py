@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lrtool.results import Recorder
-from lrtool.results.run_dir import make_folder
-from lrtool.results.trial_dir import (
+from lrtool.results.stored.run_dir import make_folder
+from lrtool.results.stored.trial_dir import (
     LOG_FILE,
     RESULT_FILE,
     STEPS_FILE,

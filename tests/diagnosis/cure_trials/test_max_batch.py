@@ -11,7 +11,7 @@ from lrtool.diagnosis.cure_trials.max_batch import find_max_batch
 from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTrialFile, MaxBatchReport, SettingsPeaks
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import BatchTry, MaxBatch, Recorder
-from lrtool.results.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
+from lrtool.results.stored.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
 from lrtool.sweep.executors.executor import Ended, InlineExecutor, Job
 from tests.diagnosis.cures.cured_models import WIDTH
 

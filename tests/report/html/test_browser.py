@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lrtool.report.html.html import write_html
-from lrtool.results.run_dir import open_run
+from lrtool.results.stored.run_dir import open_run
 from tests.report.made_runs import MADE, stored
 
 if TYPE_CHECKING:

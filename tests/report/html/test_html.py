@@ -15,8 +15,8 @@ from lrtool.report.html.html import render_html, write_html
 from lrtool.report.page import ORDER
 from lrtool.report.reports import REPORTS, report_of
 from lrtool.results import RESULTS, Curve, MemSweep, RangeTest, Replay, ReplayBlock, ReplaySegment, Result, StepSeries
-from lrtool.results.run_dir import open_run
-from lrtool.results.trial_dir import trial_dir, write_series
+from lrtool.results.stored.run_dir import open_run
+from lrtool.results.stored.trial_dir import trial_dir, write_series
 from tests.report.made_runs import MADE, range_test, replay, run_of, stored
 from tests.report.test_formats import Page
 from tests.sweep.made_sweeps import flat, noisy_axes, nothing, story

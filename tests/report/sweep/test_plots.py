@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lrtool.report.figures import GREEN, VERMILLION
 from lrtool.report.files import write_files
 from lrtool.report.sweep.plots import MAX_POINTS, draw_peaks, draw_steps
-from lrtool.results.trial_dir import trial_dir, write_series
+from lrtool.results.stored.trial_dir import trial_dir, write_series
 from tests.sweep.made_sweeps import CAPACITY, Made, flat, noisy_axes, nothing, run_of, story
 from tests.sweep.made_trials import GIB
 

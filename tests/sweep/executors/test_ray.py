@@ -193,7 +193,7 @@ def test_no_cluster_at_an_address_is_told_at_once(lrtool: Lrtool) -> None:
 def order_for(tmp_path: Path, target: str, **changes: Any) -> ray_task.Order:
     import torch
 
-    from lrtool.results.trial_dir import TRIAL_FILE
+    from lrtool.results.stored.trial_dir import TRIAL_FILE
 
     plan = plan_of(target)
     run(plan, tmp_path / "planned", InlineExecutor())

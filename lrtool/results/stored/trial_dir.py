@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from lrtool.errors import UsageError, cut
 from lrtool.results import StepGrowth, StepSeries, Trial, TrialOom
-from lrtool.results.checked_json import MAX_INTEGER, json_text, validated_json
-from lrtool.results.csv_table import csv_text
-from lrtool.results.run_dir import write_file
+from lrtool.results.stored.checked_json import MAX_INTEGER, json_text, validated_json
+from lrtool.results.stored.csv_table import csv_text
+from lrtool.results.stored.run_dir import write_file
 from lrtool.small_file import read_small, text_of
 
 PLAN_FILE = "plan.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.errors import UsageError
-from lrtool.results.trial_dir import read_series, trial_dir, write_series
+from lrtool.results.stored.trial_dir import read_series, trial_dir, write_series
 from tests.sweep.made_trials import steps_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lrtool.errors import UnavailableError
-from lrtool.results.run_dir import create_run_dir, environment, last_of, write_file
+from lrtool.results.stored.run_dir import create_run_dir, environment, last_of, write_file
 
 
 def test_numbers_go_on_from_the_highest(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from lrtool.errors import UsageError
-from lrtool.results.checked_json import json_text, validated_json
 from lrtool.results.checks import Count, check_date
 from lrtool.results.diagnosis import Diagnosis
 from lrtool.results.doctor import Doctor
@@ -12,6 +11,7 @@ from lrtool.results.gate import Comparison
 from lrtool.results.mem_sweep import MemSweep
 from lrtool.results.range_test import RangeTest
 from lrtool.results.replay import Replay
+from lrtool.results.stored.checked_json import json_text, validated_json
 
 SCHEMA: Literal[1] = 1
 

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any, TypeVar
 
-from lrtool.results.texts import may_be_spelt, spell, unspell, with_texts
+from lrtool.results.stored.texts import may_be_spelt, spell, unspell, with_texts
 
 MAX_INTEGER = 2**63 - 1
 MAX_FLOAT = 1e150

@@ -1,0 +1,1 @@
+"""Results as files: a run's folder and its trials', every field checked when they are read back."""
