@@ -13,6 +13,7 @@ from lrtool.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from lrtool.cli.console import Terminal
     from lrtool.config import Settings
+    from lrtool.diagnosis.reports import DiagnosisSetup
     from lrtool.memory.gpus import Card
     from lrtool.results import Diagnosis
     from lrtool.settings_file import SettingsFile
@@ -109,50 +110,29 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     from time import perf_counter
 
     from lrtool.cli.console import stdout_to_stderr
-    from lrtool.cli.cure_run import check_cures, with_cures
+    from lrtool.cli.cure_run import with_cures
     from lrtool.cli.ranks import took_part
     from lrtool.diagnosis.diagnose import run_diagnosis
     from lrtool.diagnosis.ranks import diagnosis_of_ranks
-    from lrtool.diagnosis.reports import DiagnosisSetup
-    from lrtool.memory.gpus import known_card
-    from lrtool.memory.recorders.choose import choose_recorder
-    from lrtool.results import is_measured
     from lrtool.results.stored.run_dir import create_run_dir
     from lrtool.sweep.executors import executor_of
     from lrtool.sweep.executors.executor import Demand
-    from lrtool.workload.target import load
 
-    own, target, begin = settings.diagnose, options.target_of(settings), perf_counter()
+    own, begin = settings.diagnose, perf_counter()
     if took_part(timeout_s=own.timeout):
         return
     with stdout_to_stderr():
-        load(target, params=settings.params)
-        _check_settings(own.settings)
-        check_cures(own)
-        card = known_card(own.gpu)
-        choice = choose_recorder(own.recorder, device=settings.device)
-        capacity_bytes, named = _capacity(own)
-        if own.capacity is None and not is_measured(choice.recorder):
-            capacity_bytes, named = card.usable_bytes, card
-        setup = DiagnosisSetup(
-            target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,
-            capacity_bytes=capacity_bytes, seed=settings.seed, num_steps=own.steps, settings=own.settings,
-        )  # fmt: skip
-        demand = Demand(recorder=choice.recorder, device=settings.device, timeout_s=own.timeout)
+        setup, reason, card = _planned(settings)
         terminal.note(
-            f"diagnosis of {target}: {own.steps:,} steps, recorder {choice.recorder} ({choice.reason})"
+            f"diagnosis of {setup.target}: {own.steps:,} steps, recorder {setup.recorder} ({reason})"
             + (f"; settings from {file.path}" if file.path else "")
         )
+        demand = Demand(recorder=setup.recorder, device=settings.device, timeout_s=own.timeout)
         executor = executor_of(own, demand, together=diagnosis_of_ranks)
         run_dir = create_run_dir(Path(settings.out), command=COMMAND)
+        trial = run_dir / "trials" / "001"
         try:
-            result, was_interrupted = run_diagnosis(
-                setup,
-                run_dir / "trials" / "001",
-                executor,
-                reason=choice.reason,
-                card=named.title if named else None,
-            )
+            result, was_interrupted = run_diagnosis(setup, trial, executor, reason=reason, card=card)
         except BaseException:
             with suppress(OSError):
                 _remove(run_dir)
@@ -162,11 +142,35 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
         interrupted = Interrupted("interrupted", hint="the diagnosis is stored; nothing else was tried")
     else:
         result, interrupted = with_cures(terminal, result, own, setup=setup, run_dir=run_dir)
-    _finish(
-        terminal, replace(result, duration_s=perf_counter() - begin), settings, as_json=as_json, run_dir=run_dir
-    )  # fmt: skip
+    result = replace(result, duration_s=perf_counter() - begin)
+    _finish(terminal, result, settings, as_json=as_json, run_dir=run_dir)
     if interrupted is not None:
         raise interrupted
+
+
+def _planned(settings: "Settings") -> "tuple[DiagnosisSetup, str, str | None]":
+    """What is to be run, why it is recorded so, and the title of the card it is judged for, if it is one's."""
+    from lrtool.cli.cure_run import check_cures
+    from lrtool.diagnosis.reports import DiagnosisSetup
+    from lrtool.memory.gpus import known_card
+    from lrtool.memory.recorders.choose import choose_recorder
+    from lrtool.results import is_measured
+    from lrtool.workload.target import load
+
+    own, target = settings.diagnose, options.target_of(settings)
+    load(target, params=settings.params)
+    _check_settings(own.settings)
+    check_cures(own)
+    card = known_card(own.gpu)
+    choice = choose_recorder(own.recorder, device=settings.device)
+    capacity_bytes, named = _capacity(own)
+    if own.capacity is None and not is_measured(choice.recorder):
+        capacity_bytes, named = card.usable_bytes, card
+    setup = DiagnosisSetup(
+        target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,
+        capacity_bytes=capacity_bytes, seed=settings.seed, num_steps=own.steps, settings=own.settings,
+    )  # fmt: skip
+    return setup, choice.reason, named.title if named else None
 
 
 def _finish(

@@ -52,7 +52,8 @@ def check_invariants(allocator: Allocator) -> None:
 def test_every_byte_reserved_is_active_split_or_releasable_and_no_blocks_overlap(
     requests: list[Call], scenario: Scenario
 ) -> None:
-    played(requests, scenario)
+    player = played(requests, scenario)
+    check_invariants(player.allocator)
 
 
 @quick
