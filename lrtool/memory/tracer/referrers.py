@@ -38,10 +38,10 @@ class ReferrerSearch:
     def __init__(self, storages: frozenset[int], *, device_type: str) -> None:
         tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
         tensors = [each for each in tensors if not isinstance(each, nn.Parameter) and each.device.type == device_type]
-        self._tensors = tensors
         kept = ((each, kept_storages(each) & storages) for each in tensors)
         self._kept = [(tensor, found) for tensor, found in kept if found]
         self._names: dict[int, set[Referrer]] = {}
+        self._referrers = _Referrers(tensors, self._kept)
 
     def referrer_of(self, storages: frozenset[int]) -> Referrer | None:
         """What holds most of `storages` (by address), itself or through a tensor's graph; None where nothing is found."""
@@ -50,7 +50,7 @@ class ReferrerSearch:
         holding = sorted((share for share in shares if share[0]), key=lambda share: -share[0])
         for _, tensor in holding[:_MAX_NAMED_TENSORS]:  # a loss keeps all of its graph, a tensor within it a part
             if id(tensor) not in self._names:
-                self._names[id(tensor)] = set(_named_referrers(tensor, (self._tensors, self._kept)))
+                self._names[id(tensor)] = set(_named_referrers(tensor, self._referrers))
             found.update(self._names[id(tensor)])
         return max(found, key=lambda each: (each.stored_at is not None, found[each]), default=None)
 
@@ -86,21 +86,34 @@ def _saved_names(kind: Hashable) -> tuple[str, ...]:
     return tuple(name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors")
 
 
-def _named_referrers(value: object, ignored: tuple[object, ...], depth: int = 0) -> Iterator[Referrer]:
+class _Referrers:
+    """What refers to an object. A look passes over all objects of the process, and so is taken once for each."""
+
+    def __init__(self, *ignored: list[Any]) -> None:
+        self._of: dict[int, list[Any]] = {}
+        self._values: list[object] = []  # kept alive, so that no other object gets their ids
+        self._own = {id(each) for each in (*ignored, self._values)}
+
+    def of(self, value: object) -> list[Any]:
+        if id(value) not in self._of:
+            found = [each for each in gc.get_referrers(value) if id(each) not in self._own]
+            self._of[id(value)] = found
+            self._values.append(value)
+            self._own.add(id(found))
+        return self._of[id(value)]
+
+
+def _named_referrers(value: object, referrers: _Referrers, depth: int = 0) -> Iterator[Referrer]:
     """Names by which user code reaches `value`, through nested containers."""
     if depth > _MAX_NESTING:
         return
-    referrers = gc.get_referrers(value)
-    ignored = (*ignored, referrers)  # this very list refers to them too
-    for referrer in referrers:
-        if any(referrer is each for each in ignored):
-            continue
+    for referrer in referrers.of(value):
         if isinstance(referrer, CellType):
-            yield from _closures(referrer)
+            yield from _closures(referrer, referrers)
         elif isinstance(referrer, dict):
-            yield from _of_dict(referrer, value, ignored, depth)
+            yield from _of_dict(referrer, value, referrers, depth)
         elif isinstance(referrer, _CONTAINERS) or _is_users_object(referrer):
-            yield from _named_referrers(referrer, ignored, depth + 1)
+            yield from _named_referrers(referrer, referrers, depth + 1)
 
 
 def _is_users_object(value: object) -> bool:
@@ -109,18 +122,18 @@ def _is_users_object(value: object) -> bool:
     return is_users_file(getattr(module, "__file__", None) or "<none>") and not hasattr(value, "__dict__")
 
 
-def _closures(cell: CellType) -> Iterator[Referrer]:
-    for cells in gc.get_referrers(cell):
+def _closures(cell: CellType, referrers: _Referrers) -> Iterator[Referrer]:
+    for cells in referrers.of(cell):
         if not isinstance(cells, tuple):
             continue
-        for function in gc.get_referrers(cells):
+        for function in referrers.of(cells):
             if isinstance(function, FunctionType) and function.__closure__ is cells:
                 name = function.__code__.co_freevars[[each is cell for each in cells].index(True)]
                 if is_users_file(function.__code__.co_filename):
                     yield _holder(f"{name} of {_plain(function.__qualname__)}()", name, function.__code__.co_filename)
 
 
-def _of_dict(holder: dict[Any, Any], value: object, ignored: tuple[object, ...], depth: int) -> Iterator[Referrer]:
+def _of_dict(holder: dict[Any, Any], value: object, referrers: _Referrers, depth: int) -> Iterator[Referrer]:
     key = next((key for key, each in holder.items() if each is value), None)
     if key is None:
         return
@@ -129,15 +142,15 @@ def _of_dict(holder: dict[Any, Any], value: object, ignored: tuple[object, ...],
         if file and is_users_file(file):
             yield _holder(f"{key} of module {holder['__name__']}", str(key), file)
         return
-    owner = next((each for each in gc.get_referrers(holder) if getattr(each, "__dict__", None) is holder), None)
+    owner = next((each for each in referrers.of(holder) if getattr(each, "__dict__", None) is holder), None)
     if owner is None:
-        yield from _named_referrers(holder, ignored, depth + 1)
+        yield from _named_referrers(holder, referrers, depth + 1)
         return
     file = getattr(sys.modules.get(type(owner).__module__), "__file__", None)
     if file and is_users_file(file):
         yield _holder(f"{key} of {type(owner).__name__}", str(key), file)
     elif not isinstance(owner, Tensor):
-        yield from _named_referrers(owner, ignored, depth + 1)
+        yield from _named_referrers(owner, referrers, depth + 1)
 
 
 def _plain(qualified_name: str) -> str:
