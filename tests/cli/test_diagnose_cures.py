@@ -9,10 +9,10 @@ import pytest
 from lrtool.diagnosis.cure_trials import max_batch
 from lrtool.diagnosis.cure_trials import session as cure_trials
 from lrtool.sweep.executors import subprocess as executors
-from lrtool.sweep.executors.executor import InlineExecutor
 from tests import ROOT
 from tests.conftest import Lrtool
 from tests.diagnosis.cures.cured_models import ACTIVATION
+from tests.sweep.running import InlineExecutor
 
 MODELS = ROOT / "tests/diagnosis/cures/cured_models.py"
 TOWER = f"{MODELS}:tower"

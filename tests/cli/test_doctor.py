@@ -14,8 +14,8 @@ from lrtool.cli.commands import doctor
 from lrtool.report.doctor import doctor_lines, pasted_lines
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, KnownIssue, SelfTest
 from lrtool.sweep.executors import subprocess as executors
-from lrtool.sweep.executors.executor import InlineExecutor
 from tests.conftest import Lrtool
+from tests.sweep.running import InlineExecutor
 
 HERE = Environment(
     lrtool="0.1.0", python="3.11.7", torch="2.9.1", platform="Linux x86_64", num_cpus=8, device_name=None, cuda=None

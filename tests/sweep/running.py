@@ -1,16 +1,33 @@
 """Small sweeps for tests: planned from a user file and run in this process, or in children."""
 
+import importlib
 import time
-from contextlib import suppress
+from collections.abc import Generator, Iterable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import Recorder, Trial
-from lrtool.sweep.executors.executor import Executor, InlineExecutor
+from lrtool.results.stored.trial_dir import LOG_FILE
+from lrtool.sweep.executors.executor import Ended, Executor, Job
 from lrtool.sweep.plan import Plan, Setup, plan_trials
 from lrtool.sweep.runner import begin_run, run_trials
 from tests import WORKLOADS
+
+
+class InlineExecutor:
+    """Runs trials one by one in this process."""
+
+    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
+        for job in jobs:
+            begin = time.monotonic()
+            run_trial = importlib.import_module(job.module).run_trial
+            with (job.folder / LOG_FILE).open("w") as log, redirect_stdout(log), redirect_stderr(log):
+                run_trial(job.folder)
+            yield Ended(
+                folder=job.folder, exit_code=0, signal=None, timed_out=False, duration_s=time.monotonic() - begin
+            )
 
 
 def plan_of(

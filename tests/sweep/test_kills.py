@@ -14,14 +14,13 @@ import pytest
 
 from lrtool.results import MemSweep
 from lrtool.results.stored.trial_dir import PLAN_FILE
-from lrtool.sweep.executors.executor import InlineExecutor
 from lrtool.sweep.plan import Plan
 from lrtool.sweep.runner import begin_run, conclude, resume_run, run_trials
 from tests import ROOT, WORKLOADS
 from tests.conftest import Lrtool
 from tests.processes import start
 from tests.sweep.kill_moments import STEP_SIZES
-from tests.sweep.running import is_gone, plan_of, processes_of
+from tests.sweep.running import InlineExecutor, is_gone, plan_of, processes_of
 
 MOMENTS = 20
 

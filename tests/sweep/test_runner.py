@@ -10,11 +10,11 @@ import pytest
 
 from lrtool.errors import UsageError
 from lrtool.results import Trial
-from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job
+from lrtool.sweep.executors.executor import Ended, Executor, Job
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from lrtool.sweep.runner import conclude, resume_run, run_trials
 from lrtool.units import format_duration
-from tests.sweep.running import is_gone, plan_of, processes_of, run
+from tests.sweep.running import InlineExecutor, is_gone, plan_of, processes_of, run
 
 
 def without_times(trials: Iterable[Trial]) -> list[Trial]:

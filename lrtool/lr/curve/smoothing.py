@@ -95,17 +95,12 @@ def running_median(values: Losses, half: int) -> Losses:
     return result
 
 
-def local_quadratic(values: Losses, *, span: int) -> Losses:
-    """Local quadratic regression with tricube weights over `span` neighbours (Cleveland 1979, LOESS), equal spacing."""
-    if len(values) < MIN_POINTS_TO_SMOOTH:
-        return values.copy()
-    result: Losses = smoothing_matrix(len(values), span) @ values
-    return result
-
-
 @lru_cache(maxsize=16)
 def smoothing_matrix(count: int, span: int) -> Losses:
-    """The linear map of `local_quadratic` for `count` points: a row a point, so that many curves cost one product."""
+    """Local quadratic regression over `span` neighbours (Cleveland 1979, LOESS), tricube weights, equal spacing: a linear map.
+
+    A row a point of `count`, so that many curves cost one product.
+    """
     half = max(span / 2, 2.5)
     matrix = np.zeros((count, count))
     for i in range(count):

@@ -1,16 +1,13 @@
 """What an executor is given and yields: a trial to run, and how its process ended."""
 
-import importlib
-import time
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from lrtool.memory.allocator.environment import NEW_NAME, OLD_NAME
 from lrtool.results import Recorder, TrialStatus, is_measured
-from lrtool.results.stored.trial_dir import LOG_FILE
 from lrtool.units import format_duration
 
 
@@ -80,17 +77,3 @@ def run_one(executor: Executor, job: Job) -> Ended:
     """Run a single trial."""
     with closing(executor.run([job])) as endings:
         return next(endings)
-
-
-class InlineExecutor:
-    """Runs trials one by one in this process."""
-
-    def run(self, jobs: Iterable[Job]) -> Generator[Ended, None, None]:
-        for job in jobs:
-            begin = time.monotonic()
-            run_trial = importlib.import_module(job.module).run_trial
-            with (job.folder / LOG_FILE).open("w") as log, redirect_stdout(log), redirect_stderr(log):
-                run_trial(job.folder)
-            yield Ended(
-                folder=job.folder, exit_code=0, signal=None, timed_out=False, duration_s=time.monotonic() - begin
-            )

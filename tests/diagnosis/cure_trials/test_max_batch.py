@@ -12,8 +12,9 @@ from lrtool.diagnosis.cure_trials.reports import CureReport, CureSetup, CureTria
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.results import BatchTry, MaxBatch, Recorder
 from lrtool.results.stored.trial_dir import RESULT_FILE, TRIAL_FILE, read_json, write_json
-from lrtool.sweep.executors.executor import Ended, InlineExecutor, Job
+from lrtool.sweep.executors.executor import Ended, Job
 from tests.diagnosis.cures.cured_models import WIDTH
+from tests.sweep.running import InlineExecutor
 
 MIB = 2**20
 TOWER = "tests.diagnosis.cures.cured_models:tower"

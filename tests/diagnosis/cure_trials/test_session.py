@@ -15,10 +15,11 @@ from lrtool.errors import WorkloadError
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns
 from lrtool.results import CureEffect, Cures, TrialOom
-from lrtool.sweep.executors.executor import Ended, Executor, InlineExecutor, Job, run_one
+from lrtool.sweep.executors.executor import Ended, Executor, Job, run_one
 from lrtool.sweep.executors.subprocess import SubprocessExecutor
 from tests import WORKLOADS
 from tests.diagnosis.cures.cured_models import ACTIVATION, WEIGHT
+from tests.sweep.running import InlineExecutor
 
 MIB = 2**20
 TOWER = "tests.diagnosis.cures.cured_models:tower"

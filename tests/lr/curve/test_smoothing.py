@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.curve.smoothing import local_quadratic, median_curve, smoothed, smoothed_curve
+from lrtool.lr.curve.smoothing import median_curve, smoothed, smoothed_curve, smoothing_matrix
 
 
 def valley(count: int = 200) -> list[float]:
@@ -22,7 +22,7 @@ def test_a_parabola_is_left_alone(coefficients: list[float], count: int) -> None
     x = np.linspace(-1, 1, count)
     parabola = np.polyval(coefficients, x).astype(np.float64)
 
-    assert local_quadratic(parabola, span=7) == pytest.approx(parabola, abs=1e-6)
+    assert smoothing_matrix(count, 7) @ parabola == pytest.approx(parabola, abs=1e-6)
 
 
 def test_an_explosion_does_not_leak_to_the_left() -> None:

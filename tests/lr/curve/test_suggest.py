@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtool.lr.curve.landmarks import landmarks
-from lrtool.lr.curve.smoothing import local_quadratic, smoothed_curve
+from lrtool.lr.curve.smoothing import smoothed_curve
 from lrtool.lr.curve.suggest import suggest
 
 Points = tuple[list[float], list[float]]
@@ -171,18 +171,6 @@ def test_landmarks_stand_in_order() -> None:
     assert marks.minimum < marks.upturn < marks.divergence
     assert marks.half_descent == pytest.approx(0.01, rel=0.3)
     assert marks.drop == pytest.approx(1.0, rel=0.1)
-
-
-@given(st.lists(st.floats(-100, 100), min_size=3, max_size=3), st.integers(7, 40))
-@settings(max_examples=50, deadline=None)
-def test_smoothing_leaves_a_parabola_alone(coefficients: list[float], count: int) -> None:
-    """So it has neither lag nor bias for curves of this kind; a moving average has both."""
-    import numpy as np
-
-    x = np.linspace(-1, 1, count)
-    parabola = np.polyval(coefficients, x).astype(np.float64)
-
-    assert local_quadratic(parabola, span=7) == pytest.approx(parabola, abs=1e-6)
 
 
 def two_descents(*, plateau: float, explosion: float) -> Points:

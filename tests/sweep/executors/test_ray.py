@@ -17,13 +17,13 @@ from lrtool.config import DiagnoseSettings
 from lrtool.errors import UnavailableError
 from lrtool.sweep import executors
 from lrtool.sweep.executors import ray_task
-from lrtool.sweep.executors.executor import Demand, InlineExecutor
+from lrtool.sweep.executors.executor import Demand
 from lrtool.sweep.executors.ray import RayExecutor, TaskRequest
 from lrtool.sweep.reports import SWEEP_TRIAL
 from lrtool.sweep.runner import begin_run, run_trials
 from tests import WORKLOADS
 from tests.conftest import Lrtool
-from tests.sweep.running import is_gone, plan_of, run
+from tests.sweep.running import InlineExecutor, is_gone, plan_of, run
 
 REQUEST = TaskRequest(num_cpus=1)
 
