@@ -54,8 +54,6 @@ class Card:
         return f"{self.title}: {format_bytes(self.usable_bytes)} usable of {format_bytes(self.total_bytes)}"
 
 
-_UNVERIFIED = "unverified"
-"""As such messages are remembered to say, without one at hand."""
 _MODAL = "nvidia-smi, modal-labs/modal-client#2797"
 _MESSAGE = "torch's out-of-memory messages"
 
@@ -95,17 +93,24 @@ CARDS = {
             (8, 6, 28),
             "TencentARC/PhotoMaker#47",
         ),
-        _card("rtx3070", "GeForce RTX 3070", 7.79 * _GIB, 8, (8, 6, 46), _UNVERIFIED),
+        _card("rtx3070", "GeForce RTX 3070", 7.79 * _GIB, 8, (8, 6, 46), "ultralytics/yolov5#2510"),
         _card("rtx3080", "GeForce RTX 3080 10 GB", 9.78 * _GIB, 10, (8, 6, 68), "zai-org/CogVideo#34"),
-        _card("rtx3080-12", "GeForce RTX 3080 12 GB", 12288 * _MIB, 12, (8, 6, 70), "nominal"),
+        _card(
+            "rtx3080-12",
+            "GeForce RTX 3080 12 GB",
+            11.76 * _GIB,
+            12,
+            (8, 6, 70),
+            "MohamadZeina/Disco_Diffusion_Local#44",
+        ),
         _card("rtx3090", "GeForce RTX 3090", 23.70 * _GIB, 24, (8, 6, 82), "GaoLii/DSP#10"),
-        _card("rtx3090ti", "GeForce RTX 3090 Ti", 23.69 * _GIB, 24, (8, 6, 84), _UNVERIFIED),
+        _card("rtx3090ti", "GeForce RTX 3090 Ti", 24114 * _MIB, 24, (8, 6, 84), "torch's device properties"),
         _card("rtx4060", "GeForce RTX 4060 8 GB", 7.75 * _GIB, 8, (8, 9, 24), "ESRSchao/EdgeRegNet#2"),
-        _card("rtx4070", "GeForce RTX 4070", 11.72 * _GIB, 12, (8, 9, 46), _UNVERIFIED),
-        _card("rtx4070ti", "GeForce RTX 4070 Ti", 11.72 * _GIB, 12, (8, 9, 60), _UNVERIFIED),
-        _card("rtx4080", "GeForce RTX 4080", 15.70 * _GIB, 16, (8, 9, 76), _UNVERIFIED),
+        _card("rtx4070", "GeForce RTX 4070", 11.70 * _GIB, 12, (8, 9, 46), "as the rtx4070ti, by nvidia-smi"),
+        _card("rtx4070ti", "GeForce RTX 4070 Ti", 11.70 * _GIB, 12, (8, 9, 60), "Kwai-Kolors/Kolors#11"),
+        _card("rtx4080", "GeForce RTX 4080", 16049 * _MIB, 16, (8, 9, 76), "torch's device properties"),
         _card("rtx4090", "GeForce RTX 4090", 23.64 * _GIB, 24, (8, 9, 128), "ali-vilab/VGen#104"),
-        _card("rtx5080", "GeForce RTX 5080", 15.47 * _GIB, 16, (12, 0, 84), _UNVERIFIED),
+        _card("rtx5080", "GeForce RTX 5080", 15.48 * _GIB, 16, (12, 0, 84), "vllm-project/vllm#14452"),
         _card(
             "rtx5090",
             "GeForce RTX 5090",
@@ -114,7 +119,7 @@ CARDS = {
             (12, 0, 170),
             "aikitoria/open-gpu-kernel-modules#1",
         ),
-        _card("a5000", "RTX A5000", 23.68 * _GIB, 24, (8, 6, 64), _UNVERIFIED),
+        _card("a5000", "RTX A5000", 23.67 * _GIB, 24, (8, 6, 64), "Magicboomliu/Accelerator-Simple-Template#7"),
         _card("a6000", "RTX A6000", 47.53 * _GIB, 48, (8, 6, 84)),
         _card(
             "rtx6000ada",
@@ -124,8 +129,8 @@ CARDS = {
             (8, 9, 142),
             "with ECC, DINGYANB/MTVCrafter#21",
         ),
-        _card("p100", "Tesla P100 16 GB", 15.90 * _GIB, 16, (6, 0, 56), _UNVERIFIED),
-        _card("v100-16", "Tesla V100 16 GB", 15.78 * _GIB, 16, (7, 0, 80), _UNVERIFIED),
+        _card("p100", "Tesla P100 16 GB", 16280.875 * _MIB, 16, (6, 0, 56), "ultralytics/yolov5#318"),
+        _card("v100-16", "Tesla V100 16 GB", 15.78 * _GIB, 16, (7, 0, 80), "kchengiva/Shift-GCN#34"),
         _card("v100-32", "Tesla V100 32 GB", 31.74 * _GIB, 32, (7, 0, 80), "haotian-liu/LLaVA#812"),
         _card("t4", "Tesla T4", 14.56 * _GIB, 16, (7, 5, 40), "Zheng-Chong/CatVTON#133"),
         _card("a10", "A10", 23028 * _MIB, 24, (8, 6, 72), _MODAL),
