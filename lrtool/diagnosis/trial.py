@@ -1,4 +1,4 @@
-"""The run behind a diagnosis, and the entry point of the process it runs in: `python -m lrtool.diagnosis.trial DIR`."""
+"""The run behind a diagnosis, in a process of its own."""
 
 import os
 import sys
@@ -75,9 +75,3 @@ def _measured(setup: DiagnosisSetup) -> RunFigures:
     return figures_of_recording(
         recording, target=setup.target, settings=setup.settings, problems=check_allocator().problems
     )
-
-
-if __name__ == "__main__":
-    from lrtool.sweep.executors.process import main
-
-    main(run_trial)

@@ -1,4 +1,4 @@
-"""One trial, and the entry point of the process it runs in: `python -m lrtool.sweep.trial DIR`."""
+"""One trial, in a process of its own."""
 
 import sys
 import time
@@ -14,7 +14,6 @@ from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
 from lrtool.results.stored.secrets import masked
 from lrtool.results.stored.trial_dir import write_series
-from lrtool.sweep.executors.process import main
 from lrtool.sweep.executors.ranks import among_ranks, rank_device
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.schedule import ScheduledBuild
@@ -130,7 +129,3 @@ def _tell(error: BaseException | None) -> None:
     """The whole traceback into the trial's log; the user's frames alone go into its result."""
     if error is not None:
         sys.stderr.write("".join(traceback.format_exception(error)))
-
-
-if __name__ == "__main__":
-    main(run_trial)

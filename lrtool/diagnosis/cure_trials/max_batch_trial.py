@@ -58,9 +58,3 @@ def _traced_attempt(file: CureTrialFile, size: int, tries: list[BatchTry]) -> At
         )
     )
     return Attempt(fits=fits, peak_bytes=peaks.peak_reserved_bytes)
-
-
-if __name__ == "__main__":
-    from lrtool.sweep.executors.process import main
-
-    main(run_trial)

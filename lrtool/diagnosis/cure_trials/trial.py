@@ -1,4 +1,4 @@
-"""One trial of cures, and the entry point of the process it runs in: `python -m lrtool.diagnosis.cure_trials.trial DIR`."""
+"""One trial of cures, in a process of its own."""
 
 import sys
 import traceback
@@ -258,9 +258,3 @@ def _failure(trial: CureTrial, error: BaseException) -> CureReport:
         return CureReport(trial=trial, ending=ending, message=error.message)
     message = error.message if isinstance(error, LrtoolError) else f"{type(error).__name__}: {error}"
     return CureReport(trial=trial, ending="failed", message=cut(message.partition("\n")[0]))
-
-
-if __name__ == "__main__":
-    from lrtool.sweep.executors.process import main
-
-    main(run_trial)

@@ -18,6 +18,7 @@ from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
 from lrtool.sweep.executors.template import Forked, template_for
 
+PROCESS = "lrtool.sweep.executors.process"
 POLL_S = 0.02
 CAN_FORK = sys.platform == "linux"
 """Elsewhere a process that has loaded such libraries must not be forked."""
@@ -98,7 +99,7 @@ class _Child:
     def _spawned(self) -> "subprocess.Popen[bytes]":
         with (self._folder / LOG_FILE).open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", self._job.module, str(self._folder)],
+                [sys.executable, "-P", "-m", PROCESS, self._job.module, str(self._folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -17,14 +17,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import torch
-from pydantic import TypeAdapter  # noqa: F401  a trial's file is read with it
-
 from lrtool.sweep.executors import process
 from lrtool.sweep.executors.template import MAX_REQUEST_BYTES
 
 POLL_S = 0.01
-PRELOADED = ("lrtool.sweep.trial", "lrtool.diagnosis.trial", "lrtool.diagnosis.cure_trials.trial")
+PRELOADED = ("torch", "pydantic", "lrtool.sweep.trial", "lrtool.diagnosis.trial", "lrtool.diagnosis.cure_trials.trial")
 """Named and not imported at the top: what runs trials stands below what a trial is."""
 NUM_DESCRIPTORS = 3
 
@@ -35,9 +32,10 @@ def main() -> None:
     A request comes with three descriptors: the trial's log, its lifeline, and a pipe for two lines. In the first its
     process tells its id once it leads a group of its own, in the second this one tells how it ended, as Popen does.
     """
-    for name in PRELOADED:
-        importlib.import_module(name)
     requests = socket.socket(fileno=int(sys.argv[1]))
+    with process.ending_with(requests.fileno()):
+        for name in PRELOADED:
+            importlib.import_module(name)
     running: dict[int, int] = {}
     while True:
         asked, _, _ = select.select([requests], [], [], POLL_S if running else None)
@@ -90,18 +88,16 @@ def _run_trial(order: Mapping[str, Any], log: int, lifeline: int, pipe: int) -> 
         os.dup2(log, stream)
     os.close(log)
     os.chdir(order["cwd"])
-    os.environ |= {**order["environment"], process.LIFELINE: str(lifeline)}
+    os.environ |= order["environment"]
+    process.end_with(lifeline)
     _seed_anew()
     importlib.invalidate_caches()  # the user's files may be newer than this process
-    module = importlib.import_module(order["module"])
-    sys.modules["__main__"] = module  # what processes that are spawned by this one import as theirs
-    sys.argv = [str(module.__file__), order["folder"]]
-    process.main(module.run_trial)
+    process.run_trial(order["module"], order["folder"])
 
 
 def _seed_anew() -> None:
     """The generators that are not seeded anew in a fork, as Python's own is."""
-    torch.default_generator.seed()
+    sys.modules["torch"].default_generator.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
 

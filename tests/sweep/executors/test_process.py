@@ -1,13 +1,19 @@
-"""The end of a process without a last garbage collection: what the user's code has written is there all the same."""
+"""The ends of a trial's process: with the sweep, and without a last garbage collection, but with all that was written."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 import lrtool as package
 from tests import WORKLOADS
 from tests.conftest import Lrtool
+from tests.sweep.running import is_gone
 
 FILE = WORKLOADS / "keeps_a_file_open.py"
 
@@ -31,3 +37,32 @@ def test_a_file_that_a_trial_left_open_is_written(tmp_path: Path, lrtool: Lrtool
 
     assert outcome.code == 0
     assert (tmp_path / "notes").read_text() == "built"
+
+
+@pytest.mark.parametrize("may_be_forked", [True, False], ids=["template", "spawned"])
+def test_what_still_imports_ends_with_the_sweep(tmp_path: Path, *, may_be_forked: bool) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(600)")
+    (tmp_path / "sweep.py").write_text(
+        "from pathlib import Path\n"
+        "from lrtool.sweep.executors.executor import Job\n"
+        "from lrtool.sweep.executors.subprocess import SubprocessExecutor\n"
+        f"job = Job(folder=Path(), module='lrtool.sweep.trial', may_be_forked={may_be_forked})\n"
+        "next(SubprocessExecutor().run([job]))\n"
+    )
+    root = str(Path(package.__file__).parents[1])
+    sweep = subprocess.Popen(
+        [sys.executable, "sweep.py"], env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
+    )
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+    while not children.read_text():
+        time.sleep(0.05)
+    child = int(children.read_text())
+    while b"lrtool" not in Path(f"/proc/{child}/cmdline").read_bytes():  # until then it is a copy of the sweep
+        time.sleep(0.05)
+    sweep.kill()
+    sweep.wait()
+    try:
+        assert is_gone(child, within_s=20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
