@@ -1,8 +1,8 @@
 """Recorders without a GPU: the steps are traced ("predicted" or "cpu") and their trace replayed at the capacity."""
 
 import linecache
+import os
 import sys
-from pathlib import Path
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
@@ -96,5 +96,5 @@ def _line_at(place: str) -> str | None:
     if not number.isdecimal():
         return None
     files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-    found = [file for file in files if Path(file).name == name and is_users_file(file)]
+    found = [file for file in files if file.endswith(f"{os.sep}{name}") and is_users_file(file)]
     return linecache.getline(found[0], int(number)).strip() or None if found else None

@@ -21,8 +21,18 @@ from lrtool.sweep.executors import process
 from lrtool.sweep.executors.template import MAX_REQUEST_BYTES
 
 POLL_S = 0.01
-PRELOADED = ("torch", "pydantic", "lrtool.sweep.trial", "lrtool.diagnosis.trial", "lrtool.diagnosis.cure_trials.trial")
-"""Named and not imported at the top: what runs trials stands below what a trial is."""
+PRELOADED = (
+    "torch",
+    "torch._dynamo",
+    "pydantic.type_adapter",
+    "lrtool.sweep.trial",
+    "lrtool.diagnosis.trial",
+    "lrtool.diagnosis.cure_trials.trial",
+)
+"""Named and not imported at the top: what runs trials stands below what a trial is.
+
+The first optimizer of a process imports torch._dynamo, which takes longer than the rest of a small trial.
+"""
 NUM_DESCRIPTORS = 3
 
 
