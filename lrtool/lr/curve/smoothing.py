@@ -1,11 +1,11 @@
 """Smoothing of a range test's losses: without lag, capped, and not moved by outliers. Pure."""
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from lrtool.results import Curve
@@ -17,6 +17,8 @@ CAP_SIGMAS = 2.0
 OUTLIER_SIGMAS = 4.0
 OUTLIER_NEIGHBOURS = 5
 MIN_POINTS_TO_SMOOTH = 5
+MAX_POINTS_BY_MATRIX = 2_000
+"""A matrix has the square of the points: 32 MB of so many, and 80 GB of a ramp of 100,000."""
 SIGMA_OVER_MAD = 1.4826
 """Standard deviation over median absolute deviation, for normally distributed noise."""
 
@@ -51,9 +53,12 @@ def tamed(losses: Losses) -> tuple[float, Losses]:
 
 def smooth_columns(losses: Losses) -> Losses:
     """Each column (or the one dimension there is), local-quadratic over SMOOTHING_SPAN of the points."""
-    if len(losses) < MIN_POINTS_TO_SMOOTH:
+    count, span = len(losses), span_of(len(losses))
+    if count < MIN_POINTS_TO_SMOOTH:
         return losses.copy()
-    result: Losses = smoothing_matrix(len(losses), span_of(len(losses))) @ losses
+    if count > MAX_POINTS_BY_MATRIX:
+        return by_moments(losses, span)
+    result: Losses = smoothing_matrix(count, span) @ losses
     return result
 
 
@@ -90,8 +95,35 @@ def without_outliers(losses: Losses) -> Losses:
 
 def running_median(values: Losses, half: int) -> Losses:
     """The median over `half` neighbours to each side, mirrored at the ends."""
-    padded = np.pad(values, half, mode="reflect")
-    result: Losses = np.median(sliding_window_view(padded, 2 * half + 1), axis=1)
+    padded = np.pad(values, half, mode="reflect").tolist()
+    window = sorted(padded[: 2 * half])
+    result = np.empty_like(values)
+    for i in range(len(values)):
+        insort(window, padded[i + 2 * half])
+        result[i] = window[half]
+        del window[bisect_left(window, padded[i])]
+    return result
+
+
+def by_moments(values: Losses, span: int) -> Losses:
+    """What `smoothing_matrix` makes of each column, without the matrix.
+
+    The parabola around a point follows from the moments of its weights, and from those of the weighted values, which are
+    convolutions.
+    """
+    count, half = len(values), max(span / 2, 2.5)
+    reach = math.floor(half)
+    offset = np.arange(-reach, reach + 1) / (half + 1)
+    kernels = (1 - np.abs(offset) ** 3) ** 3 * offset ** np.arange(5)[:, None]
+    sums, index = np.pad(np.cumsum(kernels, axis=1), ((0, 0), (1, 0))), np.arange(count)
+    begin, end = np.maximum(reach - index, 0), np.minimum(reach + count - index, 2 * reach + 1)
+    moments = (sums[:, end] - sums[:, begin])[np.add.outer(range(3), range(3))].transpose(2, 0, 1)
+    size = count + 2 * reach
+    spectra = np.fft.rfft(kernels[:3, ::-1], size)
+    result = np.empty_like(values)
+    for into, column in zip(result.reshape(count, -1).T, values.reshape(count, -1).T, strict=True):
+        weighted = np.fft.irfft(np.fft.rfft(column, size) * spectra, size)[:, reach : reach + count]
+        into[:] = np.linalg.solve(moments, weighted.T[..., None])[:, 0, 0]
     return result
 
 

@@ -2,13 +2,21 @@
 
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrtool.lr.curve.smoothing import median_curve, smoothed, smoothed_curve, smoothing_matrix
+from lrtool.lr.curve.smoothing import (
+    by_moments,
+    median_curve,
+    running_median,
+    smoothed,
+    smoothed_curve,
+    smoothing_matrix,
+)
 
 
 def valley(count: int = 200) -> list[float]:
@@ -62,3 +70,34 @@ def test_the_median_of_repeats_goes_as_far_as_the_shortest() -> None:
     assert curve.lr == tuple(lrs[:20])
     assert curve.loss == (2.0,) * 20
     assert all(math.isclose(loss, 2.0) for loss in curve.smoothed_loss)
+
+
+@pytest.mark.parametrize("span", [5, 12, 39, 600])
+def test_many_points_are_smoothed_as_few_are(span: int) -> None:
+    """Neither the rows of the matrix that are at an end nor those of several columns differ."""
+    values = np.random.default_rng(0).normal(size=(300, 4)) + np.linspace(3, 0, 300)[:, None]
+    expected = smoothing_matrix(300, span) @ values
+
+    assert by_moments(values, span) == pytest.approx(expected, abs=1e-9)
+    assert by_moments(values[:, 0], span) == pytest.approx(expected[:, 0], abs=1e-9)
+
+
+def test_a_long_ramp_takes_memory_by_its_points_and_not_by_their_square() -> None:
+    losses = np.random.default_rng(0).normal(size=20_000)
+    tracemalloc.start()
+    try:
+        smooth = smoothed(losses)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert float(np.std(smooth)) < 0.1
+    assert peak_bytes < 2_000 * len(losses)
+
+
+@pytest.mark.parametrize(("count", "half"), [(30, 5), (31, 2), (40, 13)])
+def test_a_running_median_is_that_of_the_neighbours(count: int, half: int) -> None:
+    values = np.random.default_rng(0).integers(0, 9, count).astype(np.float64)
+    mirrored = np.pad(values, half, mode="reflect")
+
+    assert running_median(values, half).tolist() == [np.median(mirrored[i : i + 2 * half + 1]) for i in range(count)]
