@@ -32,7 +32,7 @@ class Points:
     FILE: ClassVar[str] = "points.jsonl"
 
     def __init__(self, run_dir: Path, *, tell: Callable[..., None]) -> None:
-        self._path = run_dir.absolute() / self.FILE  # the user's code may change the directory
+        self.kept_in = run_dir.absolute() / self.FILE  # the user's code may change the directory
         self._tell, self._process = tell, os.getpid()
         self._ramp = self._step = self._num_points = 0
         self._file: int | None = None
@@ -62,7 +62,7 @@ class Points:
             os.close(self._file)
             self._file = None
         with suppress(OSError):
-            self._path.unlink()
+            self.kept_in.unlink()
         self._tell(num_points=0)
 
     def _is_own(self) -> bool:
@@ -73,7 +73,7 @@ class Points:
         pending, self._pending = self._pending, []
         with suppress(OSError):  # a disk that is full costs this copy, and not the range test
             if pending and self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+                self._file = os.open(self.kept_in, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             if pending and self._file is not None:
                 os.write(self._file, "".join(f"{json.dumps(_row(point))}\n" for point in pending).encode())
                 self._num_points += len(pending)

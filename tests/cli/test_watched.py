@@ -182,3 +182,16 @@ class _OnGpu:
 
     def __float__(self) -> float:
         return self._value
+
+
+def test_a_defect_after_the_measurement_keeps_the_points(lrtool: Lrtool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conclude(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sys.modules["lrtool.cli.watched"], "_board", Board())
+    monkeypatch.setattr("lrtool.lr.range_test.conclude", conclude)
+    outcome = lrtool("range-test", WORKLOADS / "good.py", "--num-steps", "20")
+
+    assert outcome.code == 70
+    assert len((RUN_DIR / "points.jsonl").read_text().splitlines()) == 20
+    assert "the points are kept in" in outcome.err

@@ -54,16 +54,18 @@ def run_range_test(
         _announce(terminal, settings, target, str(source.device), file)
         try:
             outcome = _measure(terminal, replace(source, observer=points), settings)
-        except BaseException:
-            if points is not None:
+        except BaseException as failure:
+            if points is not None and isinstance(failure, LrtoolError):
                 points.discard()
+            elif points is not None and points.kept_in.exists():  # a defect after the measurement
+                terminal.note(f"the points are kept in {points.kept_in}")
             with suppress(OSError):
                 run_dir.rmdir()
             raise
         stored_in, run, unwritten = store(
             outcome.result, command="range-test", folder=run_dir.parent, settings=asdict(settings), run_dir=run_dir
         )
-        if points is not None:
+        if points is not None and unwritten is None:
             points.discard()
         found = check_run(run, budget, run_dir=stored_in)
         show_checked(terminal, run, stored_in, as_json=as_json, check=found)
