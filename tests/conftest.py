@@ -42,11 +42,15 @@ class Outcome:
 Lrtool = Callable[..., Outcome]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_heap() -> None:
-    """Searches for what refers to a tensor pass over the libraries and over all that earlier modules left alive."""
+def shrink_heap() -> None:
+    """Leave the libraries, and all that earlier tests left alive, to no collection and no search for referrers."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+    shrink_heap()
 
 
 @pytest.fixture(autouse=True)
