@@ -2,9 +2,11 @@
 
 import os
 import sys
+from contextlib import suppress
 
-if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()):  # noqa: PTH109  as little as can be
-    sys.path.append(sys.path.pop(0))  # the user's files are no library's
+with suppress(OSError):  # the folder is not there any more, which is told below
+    if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()):  # noqa: PTH109  as little as can be
+        sys.path.append(sys.path.pop(0))  # the user's files are no library's
 
 from lrtool.entry import run
 
