@@ -88,6 +88,14 @@ def test_a_folder_that_was_removed_is_what_this_machine_cannot(command: str, way
     assert ended.stderr == "error: the current folder is not there any more\nhint: change to another one\n"
 
 
+@pytest.mark.parametrize("command", ["report last --json", "report last --html", "compare last last", "report last"])
+def test_a_backend_that_matplotlib_does_not_know_costs_nothing(command: str, stored: Stored) -> None:
+    stored(flat())
+    ended = shell(f"MPLBACKEND=nonsense {sys.executable} -m lrtool {command}")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def shell(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", line], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
