@@ -14,7 +14,7 @@ from benchmarks.fuzz.files import KINDS, file_attempt
 from benchmarks.fuzz.judge import problems
 from benchmarks.fuzz.runs import Fuzz, prepared, tally
 
-SEED = 20
+SEED = 8
 TWO_LINES = "error: no\nhint: yes\n"
 WELL = Outcome(code=2, out="", err=TWO_LINES)
 
