@@ -2,11 +2,12 @@
 
 import os
 import sys
-from contextlib import suppress
 
-with suppress(OSError):  # the folder is not there any more, which is told below
+try:
     if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()):  # noqa: PTH109  as little as can be
         sys.path.append(sys.path.pop(0))  # the user's files are no library's
+except OSError:  # the folder is not there any more, which is told below
+    pass
 
 from lrtool.entry import run
 
