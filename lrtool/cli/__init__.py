@@ -123,7 +123,15 @@ def _has_no_room(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
+_OF_A_NAME = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+"""What the system says of a path as soon as somebody looks whether there is a file."""
+
+
 def _unexpected(error: BaseException) -> LrtoolError:
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_A_NAME:
+        reason = os.strerror(error.errno)
+        message = f"{reason[:1].lower()}{reason[1:]}: {os.fsdecode(error.filename)}"  # which may be long, and is cut
+        return UsageError(message, hint="name another file or folder, or check its permissions")
     if isinstance(error, OSError) and _has_no_room(error):
         return UnavailableError(f"stdout cannot be written: {error.strerror}", hint="make room, or write elsewhere")
     return Defect(f"lrtool itself failed: {type(error).__name__}: {error}")

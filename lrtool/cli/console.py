@@ -21,6 +21,13 @@ Color = Literal["auto", "always", "never"]
 PIPED_WIDTH = 80
 _LEAST_SIZES = {"COLUMNS": 20, "LINES": 5, "TERMINAL_WIDTH": 20}
 """The variables that rich and typer read the terminal's size from, and what no terminal is smaller than."""
+BACKENDS = frozenset(
+    {
+        "agg", "cairo", "gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "macosx", "nbagg", "notebook", "pdf", "pgf", "ps",
+        "qt5agg", "qt5cairo", "qtagg", "qtcairo", "svg", "template", "tkagg", "tkcairo", "webagg", "wx", "wxagg", "wxcairo",
+    }
+)  # fmt: skip
+"""What MPLBACKEND may be, besides a module: with anything else matplotlib cannot even be imported."""
 HEARTBEAT_S = 10.0
 _COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 
@@ -74,6 +81,7 @@ def open_terminal(*, color: Color = "auto", quiet: bool = False, verbose: int = 
     Of several ranks only the first one speaks.
     """
     forget_nonsense_sizes()
+    _forget_nonsense_backend()
     is_heard = speaks()
     out, err = (_copy_of(1), _copy_of(2)) if is_heard else (_nowhere(), _nowhere())
     return Terminal(
@@ -91,6 +99,13 @@ def forget_nonsense_sizes() -> None:
         size = os.environ.get(name, "")
         if not (size.isascii() and size.isdecimal() and len(size) <= 4 and int(size) >= least):
             os.environ.pop(name, None)
+
+
+def _forget_nonsense_backend() -> None:
+    """Drop from the environment a name that matplotlib may not know: plots of lrtool need none, and it chooses one itself."""
+    backend = os.environ.get("MPLBACKEND", "")
+    if backend.lower() not in BACKENDS and not backend.startswith("module://"):
+        os.environ.pop("MPLBACKEND", None)
 
 
 @contextmanager

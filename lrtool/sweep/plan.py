@@ -1,5 +1,6 @@
 """What to run: the conditions that the axes of a sweep span, as trials in the order in which they run. Pure."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from itertools import product
 from typing import Any, Literal
 
 from lrtool.config import MemSweepSettings
+from lrtool.errors import UsageError
 from lrtool.results import Condition, Recorder
 from lrtool.results.stored.secrets import masked
 
@@ -15,6 +17,8 @@ _Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal
 _NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")
 _OF_SCHEDULE = {"step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode"}
 _OTHER_AXES = tuple(each.name for each in fields(Condition) if each.name not in _OF_SCHEDULE)
+MAX_TRIALS = 10_000
+"""At a second each they take three hours; more are a typing mistake."""
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
 
 
@@ -57,7 +61,16 @@ class Plan:
 
 
 def plan_trials(settings: MemSweepSettings, *, params: Mapping[str, Any], seed: int) -> tuple[PlannedTrial, ...]:
-    """A trial for each condition and repeat, all from the same seed; a condition given twice is a repeat of itself."""
+    """A trial for each condition and repeat, all from the same seed; a condition given twice is a repeat of itself.
+
+    Raises UsageError for more of them than MAX_TRIALS.
+    """
+    count = _num_trials(settings, params)
+    if count > MAX_TRIALS:
+        raise UsageError(
+            f"{count:,} trials are asked for",
+            hint=f"give fewer values, or fewer repeats: at most {MAX_TRIALS:,} trials",
+        )
     wanted = [condition for condition in conditions(settings, params) for _ in range(settings.repeats)]
     positions = _positions(len(wanted), seed=seed, is_shuffled=settings.order == "shuffled")
     seen: Counter[str] = Counter()
@@ -142,18 +155,32 @@ def _shapes(settings: MemSweepSettings, schedule: str) -> Iterator[_Shape]:
             yield mode, gamma, scale_mode
 
 
+def _num_trials(settings: MemSweepSettings, params: Mapping[str, Any]) -> int:
+    """How many trials the axes span, without making them."""
+    others = (getattr(settings, name) for name in _OTHER_AXES if name != "params")
+    axes = (settings.step_sizes, settings.step_size_down, *others, *_axes_of_params(settings, params).values())
+    num_shapes = sum(len(list(_shapes(settings, schedule))) for schedule in settings.schedule)
+    return math.prod(len(axis) or 1 for axis in axes) * num_shapes * settings.repeats
+
+
 def _params(settings: MemSweepSettings, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every combination of the values of build()'s arguments."""
+    axes = _axes_of_params(settings, params)
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _axes_of_params(settings: MemSweepSettings, params: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The values of each argument of build()."""
     axes: dict[str, Sequence[Any]] = {
         name: split_values(value) if isinstance(value, str) else (value,) for name, value in params.items()
     }
     if settings.batch_size:
         axes["batch_size"] = settings.batch_size
-    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    return axes
 
 
 def _positions(count: int, *, seed: int, is_shuffled: bool) -> list[int]:
     order = list(range(count))
     if is_shuffled:
         random.Random(seed).shuffle(order)
-    return [order.index(index) for index in range(count)]
+    return sorted(order, key=order.__getitem__)

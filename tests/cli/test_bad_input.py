@@ -1,5 +1,6 @@
 """Wrong input ends in two lines, `error:` and `hint:`, and its documented exit code; never in a traceback of ours."""
 
+import errno
 import json
 import os
 import resource
@@ -213,6 +214,40 @@ def files_of_2000_bytes() -> None:
     """A limit on the size of files fails writes as a full disk does."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", LONG], ["report", "--out", LONG], ["init", LONG], ["range-test", LONG], ["range-test", f"{LONG}.py"],
+        ["diagnose", LONG], ["mem-sweep", "--resume", LONG], ["check", "--max", "growth=0", "--baseline", LONG],
+        ["baseline", "-o", LONG], ["replay", "x.jsonl", "--per-op", LONG], ["check", "--format", "junit", "-o", LONG],
+        ["report", "9" * 5000],
+    ],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have(lrtool: Lrtool, arguments: list[str]) -> None:
+    check_told(lrtool(*arguments), 2, "error: file name too long: ")
+
+
+@pytest.mark.parametrize("command", [["report"], ["diagnose"], ["range-test"], ["mem-sweep", "--resume"], ["init"]])
+def test_a_folder_that_nobody_may_look_into(
+    lrtool: Lrtool, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    stat = Path.stat
+
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if "secret" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    outcome = lrtool(*command, "secret/folder")
+    monkeypatch.undo()
+
+    check_told(outcome, 2, "error: permission denied: secret/folder")
 
 
 def test_a_full_disk_costs_the_files_but_not_the_result() -> None:

@@ -1,11 +1,13 @@
-"""The terminal's size, as the environment tells it."""
+"""The terminal's size, and where plots are drawn, as the environment tells it."""
 
 import os
 import pty
 import sys
 
 import pytest
+from matplotlib.rcsetup import validate_backend
 
+from lrtool.cli.console import BACKENDS, open_terminal
 from tests import DOCS
 from tests.conftest import Lrtool
 
@@ -56,3 +58,21 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # as Linux says that the other end is closed
         return b""
+
+
+@pytest.mark.parametrize(
+    ("backend", "is_kept"),
+    [("agg", True), ("QtAgg", True), ("module://a.b", True), ("nonsense", False), ("", False), ("module:a", False)],
+)
+def test_a_backend_is_kept_where_matplotlib_knows_it(
+    backend: str, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", backend)
+    open_terminal()
+
+    assert ("MPLBACKEND" in os.environ) is is_kept
+
+
+def test_matplotlib_knows_every_backend_that_is_kept() -> None:
+    for backend in BACKENDS:
+        assert str(validate_backend(backend)).lower() == backend

@@ -64,6 +64,45 @@ def test_a_reader_that_has_gone_changes_no_answer(command: list[str], code: int,
     assert "BrokenPipe" not in ended.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("report last", 0), ("--help", 0), ("report nothing", 2), (f"check last --max {PEAK}=1B", 1), ("nonsense", 2)],
+)
+def test_closed_streams_change_no_answer(command: str, code: int, closed: str, stored: Stored) -> None:
+    stored(flat())
+    ended = shell(f"{sys.executable} -m lrtool {command} {closed}")
+
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ("error:" in ended.stderr) is (code != 0 and "2>&-" not in closed)
+    assert not ended.stdout or ">&-" not in closed.replace("2>&-", "")
+
+
+@pytest.mark.parametrize("command", ["report last", "range-test model.py", "--help"])
+@pytest.mark.parametrize("way", ["-m lrtool", "-c 'from lrtool.entry import run; run()'"])
+def test_a_folder_that_was_removed_is_what_this_machine_cannot(command: str, way: str) -> None:
+    ended = shell(f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} {way} {command}")
+
+    assert ended.returncode == 4, ended.stderr
+    assert ended.stderr == "error: the current folder is not there any more\nhint: change to another one\n"
+
+
+@pytest.mark.parametrize("command", ["report last --json", "report last --html", "compare last last", "report last"])
+def test_a_backend_that_matplotlib_does_not_know_costs_nothing(command: str, stored: Stored) -> None:
+    stored(flat())
+    ended = shell(f"MPLBACKEND=nonsense {sys.executable} -m lrtool {command}")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("command", [["report", "last"], ["report", "last", "--json"], ["--version"], ["cards"]])
 def test_a_full_disk_behind_stdout_is_what_this_machine_cannot(command: list[str], stored: Stored) -> None:
     stored(flat())

@@ -1,11 +1,13 @@
 """What runs, and in which order, follows from the axes alone."""
 
+import time
 from typing import Any
 
 import pytest
 
 from lrtool.config import MemSweepSettings
-from lrtool.sweep.plan import PlannedTrial, plan_trials, split_values
+from lrtool.errors import UsageError
+from lrtool.sweep.plan import MAX_TRIALS, PlannedTrial, plan_trials, split_values
 
 
 def planned(*, seed: int = 0, params: dict[str, Any] | None = None, **settings: Any) -> tuple[PlannedTrial, ...]:
@@ -42,6 +44,31 @@ def test_arguments_of_build_are_axes_too() -> None:
     assert [trial.condition.params for trial in trials] == [
         {"width": width, "layers": 2, "sizes": sizes} for width in ("8", "16") for sizes in ("[1,2]", "(3,4)")
     ]
+
+
+def test_a_sweep_of_many_trials_is_planned_at_once() -> None:
+    begin = time.process_time()
+    trials = planned(step_sizes=(10, 20), repeats=MAX_TRIALS // 2)
+
+    assert time.process_time() - begin < 5
+    assert sorted(trial.position for trial in trials) == list(range(MAX_TRIALS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "params", "count"),
+    [
+        ({"repeats": 1_000_000}, {}, "3,000,000"),
+        ({"batch_size": tuple(range(1, 200)), "settings": ("", "a:1") * 20}, {}, "23,880"),
+        ({"step_sizes": (1,)}, {name: ",".join("1234567890" * 30) for name in "abcdef"}, "729,000,000,000,000"),
+        ({"mode": ("triangular", "exp_range"), "gamma": (0.9,) * 50, "schedule": ("cyclic", "constant"), "repeats": 99},
+         {}, "15,444"),
+    ],
+)  # fmt: skip
+def test_a_sweep_that_nobody_waits_for_is_refused_before_it_is_planned(
+    settings: dict[str, Any], params: dict[str, Any], count: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{count} trials"):
+        planned(params=params, **settings)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from lrtool.results import Environment, Result, Run, run_from_json, run_to_json
 from lrtool.small_file import read_small
 
 RUN_FILE = "run.json"
+_MOST_DIGITS = 300
+"""Of a run's number: no file has a longer name, and Python refuses to read over 4,300."""
 
 
 def make_folder(path: Path) -> None:
@@ -186,7 +188,7 @@ def find_run(name: str, *, parent: Path) -> Path:
     runs = _runs(parent)
     if name == "last" and runs:
         return runs[-1]
-    if name.isdecimal() and (found := [p for p in runs if _number(p) == int(name)]):
+    if name.isdecimal() and len(name) <= _MOST_DIGITS and (found := [p for p in runs if _number(p) == int(name)]):
         return found[0]
     known = f"here: {', '.join(p.name for p in runs[-5:])}" if runs else f"{parent} holds no runs"
     raise UsageError(f"no run {name!r}", hint=f"give a run directory, its number, or last; {known}")

@@ -1,12 +1,13 @@
 """The run directory: numbered, atomic, readable whatever happened."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from lrtool.errors import UnavailableError
-from lrtool.results.stored.run_dir import create_run_dir, environment, last_of, write_file
+from lrtool.errors import UnavailableError, UsageError
+from lrtool.results.stored.run_dir import create_run_dir, environment, find_run, last_of, write_file
 
 
 def test_numbers_go_on_from_the_highest(tmp_path: Path) -> None:
@@ -14,6 +15,15 @@ def test_numbers_go_on_from_the_highest(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
 
     assert create_run_dir(tmp_path, command="mem-sweep").name == "0008-mem-sweep"
+
+
+def test_a_number_of_more_digits_than_python_reads_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_run_dir(tmp_path, command="replay")
+    monkeypatch.setattr(Path, "is_file", os.path.isfile)  # as Python 3.14 has them: no name is too long for these
+    monkeypatch.setattr(Path, "is_dir", os.path.isdir)
+
+    with pytest.raises(UsageError, match="no run '9999"):
+        find_run("9" * 5000, parent=tmp_path)
 
 
 def test_runs_that_start_at_once_get_different_numbers(tmp_path: Path) -> None:
