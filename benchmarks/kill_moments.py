@@ -1,4 +1,4 @@
-"""What is left when a command is ended at any moment: `python -m benchmarks.kill_moments [--moments 30] [--seed 0]`.
+"""What is left when a command is ended at any moment: `python -m benchmarks.kill_moments [--moments 30] [--only NAME]`.
 
 Each of `mem-sweep`, `range-test` and `diagnose --cures` is ended at random moments, by SIGKILL, SIGTERM, SIGINT or SIGHUP,
 sent to the command itself, to a trial's process or to the process that trials are forked from. After each: whether a process
@@ -35,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=COMMANDS, nargs="+", default=list(COMMANDS))
     asked = parser.parse_args()
-    for name in COMMANDS:
+    for name in asked.only:
         counts, troubles = ended_at_random(name, asked.moments, random.Random(asked.seed))
         print(f"{name}: {asked.moments} moments, " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
         for trouble in troubles:
