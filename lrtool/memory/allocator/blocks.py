@@ -72,7 +72,7 @@ class Block:
 class Pool:
     """The free blocks of one size class, ordered per stream by size and tie; unmapped ranges by address."""
 
-    __slots__ = ("blocks", "clock", "is_small", "keys", "tallies", "tally", "unmapped")
+    __slots__ = ("barren", "blocks", "clock", "is_small", "keys", "tallies", "tally", "unmapped")
 
     def __init__(self, *, is_small: bool, tally: Tally, overall: Tally) -> None:
         self.is_small = is_small
@@ -81,6 +81,8 @@ class Pool:
         self.keys: defaultdict[int, list[int]] = defaultdict(list)
         self.blocks: dict[int, Block] = {}
         self.unmapped: defaultdict[int, list[Block]] = defaultdict(list)
+        self.barren: dict[int, dict[int, int]] = {}
+        """By stream and size: the address up to which no unmapped range begins so much room."""
         self.clock = 0
 
     def insert(self, block: Block, key: int) -> None:
@@ -99,15 +101,22 @@ class Pool:
 
     def add_unmapped(self, block: Block) -> None:
         """Count a range as without pages; it keeps its address as long as it is one."""
-        insort(self.unmapped[block.segment.stream], block, key=_address)
+        insort(self.unmapped[block.segment.stream], block, key=address_of)
+        self.gains_room(block.segment.stream, block.address)
 
     def remove_unmapped(self, block: Block) -> None:
         """Take a range out of those without pages."""
         ranges = self.unmapped[block.segment.stream]
-        index = bisect_left(ranges, block.address, key=_address)
+        index = bisect_left(ranges, block.address, key=address_of)
         while ranges[index] is not block:
             index += 1
         del ranges[index]
+
+    def gains_room(self, stream: int, address: int) -> None:
+        """A range that begins there, or after it, may have more room from now on."""
+        barren = self.barren.get(stream, {})
+        for size, until in barren.items():
+            barren[size] = min(until, address)
 
     def in_order(self) -> list[Block]:
         """All free blocks by stream, size and tie."""
@@ -118,7 +127,7 @@ class Pool:
         return SMALL_SEGMENT_BYTES if self.is_small else large_segment_bytes
 
 
-def _address(block: Block) -> int:
+def address_of(block: Block) -> int:
     return block.address
 
 

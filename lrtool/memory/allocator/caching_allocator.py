@@ -17,7 +17,7 @@ from lrtool.memory.allocator.config import (
     segment_size,
 )
 from lrtool.memory.allocator.device import Device
-from lrtool.memory.allocator.expandable import grow
+from lrtool.memory.allocator.expandable import grow, note_free
 from lrtool.memory.allocator.heap import Heap
 from lrtool.memory.allocator.release import collect_garbage, release_everything, release_oversize
 from lrtool.memory.allocator.versions import LATEST, TorchVersion
@@ -323,6 +323,8 @@ class Allocator(Heap):
         key = block.key = size << TIE_BITS | (block.serial if self.ties_by_creation else block.address)
         blocks[key] = block
         insort(keys, key)
+        if segment.page_bytes:
+            note_free(block)
         is_split = block.prev is not None or block.next is not None
         for tally in pool.tallies:
             tally.requested_bytes -= requested

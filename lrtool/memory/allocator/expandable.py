@@ -1,7 +1,12 @@
 """Expandable segments: address space reserved once, into which physical pages are mapped and unmapped."""
 
-from lrtool.memory.allocator.blocks import Block, Pool
+from bisect import bisect_left
+from itertools import islice
+
+from lrtool.memory.allocator.blocks import Block, Pool, address_of
 from lrtool.memory.allocator.heap import Heap
+
+MAX_SIZES = 64
 
 
 def grow(heap: Heap, pool: Pool, *, stream: int, size: int) -> Block | None:
@@ -42,13 +47,31 @@ def release_pages(heap: Heap, block: Block) -> None:
         del heap.segments[segment.index]
 
 
+def note_free(block: Block) -> None:
+    """A block of an expandable segment has become free: from where its neighbours without pages begin, there is more room."""
+    pool, first = block.segment.pool, block
+    if pool.barren.get(block.segment.stream):
+        while first.prev is not None and (first.prev.key or not first.prev.is_mapped):
+            first = first.prev
+        pool.gains_room(block.segment.stream, first.address)
+
+
 def _find_room(heap: Heap, pool: Pool, *, stream: int, size: int) -> Block | None:
-    """The first block, by address of unmapped ranges, from which `size` bytes are free or unmapped in a row."""
-    for unmapped in pool.unmapped[stream]:
+    """The first block, by address of unmapped ranges, from which `size` bytes are free or unmapped in a row.
+
+    Which of them have no such room is remembered: with thousands of holes, each request would try all of them again.
+    """
+    ranges, barren = pool.unmapped[stream], pool.barren.setdefault(stream, {})
+    until = max((until for least, until in barren.items() if least <= size), default=0)
+    if len(barren) >= MAX_SIZES:
+        barren.clear()
+    for unmapped in islice(ranges, bisect_left(ranges, until, key=address_of), None):
         before = unmapped.prev
         start = before if before is not None and before.key else unmapped
         if _room_from(start, size):
+            barren[size] = unmapped.address
             return start
+    barren[size] = ranges[-1].address + 1 if ranges else 0
     page = pool.page_bytes(heap.settings.large_segment_bytes)
     total = heap.device.total_bytes
     reservation = -(-(total + total // 8) // page) * page

@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lrtool.memory.allocator.blocks import Block
 from lrtool.memory.allocator.caching_allocator import Allocator
 from lrtool.memory.metrics import releasable_bytes
 from lrtool.memory.replay.player import Player
@@ -10,7 +11,7 @@ from lrtool.memory.replay.replay import Scenario, build_allocator, replay
 from lrtool.memory.replay.segments import BlockState, segment_views
 from lrtool.memory.replay.timeline import per_op_rows, stored_order
 from lrtool.memory.trace.allocation_trace import Op
-from tests.memory.traces import Call, calls, repeated, scenarios, steps, trace_of
+from tests.memory.traces import MIB, Call, calls, repeated, scenarios, steps, trace_of
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -54,6 +55,46 @@ def test_every_byte_reserved_is_active_split_or_releasable_and_no_blocks_overlap
 ) -> None:
     player = played(requests, scenario)
     check_invariants(player.allocator)
+
+
+@st.composite
+def page_calls(draw: st.DrawFn) -> list[Call]:
+    """Whole pages allocated, freed and given back, so that holes come and grow."""
+    made: list[Call] = []
+    held: list[int] = []
+    for number, kind in enumerate(draw(st.lists(st.sampled_from("aaaaafffe"), min_size=10, max_size=60))):
+        if kind == "a":
+            made.append(("alloc", number, draw(st.sampled_from([20, 40, 60])) * MIB, 0))
+            held.append(number)
+        elif kind == "f" and held:
+            made.append(("free", held.pop(draw(st.integers(0, len(held) - 1)))))
+        elif kind == "e":
+            made.append((Op.EMPTY_CACHE,))
+    return made
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(page_calls(), st.sampled_from(["expandable_segments:True", "expandable_segments:True,max_split_size_mb:21"]))
+def test_no_range_is_passed_over_that_has_room(requests: list[Call], conf: str) -> None:
+    trace = trace_of(*requests)
+    allocator = build_allocator(trace, Scenario(settings=conf, capacity_bytes=500 * MIB))
+    player = Player(trace, allocator)
+    for index in stored_order(trace):
+        player.play_range(index, index + 1)
+        for pool in (allocator.small, allocator.large):
+            for stream, barren in pool.barren.items():
+                for size, until in barren.items():
+                    passed_over = [block for block in pool.unmapped[stream] if block.address < until]
+                    assert not any(room_from(block) >= size for block in passed_over)
+
+
+def room_from(block: Block) -> int:
+    """What is free or without pages in a row, from the free block before it on."""
+    following: Block | None = block.prev if block.prev is not None and block.prev.key else block
+    room = 0
+    while following is not None and (following.key or not following.is_mapped):
+        room, following = room + following.size, following.next
+    return room
 
 
 @quick

@@ -199,13 +199,13 @@ def test_the_work_of_undoing_releases_grows_with_their_number(monkeypatch: pytes
 def test_the_work_of_releasing_ranges_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the logarithm of a search."""
     calls: list[int] = []
-    address = blocks._address
+    address = blocks.address_of
 
     def counted(block: blocks.Block) -> int:
         calls[-1] += 1
         return address(block)
 
-    monkeypatch.setattr(blocks, "_address", counted)
+    monkeypatch.setattr(blocks, "address_of", counted)
     for count in (100, 400):
         trace = snapshot_trace(unmapped(count), name="made")
         calls.append(0)
