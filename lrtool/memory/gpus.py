@@ -119,7 +119,7 @@ CARDS = {
             (12, 0, 170),
             "aikitoria/open-gpu-kernel-modules#1",
         ),
-        _card("a5000", "RTX A5000", 23.67 * _GIB, 24, (8, 6, 64), "Magicboomliu/Accelerator-Simple-Template#7"),
+        _card("a5000", "RTX A5000", 24248 * _MIB, 24, (8, 6, 64), "torch's device properties"),
         _card("a6000", "RTX A6000", 47.53 * _GIB, 48, (8, 6, 84)),
         _card(
             "rtx6000ada",
