@@ -5,8 +5,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,7 +88,7 @@ class Template:
 def make_template(path: Path) -> Template:
     """Write every kind of file that lrtool reads into the new folder `path`."""
     path.mkdir(parents=True)
-    with _entered(path):
+    with chdir(path):
         for name, text in _USER_FILES.items():
             Path(name).write_text(text)
         _write_runs()
@@ -98,16 +97,6 @@ def make_template(path: Path) -> Template:
         assert lrtool(["baseline", SWEEP, "-o", "baseline.json", "-q"]) == 0
         assert lrtool(["check", SWEEP, "--max", "growth=1", "--format", "junit", "-o", "junit.xml", "-q"]) in (0, 1)
     return Template(path, tuple(sorted(each.relative_to(path) for each in path.rglob("*") if each.is_file())))
-
-
-@contextmanager
-def _entered(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _write_runs() -> None:

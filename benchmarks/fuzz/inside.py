@@ -39,7 +39,7 @@ def try_inside(attempt: Attempt, template: Template, folder: Path) -> Outcome:
     environment = {**_plain_environment(), **attempt.environment}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with ExitStack() as stack:
-            stack.enter_context(_in(folder))
+            stack.enter_context(contextlib.chdir(folder))
             stack.enter_context(mock.patch.dict(os.environ, environment, clear=True))
             stack.enter_context(_modules_forgotten(folder))
             if not attempt.paints:
@@ -76,16 +76,6 @@ def _plain_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("LRTOOL_") and name not in _OF_THE_TERMINAL
     }
-
-
-@contextmanager
-def _in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 @contextmanager
