@@ -36,7 +36,7 @@ ALLOWED = {
     "memory.replay": GROUND | {"memory.allocator", "memory.trace", "memory.metrics", "memory.gpus", "results"},
     "memory.attribution": GROUND | {"memory.replay", "memory.allocator", "memory.trace", "memory.gpus", "results"},
     "memory.environment": GROUND | {"memory.allocator", "results"},
-    "memory.fake_cuda": GROUND,
+    "memory.fake_cuda": GROUND | {"results"},
     "memory.workspaces": GROUND | {"memory.gpus"},
     "memory.tracer": GROUND
     | {"memory.fake_cuda", "memory.workspaces", "memory.trace", "memory.allocator", "workload", "workload.distributed"}

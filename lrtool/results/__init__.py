@@ -1,5 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `stored` for their files."""
 
+from lrtool.results.assumptions import Assumption, AssumptionKind
 from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.categories import Category
 from lrtool.results.cures import (
@@ -99,6 +100,8 @@ __all__ = [
     "RESULTS",
     "SCHEMA",
     "AllocatorCheck",
+    "Assumption",
+    "AssumptionKind",
     "Band",
     "BatchScaling",
     "BatchSizeTest",

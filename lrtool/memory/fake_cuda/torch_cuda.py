@@ -17,6 +17,7 @@ from torch.utils._mode_utils import no_dispatch
 
 from lrtool.memory.fake_cuda.data_dependent import number_of
 from lrtool.memory.fake_cuda.known_values import values_of
+from lrtool.results import AssumptionKind
 
 _GONE = object()
 _MAX_KNOWN_ELEMENTS = 1024
@@ -28,12 +29,14 @@ class Listener:
     """What user code tells a GPU besides operators; replace what you want to hear of, or to answer.
 
     `allocated_bytes` and `peak_bytes` answer torch.cuda.memory_allocated and its maximum. `stream` is the number of the
-    current CUDA stream, 0 for the default one.
+    current CUDA stream, 0 for the default one. `on_assumption` hears of what is taken for granted: its kind, what was
+    asked, and what was answered.
     """
 
     on_hidden_birth: Callable[[Tensor], None] = lambda _tensor: None
     on_empty_cache: Callable[[], None] = lambda: None
     on_record_stream: Callable[[Tensor, int], None] = lambda _tensor, _stream: None
+    on_assumption: Callable[[AssumptionKind, str, str], None] = lambda _kind, _asked, _taken: None
     allocated_bytes: Callable[[], int] = lambda: 0
     peak_bytes: Callable[[], int] = lambda: 0
     stream: int = 0

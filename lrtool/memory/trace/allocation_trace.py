@@ -42,6 +42,7 @@ class Note:
     """What a source knows of an allocation beyond its size: `source` is `file.py:line`, `operator` torch's name of it.
 
     `module` is the name of the innermost module that runs, `has_graph` says that gradients were on in a forward pass.
+    Where the size is an estimate, `low_bytes` and `high_bytes` are the least and the most it may be.
     """
 
     phase: str | None = None
@@ -50,6 +51,8 @@ class Note:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    low_bytes: int | None = None
+    high_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

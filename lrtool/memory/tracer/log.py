@@ -46,6 +46,8 @@ class OpenNote:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    low_bytes: int | None = None
+    high_bytes: int | None = None
 
     def closed(self) -> Note:
         return Note(**{name: getattr(self, name) for name in self.__slots__})

@@ -5,6 +5,7 @@ Works on real tensors and on fake ones; what a fake run would see and a real run
 
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from lrtool.memory.fake_cuda.known_values import follow
 from lrtool.memory.fake_cuda.torch_cuda import Listener, without_real_tensors
 from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
 from lrtool.memory.workspaces.operators import HiddenCosts
-from lrtool.results import Category
+from lrtool.results import Assumption, AssumptionKind, Category
 from lrtool.workload.user_code import is_library_file, is_users_file
 
 aten = torch.ops.aten
@@ -98,6 +99,16 @@ class StorageRecorder(TorchDispatchMode):
         self._listener.on_record_stream = self._used_by_stream
         self._listener.allocated_bytes = lambda: log.live_bytes
         self._listener.peak_bytes = lambda: log.peak_bytes
+        self._listener.on_assumption = self._assume
+        self._assumed: Counter[tuple[AssumptionKind, str | None, str, str]] = Counter()
+
+    @property
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What was taken for granted, each once for its line, in the order of the first time."""
+        return tuple(
+            Assumption(kind=kind, source=source, asked=asked, taken=taken, times=times)
+            for (kind, source, asked, taken), times in self._assumed.items()
+        )
 
     def start(self) -> None:
         """Record from now on."""
@@ -301,6 +312,10 @@ class StorageRecorder(TorchDispatchMode):
     def _birth_node(self, tensor: Tensor) -> object | None:
         known = self.live.get(tensor.untyped_storage()._cdata)
         return None if known is None else known.node
+
+    def _assume(self, kind: AssumptionKind, asked: str, taken: str) -> None:
+        if self._is_recording:
+            self._assumed[kind, self._source(), asked, taken] += 1
 
     def _used_by_stream(self, tensor: Tensor, stream: int) -> None:
         known = self.live.get(tensor.untyped_storage()._cdata)

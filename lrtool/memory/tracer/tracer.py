@@ -34,7 +34,7 @@ from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform, this_platform
-from lrtool.results import Category
+from lrtool.results import Assumption, Category
 from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import place
 from lrtool.workload.step import Step, make_step, with_scheduler
@@ -78,7 +78,8 @@ class TracedRun:
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
     what grows, largest first. `garbage_bytes` are the most that only reference cycles kept alive, after the build or at the
-    end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step.
+    end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
+    a prediction took for granted.
     """
 
     trace: AllocationTrace
@@ -94,6 +95,7 @@ class TracedRun:
     warnings: tuple[str, ...]
     failure: WorkloadError | None = None
     garbage_bytes: int = 0
+    assumptions: tuple[Assumption, ...] = ()
 
 
 def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
@@ -214,6 +216,7 @@ class _Run:
             warnings=warnings,
             failure=self._failure,
             garbage_bytes=self._garbage_bytes,
+            assumptions=self._recorder.assumptions,
         )
 
     def _look_for_garbage(self) -> None:

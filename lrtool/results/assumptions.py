@@ -1,0 +1,28 @@
+"""What a prediction took for granted, and what that may move."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lrtool.results.checks import Count, Size
+
+AssumptionKind = Literal["value", "size", "kernel", "workspace", "capture", "compiler"]
+"""A number or truth value that data decide; the size of a selection; which kernel runs; what it allocates for itself; a
+CUDA graph taken as the steps it holds; a compiled function taken as it is written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assumption:
+    """One thing that a prediction took for granted.
+
+    `source` is the line that asked (`file.py:41`), `asked` what it wanted to know, `taken` the answer, `times` how often.
+    `below_bytes` and `above_bytes` tell how far the peak of allocated memory may lie below and above the predicted one if
+    it is otherwise; None where nobody looked.
+    """
+
+    kind: AssumptionKind
+    source: str | None
+    asked: str
+    taken: str
+    times: Size = 1
+    below_bytes: Count | None = None
+    above_bytes: Count | None = None
