@@ -87,6 +87,20 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
+def format_estimate(num_bytes: int, ends: tuple[int, int] | None) -> str:
+    """Bytes with the least and the most they may be, "8.30 GiB (7.90 to 9.60)"; without ends they are exact."""
+    text = format_bytes(num_bytes)
+    if ends is None:
+        return text
+    low, high = map(format_bytes, ends)
+    unit = text.rpartition(" ")[2]
+    if low == high == text:
+        return text
+    short = [each.removesuffix(f" {unit}") for each in (low, high)]
+    is_same = all(each != whole for each, whole in zip(short, (low, high), strict=True))
+    return f"{text} ({short[0]} to {short[1]})" if is_same else f"{text} ({low} to {high})"
+
+
 def format_bytes(num_bytes: int) -> str:
     """Three significant digits and a binary unit: 0 B, 512 B, 3.58 MiB, 22.3 GiB."""
     magnitude = abs(num_bytes)

@@ -14,7 +14,7 @@ from lrtool.memory.replay.replay import Scenario
 from lrtool.results import Budget, Diagnosis, Finding, MemSweep, Trial
 from lrtool.results.stored.trial_dir import read_series
 from lrtool.sweep.executors.executor import Executor, run_one
-from lrtool.units import format_bytes
+from lrtool.units import format_bytes, format_estimate
 
 Origin = Literal["workload", "snapshot", "run"]
 
@@ -95,6 +95,8 @@ def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
         findings=findings,
         budget=_with_others(figures.budget, figures),
         notes=figures.notes,
+        peak_interval=figures.peak_interval,
+        assumptions=figures.assumptions,
     )
 
 
@@ -105,7 +107,9 @@ def sentence(finding: Finding, figures: RunFigures) -> str:
     oom = figures.oom
     if oom is None:
         if finding.cause == "none" and figures.capacity_bytes is not None:
-            return f"{title}: {format_bytes(figures.peak_reserved_bytes)} of {format_bytes(figures.capacity_bytes)} are used."
+            ends = None if figures.peak_interval is None else figures.peak_interval.reserved_ends
+            used = format_estimate(figures.peak_reserved_bytes, ends)
+            return f"{title}: {used} of {format_bytes(figures.capacity_bytes)} are used."
         return f"{title}{source}."
     room = f" {format_bytes(figures.capacity_bytes)}" if figures.capacity_bytes is not None else " memory"
     when = f" at step {oom.step:,}" if oom.step else ""

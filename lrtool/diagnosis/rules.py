@@ -31,18 +31,24 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
 
 def healthy(figures: RunFigures) -> Finding:
     """Nothing is wrong, with the figures that say so."""
+    title = "nothing is wrong"
     evidence = [f"peak allocated {format_bytes(figures.peak_allocated_bytes)}"]
     if figures.capacity_bytes is not None:
         share = figures.peak_reserved_bytes / figures.capacity_bytes
         evidence[0] += f", peak reserved {format_bytes(figures.peak_reserved_bytes)}, {share:.1%} of the capacity"
+    if figures.may_not_fit and figures.peak_interval is not None:
+        title = "nothing is wrong, but it may not fit"
+        evidence.append(
+            f"peak reserved may be as high as {format_bytes(figures.peak_interval.high_reserved_bytes)}, more than there is"
+        )
     if figures.growth is not None:
         evidence.append(f"memory at the steps' ends does not grow over {len(figures.series.allocated_bytes):,} steps")
     if figures.is_traced:
         evidence.append("no graph, gradient, copy or old run is kept beyond its time")
     return Finding(
         cause="none",
-        title="nothing is wrong",
-        confidence="high" if figures.growth is not None else "medium",
+        title=title,
+        confidence="low" if figures.may_not_fit else "high" if figures.growth is not None else "medium",
         evidence=tuple(evidence),
         proof=f"lrtool mem-sweep {figures.target}",
         cure="none is needed",

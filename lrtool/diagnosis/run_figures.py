@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
 from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_growing
-from lrtool.results import Budget, Category, GrowthSource, Oom, Recorder, StepGrowth, StepSeries
+from lrtool.results import (
+    Assumption,
+    Budget,
+    Category,
+    GrowthSource,
+    Oom,
+    PeakInterval,
+    Recorder,
+    StepGrowth,
+    StepSeries,
+)
 
 STEADY_FROM = 2
 """The first step in which everything is there: optimizer state appears at the end of step 1."""
@@ -42,6 +52,8 @@ class RunFigures:
     settings_problems: tuple[str, ...] = ()
     request_sizes_vary: bool | None = None
     notes: tuple[str, ...] = ()
+    peak_interval: PeakInterval | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
     @property
     def is_growing(self) -> bool:
@@ -78,6 +90,13 @@ class RunFigures:
         """The peak without workspaces, against which shares are taken: on small models these would hide everything."""
         highest = self.highest
         return self.peak_allocated_bytes - (highest.at_peak.get(Category.WORKSPACE, 0) if highest else 0)
+
+    @property
+    def may_not_fit(self) -> bool:
+        """Whether it fits as predicted, and would not at the upper end of its interval."""
+        if self.oom is not None or self.capacity_bytes is None or self.peak_interval is None:
+            return False
+        return self.peak_interval.high_reserved_bytes > self.capacity_bytes
 
     def would_fit_without(self, num_bytes: int) -> bool:
         """Whether that much less would have fitted; true as well where nothing ran out of memory."""

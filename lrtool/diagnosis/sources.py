@@ -15,6 +15,7 @@ from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import source_of
 from lrtool.memory.recorders.recording import Recording, series_of
+from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import ReplayResult, Scenario, recorded_settings, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
@@ -37,6 +38,8 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
         capacity_bytes=capacity_bytes,
         recorder=trial.recorder,
         settings=trial.condition.settings,
+        peak_interval=trial.peak_interval,
+        assumptions=trial.assumptions,
         **({} if trial.growth is None else {"growth": trial.growth}),
     )
 
@@ -80,6 +83,8 @@ def figures_of_traced_run(
         garbage_bytes=traced.garbage_bytes,
         settings_problems=settings_problems,
         notes=traced.warnings,
+        peak_interval=peak_interval(trace, scenario, traced.assumptions),
+        assumptions=traced.assumptions,
     )
 
 

@@ -36,10 +36,11 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
         return _measured(setup)
     from lrtool.diagnosis.sources import figures_of_traced_run
     from lrtool.memory.recorders.predicted import fake_gpu
-    from lrtool.memory.tracer.tracer import TraceSettings, trace
+    from lrtool.memory.tracer.alternatives import trace_with_alternatives
+    from lrtool.memory.tracer.tracer import TraceSettings
 
     version = torch_version()
-    traced = trace(
+    traced = trace_with_alternatives(
         spread_factory(load(setup.target, params=setup.params), setup.recorder),
         TraceSettings(
             num_steps=setup.num_steps,

@@ -8,7 +8,7 @@ from lrtool.gate.alignment import Alignment, align, difference_text, label_of, v
 from lrtool.gate.grown import grown_peak, grown_per_step
 from lrtool.gate.limits import Limit, format_limit, format_value
 from lrtool.gate.summary import MEASURES
-from lrtool.results import METRICS, Case, Check, GateLine, Grown, RunSummary
+from lrtool.results import METRICS, Case, Check, Figure, GateLine, Grown, RunSummary
 
 DEFAULT_INCREASES = (
     Limit(metric="peak_allocated", kind="increase", value=0.01, is_share=True),
@@ -122,19 +122,27 @@ def _hold(limit: Limit, case: Case, base: Case | None, label: str) -> GateLine:
     if figure is None or (limit.kind == "increase" and before is None):
         return _unmeasured(line, limit, case, base)
     bound = limit.value if before is None else before.value + limit.value * (before.value if limit.is_share else 1)
-    margin = (bound - figure.value) * _SURPLUS[limit.kind]
+    value = figure.value if limit.kind != "max" or figure.high is None else figure.high
+    margin = (bound - value) * _SURPLUS[limit.kind]
     noise = _noise(limit, figure.noise, None if before is None else before.noise)
     reason = _reason(limit, case, margin=margin, noise=noise, rise=figure.value - (before.value if before else 0))
     return replace(
         line,
         verdict="over" if reason.is_over else "ok",
         bound=bound,
-        measured=figure.value,
+        measured=value,
         margin=margin,
         baseline=None if before is None else before.value,
         noise=noise,
-        reason=reason.text,
+        reason=reason.text or _upper_end(limit, figure, value),
     )
+
+
+def _upper_end(limit: Limit, figure: Figure, value: float) -> str | None:
+    """That a prediction is held by the upper end of its interval."""
+    if value == figure.value:
+        return None
+    return f"the most it may be; {format_value(limit.metric, figure.value)} are predicted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """A run condensed: for each of its conditions the figures that can be gated, and what must agree for them to compare."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from lrtool.results import (
     Figure,
     Gated,
     MemSweep,
+    PeakInterval,
     RangeTest,
     Replay,
     ReplayRow,
@@ -33,6 +34,10 @@ _ROW_FIGURES = {
     "fragmentation": "fragmentation",
     "split_fragmentation": "split_fragmentation",
     "alloc_retries": "num_alloc_retries",
+}
+_UPPER_ENDS: Mapping[str, Callable[[PeakInterval], int]] = {
+    "peak_allocated": lambda interval: interval.high_allocated_bytes,
+    "peak_reserved": lambda interval: interval.high_reserved_bytes,
 }
 MEASURES = {
     "mem-sweep": {*_TRIAL_FIGURES, "growth", "out_of_memory"},
@@ -118,6 +123,10 @@ def _trials_case(trials: Sequence[Trial]) -> Case:
     highest = max(trials, key=lambda trial: trial.max_memory_allocated_bytes or 0)
     ended_badly = [trial for trial in trials if trial.status != "ok"]
     figures = dict(_figures({name: [getattr(t, field) for t in trials] for name, field in _TRIAL_FIGURES.items()}))
+    for name, highest_of in _UPPER_ENDS.items():
+        ends = [highest_of(trial.peak_interval) for trial in trials if trial.peak_interval is not None]
+        if ends and name in figures:
+            figures[name] = replace(figures[name], high=max(ends))
     growth = _growth_figure([trial.growth for trial in trials if trial.growth is not None])
     return Case(
         condition=_condition(trials[0]),

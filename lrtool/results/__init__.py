@@ -1,6 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `stored` for their files."""
 
-from lrtool.results.assumptions import Assumption, AssumptionKind
+from lrtool.results.assumptions import Assumption, AssumptionKind, PeakInterval
 from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.categories import Category
 from lrtool.results.cures import (
@@ -150,6 +150,7 @@ __all__ = [
     "MemoryFigure",
     "Metric",
     "Oom",
+    "PeakInterval",
     "PeakShare",
     "PowerLaw",
     "R_co",

@@ -26,3 +26,21 @@ class Assumption:
     times: Size = 1
     below_bytes: Count | None = None
     above_bytes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeakInterval:
+    """Between which bytes a predicted peak lies if any of its assumptions is otherwise."""
+
+    low_allocated_bytes: Count
+    high_allocated_bytes: Count
+    low_reserved_bytes: Count
+    high_reserved_bytes: Count
+
+    @property
+    def allocated_ends(self) -> tuple[int, int]:
+        return self.low_allocated_bytes, self.high_allocated_bytes
+
+    @property
+    def reserved_ends(self) -> tuple[int, int]:
+        return self.low_reserved_bytes, self.high_reserved_bytes

@@ -16,9 +16,10 @@ TimeBasis = Literal["measured", "operations"]
 class CureFigures:
     """One trial's figures: peaks in bytes, unpressured where they are predicted.
 
-    `reserved_at_capacity_bytes` is the peak under the capacity. `fits` is None where no capacity is known; where it is
-    False and figures were measured, the peaks are those up to the failure. `num_operations` are floating-point operations
-    of a step. `loss` is that of the last of `num_steps` steps.
+    `reserved_at_capacity_bytes` is the peak under the capacity. `fits` is None where no capacity is known; a prediction fits
+    where it does so even if its assumptions are otherwise. Where it is False and figures were measured, the peaks are those
+    up to the failure. `num_operations` are floating-point operations of a step. `loss` is that of the last of `num_steps`
+    steps.
     """
 
     peak_allocated_bytes: Count

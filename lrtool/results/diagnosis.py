@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lrtool.results.assumptions import Assumption, PeakInterval
 from lrtool.results.checks import Count, Duration, Ratio
 from lrtool.results.cures import Cures, MaxBatch
 from lrtool.results.mem_sweep import Recorder
@@ -59,7 +60,8 @@ class Budget:
 class Diagnosis:
     """What `lrtool diagnose` found, the most telling finding first; peaks in bytes, without a limit on memory.
 
-    `num_steps_fit` is the number of steps that the capacity lasts for, None where it lasts.
+    `num_steps_fit` is the number of steps that the capacity lasts for, None where it lasts. Of a prediction, `assumptions`
+    are what it took for granted, and `peak_interval` where the peaks lie if any of that is otherwise; None: they are exact.
     """
 
     target: str
@@ -82,3 +84,5 @@ class Diagnosis:
     max_batch: MaxBatch | None = None
     duration_s: Duration = 0.0
     ranks: Ranks | None = None
+    peak_interval: PeakInterval | None = None
+    assumptions: tuple[Assumption, ...] = ()

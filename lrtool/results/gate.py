@@ -33,11 +33,13 @@ def _check_metric(name: str) -> None:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
     """A metric's figure, of repeats the worst one. `noise` is how far repeats lie apart, or how much less an estimate
-    may be within its 95 % interval; None where neither is known.
+    may be within its 95 % interval; None where neither is known. `high` is the upper end of a predicted peak, None where it
+    is exact.
     """
 
     value: float
     noise: Spread | None = None
+    high: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

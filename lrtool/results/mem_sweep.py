@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
+from lrtool.results.assumptions import Assumption, PeakInterval
 from lrtool.results.checks import ByteRate, Count, Duration, NonEmpty, Ratio, Size, Spread, check_columns
 from lrtool.results.metric import RESERVED_IS_NOISY, Metric
 from lrtool.results.oom import TrialOom
@@ -151,7 +152,8 @@ class Trial:
     `repeat` counts from 0, `position` is its place in the order in which trials ran. Figures are None where the trial
     ended before there were any; `other_processes_bytes` is known on a GPU only. `most_by_category` are the most
     requested bytes of each category, each at its own time, of a traced run. Where a launcher started several `ranks`, the
-    figures are those of the rank that ended the trial, else of the one that took the most.
+    figures are those of the rank that ended the trial, else of the one that took the most. Of a prediction, `assumptions`
+    are what it took for granted, and `peak_interval` where the peaks lie if any of that is otherwise; None: they are exact.
     """
 
     number: Count
@@ -182,6 +184,8 @@ class Trial:
     duration_s: Duration
     most_by_category: dict[str, Count] = field(default_factory=dict)
     ranks: Ranks | None = None
+    peak_interval: PeakInterval | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,6 +76,8 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         other_processes_bytes=recording.other_processes_bytes,
         duration_s=time.perf_counter() - begin,
         most_by_category=dict(recording.most_by_category),
+        peak_interval=recording.peak_interval,
+        assumptions=recording.assumptions,
     )
 
 

@@ -1,6 +1,6 @@
 """The verdict over a sweep, in one sentence: does the step size matter, does memory grow, and when is it full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lrtool.results import Recorder, StepSeries, Trial, Verdict
 from lrtool.sweep.comparison import (
@@ -84,7 +84,15 @@ def _sentence(found: Findings) -> str:
     clauses = [_step_size_clause(found), *_trend_clauses(found.trend, found.capacity_bytes)]
     clauses = clauses if about_ranks is None else [about_ranks]
     text = f"{HOW_KNOWN[found.recorder]}: {'; '.join(clauses)}."
-    return " ".join([text, *(f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))])
+    effects = (f"{_effect_text(effect)}." for effect in found.effects if _is_real(effect, found))
+    return " ".join([text, *effects, *_may_not_fit(trials, found.capacity_bytes)])
+
+
+def _may_not_fit(trials: Sequence[Trial], capacity_bytes: int | None) -> Iterator[str]:
+    """That what fits as predicted does not at the upper end of its interval."""
+    ends = [t.peak_interval.high_reserved_bytes for t in trials if t.status == "ok" and t.peak_interval is not None]
+    if capacity_bytes is not None and ends and max(ends) > capacity_bytes:
+        yield f"It may not fit: up to {format_bytes(max(ends))} of {format_bytes(capacity_bytes)}."
 
 
 def _without_steps(found: Findings) -> str:

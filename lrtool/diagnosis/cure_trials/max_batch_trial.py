@@ -50,7 +50,7 @@ def current_batch_size(file: CureTrialFile) -> int:
 def _traced_attempt(file: CureTrialFile, size: int, tries: list[BatchTry]) -> Attempt:
     sized = replace(file, trial=replace(file.trial, batch_size=size))
     traced = traced_run(sized, build_of(sized))
-    peaks = peaks_under(traced.trace, file.trial.settings, file.setup.capacity_bytes)
+    peaks = peaks_under(traced, file.trial.settings, file.setup.capacity_bytes)
     fits = bool(peaks.fits)
     tries.append(
         BatchTry(

@@ -30,9 +30,10 @@ from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.predicted import fake_gpu
 from lrtool.memory.recorders.recording import Recording, RecordSettings
+from lrtool.memory.replay.interval import fits_surely
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, recording, trace
+from lrtool.memory.tracer.alternatives import trace_with_alternatives
+from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, recording
 from lrtool.results import is_measured
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.devices import pick_device
@@ -89,7 +90,7 @@ def build_of(file: CureTrialFile) -> CuredBuild:
 def traced_run(file: CureTrialFile, build: CuredBuild) -> TracedRun:
     """The trial's steps, traced. Raises what the user's code does, CannotHelp from a cure."""
     setup = file.setup
-    return trace(
+    return trace_with_alternatives(
         build.factory(),
         TraceSettings(
             num_steps=setup.num_steps,
@@ -100,20 +101,22 @@ def traced_run(file: CureTrialFile, build: CuredBuild) -> TracedRun:
     )
 
 
-def peaks_under(stream: AllocationTrace, settings: str, capacity_bytes: int | None, *, name: str = "") -> SettingsPeaks:
-    """A stream's peaks where memory is unlimited, and how it ends under the capacity."""
-    version = torch_version()
-    free = replay(stream, Scenario(settings=settings, version=version))
-    limited = None
+def peaks_under(traced: TracedRun, settings: str, capacity_bytes: int | None, *, name: str = "") -> SettingsPeaks:
+    """A run's peaks where memory is unlimited, and whether it fits the capacity even if its assumptions are otherwise."""
+    unlimited = Scenario(settings=settings, version=torch_version())
+    free, limited = replay(traced.trace, unlimited), None
+    fits: bool | None = None
     if capacity_bytes is not None:
-        limited = replay(stream, Scenario(settings=settings, version=version, capacity_bytes=capacity_bytes))
+        scenario = replace(unlimited, capacity_bytes=capacity_bytes)
+        limited = replay(traced.trace, scenario)
+        fits = limited.survived and fits_surely(traced.trace, scenario, traced.assumptions)
     return SettingsPeaks(
         name=name,
         settings=settings,
         peak_allocated_bytes=free.peaks.allocated_bytes,
         peak_reserved_bytes=free.peaks.reserved_bytes,
         reserved_at_capacity_bytes=None if limited is None else limited.peaks.reserved_bytes,
-        fits=None if limited is None else limited.survived,
+        fits=fits,
     )
 
 
@@ -121,8 +124,8 @@ def _traced(file: CureTrialFile) -> CureReport:
     setup, trial = file.setup, file.trial
     build = build_of(file)
     traced = traced_run(file, build)
-    own = peaks_under(traced.trace, trial.settings, setup.capacity_bytes)
-    others, refused = _other_settings(traced.trace, setup, trial) if trial.replays_settings else ((), ())
+    own = peaks_under(traced, trial.settings, setup.capacity_bytes)
+    others, refused = _other_settings(traced, setup, trial) if trial.replays_settings else ((), ())
     unfit = tuple(_unfit_cures(file)) if trial.asks_for else ()
     return CureReport(
         trial=trial,
@@ -136,12 +139,12 @@ def _traced(file: CureTrialFile) -> CureReport:
 
 
 def _other_settings(
-    stream: AllocationTrace, setup: CureSetup, trial: CureTrial
+    traced: TracedRun, setup: CureSetup, trial: CureTrial
 ) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
-    replayed = Replayed(trace=stream, version=torch_version(), capacity_bytes=setup.capacity_bytes)
+    replayed = Replayed(trace=traced.trace, version=torch_version(), capacity_bytes=setup.capacity_bytes)
     options = settings_to_try(replayed, base=trial.settings)
     tried = tuple(
-        peaks_under(stream, text, setup.capacity_bytes, name=each.cure.name)
+        peaks_under(traced, text, setup.capacity_bytes, name=each.cure.name)
         for each in options
         for text in each.settings
     )

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lrtool.memory.fake_cuda.data_dependent import answered
+from lrtool.memory.fake_cuda.data_dependent import Answers, answered
 from lrtool.memory.fake_cuda.device_guard import cuda_device
 from lrtool.memory.fake_cuda.kernels import cuda_kernels
-from lrtool.memory.fake_cuda.torch_cuda import Listener, cuda_api
+from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.torch_cuda import cuda_api
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +38,21 @@ H100 = FakeGpu()
 
 
 @contextmanager
-def fake_cuda(gpu: FakeGpu = H100, *, listener: Listener | None = None) -> Iterator[FakeTensorMode]:
+def fake_cuda(
+    gpu: FakeGpu = H100, *, listener: Listener | None = None, answers: Answers | None = None
+) -> Iterator[FakeTensorMode]:
     """Run the body with `gpu` as the CUDA device; everything that was patched is put back afterwards.
 
     Tensors made in the body are fake and stay so: do not use them, or models that were moved, after it. Yields the mode
     under which tensors are fake. Raises UnavailableError where this torch or this platform lacks what is needed.
     """
     listener = listener or Listener()
+    answers = answers or Answers(listener)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
         stack.enter_context(cuda_device())
         stack.enter_context(cuda_kernels(gpu.capability, gpu.cudnn_version))
-        stack.enter_context(cuda_api(mode, listener, device=gpu.properties()))
-        stack.enter_context(answered(lambda tensor: listener.on_hidden_birth(tensor)))
+        stack.enter_context(cuda_api(mode, listener, answers, device=gpu.properties()))
+        stack.enter_context(answered(answers, listener))
         stack.enter_context(mode)
         yield mode

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,32 +14,14 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _foreach_utils, _pytree
 from torch.utils._mode_utils import no_dispatch
 
-from lrtool.memory.fake_cuda.data_dependent import number_of
-from lrtool.memory.fake_cuda.known_values import values_of
-from lrtool.results import AssumptionKind
+from lrtool.memory.fake_cuda.data_dependent import Answers
+from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.values import hold, number_in, values_of
 
 _GONE = object()
-_MAX_KNOWN_ELEMENTS = 1024
+_MAX_CONSTANT_ELEMENTS = 1024
+# fake tensors with a constant are left out of the cache of shapes, in which lengths do not count
 _RealGenerator = torch.Generator
-
-
-@dataclass(slots=True)
-class Listener:
-    """What user code tells a GPU besides operators; replace what you want to hear of, or to answer.
-
-    `allocated_bytes` and `peak_bytes` answer torch.cuda.memory_allocated and its maximum. `stream` is the number of the
-    current CUDA stream, 0 for the default one. `on_assumption` hears of what is taken for granted: its kind, what was
-    asked, and what was answered.
-    """
-
-    on_hidden_birth: Callable[[Tensor], None] = lambda _tensor: None
-    on_empty_cache: Callable[[], None] = lambda: None
-    on_record_stream: Callable[[Tensor, int], None] = lambda _tensor, _stream: None
-    on_assumption: Callable[[AssumptionKind, str, str], None] = lambda _kind, _asked, _taken: None
-    allocated_bytes: Callable[[], int] = lambda: 0
-    peak_bytes: Callable[[], int] = lambda: 0
-    stream: int = 0
-    num_streams: int = field(default=1)
 
 
 @contextmanager
@@ -60,14 +41,16 @@ def replaced(*changes: tuple[Any, str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def cuda_api(mode: FakeTensorMode, listener: Listener, *, device: SimpleNamespace) -> Iterator[None]:
+def cuda_api(mode: FakeTensorMode, listener: Listener, answers: Answers, *, device: SimpleNamespace) -> Iterator[None]:
     """Answer torch.cuda as one GPU with the properties of `device` does, and mend what fake tensors cannot do."""
     swaps = torch.__future__.get_swap_module_params_on_conversion()
     with ExitStack() as stack:
         torch.__future__.set_swap_module_params_on_conversion(True)  # a moved parameter stays the optimizer's
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
         stack.enter_context(replaced(*_device_calls(device), *_memory_calls(listener, device.total_memory)))
-        stack.enter_context(replaced(*_stream_classes(listener), *_tensor_methods(listener), *_library_calls(mode)))
+        stack.enter_context(
+            replaced(*_stream_classes(listener), *_tensor_methods(listener, answers), *_library_calls(mode))
+        )
         lists = [getattr(module, "_foreach_supported_types", None) for module in (optimizers, _foreach_utils)]
         for types in {id(each): each for each in lists if each is not None}.values():
             types.append(FakeTensor)
@@ -88,8 +71,9 @@ def without_real_tensors(values: Any) -> Any:
         return values
     fake = torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device=values.device)
     fake.requires_grad_(values.requires_grad)
-    if values.numel() <= _MAX_KNOWN_ELEMENTS:
+    if values.numel() <= _MAX_CONSTANT_ELEMENTS:
         fake.constant = values  # type: ignore[attr-defined]
+    hold(fake, values)
     return fake
 
 
@@ -234,12 +218,27 @@ class _Generator(metaclass=_GeneratorType):
         return _RealGenerator("cpu")
 
 
-def _tensor_methods(listener: Listener) -> list[tuple[Any, str, Any]]:
+def _tensor_methods(listener: Listener, answers: Answers) -> list[tuple[Any, str, Any]]:
     def record_stream(self: Tensor, stream: Any) -> None:
         listener.on_record_stream(self, stream.stream_id)
 
+    def numpy(self: Any, *_: Any, **__: Any) -> Any:
+        with no_dispatch():
+            values = values_of(self)
+            if values is not None:
+                return values.numpy()
+            answers.contents_unknown()
+            plain = torch.empty((), dtype=torch.float32 if self.dtype is torch.bfloat16 else self.dtype)
+            return np.zeros(tuple(self.shape), dtype=plain.numpy().dtype)
+
+    def tolist(self: Any) -> Any:
+        return answers.number(self) if self.dim() == 0 else numpy(self).tolist()
+
+    def formatted(self: Any, spec: str) -> str:
+        return format(_printed(self), spec) if self.dim() == 0 else object.__format__(self, spec)
+
     methods: dict[str, Callable[..., Any]] = {
-        "numpy": _numpy, "__array__": _numpy, "tolist": _tolist, "__format__": _format, "__deepcopy__": _deepcopy,
+        "numpy": numpy, "__array__": numpy, "tolist": tolist, "__format__": formatted, "__deepcopy__": _deepcopy,
         "pin_memory": lambda self, *_: self, "record_stream": record_stream,
     }  # fmt: skip
     data = property(torch._C.TensorBase.data.__get__, _set_data)  # type: ignore[attr-defined]
@@ -256,21 +255,10 @@ def _set_data(self: Tensor, value: Tensor) -> None:
     torch.utils.swap_tensors(self, nn.Parameter(taken, self.requires_grad) if is_parameter else taken)
 
 
-def _numpy(self: Any, *_: Any, **__: Any) -> Any:
-    with no_dispatch():
-        values = values_of(self)
-        if values is not None:
-            return values.numpy()
-        plain = torch.empty((), dtype=torch.float32 if self.dtype is torch.bfloat16 else self.dtype)
-        return np.zeros(tuple(self.shape), dtype=plain.numpy().dtype)
-
-
-def _tolist(self: Any) -> Any:
-    return number_of(self) if self.dim() == 0 else _numpy(self).tolist()
-
-
-def _format(self: Any, spec: str) -> str:
-    return format(number_of(self), spec) if self.dim() == 0 else object.__format__(self, spec)
+def _printed(tensor: Tensor) -> float | int | bool:
+    """What a number looks like in print, where nothing hangs on it."""
+    value = number_in(tensor)
+    return 1 if value is None else value
 
 
 def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:

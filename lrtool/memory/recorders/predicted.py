@@ -10,10 +10,12 @@ from lrtool.memory.attribution.peak import PeakPart, most_by_category, peak_brea
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns, series_of
+from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
+from lrtool.memory.tracer.alternatives import trace_with_alternatives
 from lrtool.memory.tracer.leaks import Leak
-from lrtool.memory.tracer.tracer import Kind, TraceSettings, trace
+from lrtool.memory.tracer.tracer import Kind, TraceSettings
 from lrtool.results import GrowthSource, Oom, PeakShare
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import is_users_file
@@ -26,7 +28,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
     """Trace as many steps as it takes until they repeat, and replay the whole run."""
     kind: Kind = "cpu" if settings.recorder == "cpu" else "predicted"
     try:
-        traced = trace(
+        traced = trace_with_alternatives(
             factory,
             TraceSettings(
                 num_steps=settings.num_steps,
@@ -51,6 +53,8 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         growth_sources=tuple(map(source_of, traced.leaks)),
         peak_breakdown=tuple(map(_stored, _largest_parts(traced.trace, played.oom))),
         most_by_category=most_by_category(traced.trace),
+        peak_interval=peak_interval(traced.trace, scenario, traced.assumptions),
+        assumptions=traced.assumptions,
     )
 
 

@@ -25,9 +25,11 @@ from torch.utils.flop_counter import flop_registry
 
 import lrtool
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
-from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow, remember_origin
-from lrtool.memory.fake_cuda.known_values import follow
-from lrtool.memory.fake_cuda.torch_cuda import Listener, without_real_tensors
+from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow
+from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.torch_cuda import without_real_tensors
+from lrtool.memory.fake_cuda.truths import remember_truth
+from lrtool.memory.fake_cuda.values import ValueFollower
 from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.results import Assumption, AssumptionKind, Category
@@ -58,8 +60,9 @@ class LiveStorage:
 class StorageRecorder(TorchDispatchMode):
     """Writes births and frees of the storages on one kind of device to `log`.
 
-    With `keeps_small_real`, tensors on the CPU of at most 1 MiB are real although a fake tensor mode is on, so that
-    lengths, indices and labels made in user code have values; within `loading`, all of them are.
+    With a `follower`, tensors on the CPU of at most 1 MiB are real although a fake tensor mode is on, so that
+    lengths, indices and labels made in user code have values; within `loading`, all of them are. It keeps what is computed
+    from them.
     `costs` are what kernels allocate for themselves, noted as workspace.
     """
 
@@ -69,7 +72,7 @@ class StorageRecorder(TorchDispatchMode):
         *,
         device_type: str,
         listener: Listener | None = None,
-        keeps_small_real: bool = False,
+        follower: ValueFollower | None = None,
         costs: HiddenCosts | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -78,11 +81,12 @@ class StorageRecorder(TorchDispatchMode):
         self.engine = EngineView(self._birth_node)
         self.phase: str | None = "build"
         self.num_operations = 0
+        self.seen_shares: Mapping[str, float] = {}
         self.is_training: Callable[[], bool] = lambda: True
         self.on_step_end: Callable[[], None] = lambda: None
         self.device_type = device_type
         self._listener = listener or Listener()
-        self._keeps_small_real = keeps_small_real
+        self._follower = follower
         self._costs = costs
         self._is_loading = False
         self._is_ignoring = False
@@ -100,15 +104,20 @@ class StorageRecorder(TorchDispatchMode):
         self._listener.allocated_bytes = lambda: log.live_bytes
         self._listener.peak_bytes = lambda: log.peak_bytes
         self._listener.on_assumption = self._assume
-        self._assumed: Counter[tuple[AssumptionKind, str | None, str, str]] = Counter()
+        self._assumed: Counter[tuple[AssumptionKind, str | None, str, str, str | None]] = Counter()
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was taken for granted, each once for its line, in the order of the first time."""
         return tuple(
             Assumption(kind=kind, source=source, asked=asked, taken=taken, times=times)
-            for (kind, source, asked, taken), times in self._assumed.items()
+            for (kind, source, asked, taken, _), times in self._assumed.items()
         )
+
+    @property
+    def branches(self) -> tuple[str | None, ...]:
+        """Of each assumption, by what line the other answer can be given; None where there is no other."""
+        return tuple(site for *_, site in self._assumed)
 
     def start(self) -> None:
         """Record from now on."""
@@ -194,8 +203,10 @@ class StorageRecorder(TorchDispatchMode):
             self._emit_workspaces(twin, args)
             return out
         out = self._run(func, args, kwargs)
-        if self._keeps_small_real:
-            follow(func, args, kwargs, out)
+        if self._follower is not None:
+            self._follower.follow(func, args, kwargs, out)
+            for tensor in _tensors((out,)):
+                remember_truth(func, args, tensor)
         self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
             return out
@@ -211,7 +222,7 @@ class StorageRecorder(TorchDispatchMode):
         body = None if self._is_opening else composite_body(func)
         if body is not None:
             return self._opened(body, args, kwargs)
-        if not self._keeps_small_real:
+        if self._follower is None:
             return func(*args, **kwargs)
         device = kwargs.get("device")
         tensors = list(_tensors(args))
@@ -222,7 +233,7 @@ class StorageRecorder(TorchDispatchMode):
             fake = func(*args, **kwargs)
             if not isinstance(fake, FakeTensor) or fake.device.type != "cpu":
                 return fake
-            if not self._is_loading and fake.untyped_storage().nbytes() > REAL_LIMIT_BYTES:
+            if not (self._is_loading or self._follower.follows_all) and _is_large(fake):
                 return fake
         with unset_fake_temporarily():
             return func(*args, **kwargs)
@@ -243,8 +254,6 @@ class StorageRecorder(TorchDispatchMode):
             if not looked:
                 source, looked = self._source(), True
             self._see(tensor, source)
-            if tensor.dtype is torch.bool and tensor.numel() == 1 and isinstance(tensor, FakeTensor):
-                remember_origin(tensor, func)
 
     def _is_watched(self, tensor: Tensor) -> bool:
         return tensor.device.type == self.device_type and tensor.layout is torch.strided
@@ -313,9 +322,9 @@ class StorageRecorder(TorchDispatchMode):
         known = self.live.get(tensor.untyped_storage()._cdata)
         return None if known is None else known.node
 
-    def _assume(self, kind: AssumptionKind, asked: str, taken: str) -> None:
+    def _assume(self, kind: AssumptionKind, asked: str, taken: str, site: str | None = None, /) -> None:
         if self._is_recording:
-            self._assumed[kind, self._source(), asked, taken] += 1
+            self._assumed[kind, self._source(), asked, taken, site] += 1
 
     def _used_by_stream(self, tensor: Tensor, stream: int) -> None:
         known = self.live.get(tensor.untyped_storage()._cdata)
@@ -337,6 +346,10 @@ class StorageRecorder(TorchDispatchMode):
         ]
         for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):
             self.log.free(birth, size)
+
+
+def _is_large(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() > REAL_LIMIT_BYTES
 
 
 def _parts(tensor: object) -> list[object]:

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ import torch
 
 from lrtool.errors import WorkloadError
 from lrtool.memory.fake_cuda.autograd import watched_engine
+from lrtool.memory.fake_cuda.data_dependent import Answers
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
-from lrtool.memory.fake_cuda.torch_cuda import Listener
+from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.values import FROM_THE_BATCH, Limits, ValueFollower
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.hooks import (
     has_even_batches,
@@ -48,6 +50,19 @@ MAX_EPOCH_STEPS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """How questions that data decide are answered.
+
+    Values are followed up to `limits`, which costs as much as computing on the CPU does; at the lines `other_at` a question
+    whose answer is not known gets the other one, and of `shares`, by line, a selection takes that part.
+    """
+
+    limits: Limits = FROM_THE_BATCH
+    other_at: frozenset[str] = frozenset()
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSettings:
     """What to trace: `num_steps` is the length of the run that the trace stands for.
 
@@ -55,7 +70,8 @@ class TraceSettings:
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
     With `keeps_failed`, a step that fails after others did not ends the trace, which tells it as its `failure`.
-    `finds_garbage` looks for memory that only reference cycles keep alive, which takes part of a second.
+    `finds_garbage` looks for memory that only reference cycles keep alive, which takes part of a second. `values` say how
+    questions that data decide are answered.
     """
 
     num_steps: int
@@ -69,6 +85,7 @@ class TraceSettings:
     platform: Platform | None = None
     keeps_failed: bool = False
     finds_garbage: bool = False
+    values: Values = field(default_factory=Values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +96,9 @@ class TracedRun:
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
     what grows, largest first. `garbage_bytes` are the most that only reference cycles kept alive, after the build or at the
     end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
-    a prediction took for granted.
+    a prediction took for granted, and `branches` the lines at which another answer can be given, one for each assumption, None
+    where there is no other; `seen_shares` what part of the most they could selections took, by line. `peak_bytes` are the
+    most that were requested at once.
     """
 
     trace: AllocationTrace
@@ -96,6 +115,9 @@ class TracedRun:
     failure: WorkloadError | None = None
     garbage_bytes: int = 0
     assumptions: tuple[Assumption, ...] = ()
+    branches: tuple[str | None, ...] = ()
+    seen_shares: Mapping[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
 
 
 def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
@@ -107,7 +129,7 @@ def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
         settings.gpu.capability, num_multiprocessors=settings.gpu.num_multiprocessors
     )
     costs = HiddenCosts(platform) if settings.with_workspaces else None
-    with recording(settings.kind, gpu=settings.gpu, costs=costs) as recorder:
+    with recording(settings.kind, gpu=settings.gpu, costs=costs, values=settings.values) as recorder:
         run = _Run(factory, settings, recorder)
         run.build()
         run.take_steps()
@@ -115,23 +137,28 @@ def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
 
 
 @contextmanager
-def recording(kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = None) -> Iterator[StorageRecorder]:
+def recording(
+    kind: Kind, *, gpu: FakeGpu = H100, costs: HiddenCosts | None = None, values: Values | None = None
+) -> Iterator[StorageRecorder]:
     """Record what the body allocates, on a fake GPU ("predicted") or really on the CPU ("cpu"); it begins with a build.
 
-    `costs` are added to a prediction.
+    `costs` are added to a prediction, `values` say how it answers what data decide.
     """
+    values = values or Values()
     listener, log = Listener(), TraceLog()
     fake = kind == "predicted"
     recorder = StorageRecorder(
         log,
         device_type="cuda" if fake else "cpu",
         listener=listener,
-        keeps_small_real=fake,
+        follower=ValueFollower(values.limits) if fake else None,
         costs=costs if fake else None,
     )
     with ExitStack() as stack:
         if fake:
-            stack.enter_context(fake_cuda(gpu, listener=listener))
+            answers = Answers(listener, other_at=values.other_at, shares=values.shares)
+            recorder.seen_shares = answers.seen_shares
+            stack.enter_context(fake_cuda(gpu, listener=listener, answers=answers))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(watched_optimizers(recorder))
@@ -217,6 +244,9 @@ class _Run:
             failure=self._failure,
             garbage_bytes=self._garbage_bytes,
             assumptions=self._recorder.assumptions,
+            branches=self._recorder.branches,
+            seen_shares=self._recorder.seen_shares,
+            peak_bytes=log.peak_bytes,
         )
 
     def _look_for_garbage(self) -> None:

@@ -1,10 +1,12 @@
 """A sweep as lines and tables: the verdict, a row for each trial, the evidence, and what was swept."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from lrtool.report.assumptions import assumption_rows, peak_rows
 from lrtool.report.grid import Column, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.parts import known_bytes
 from lrtool.report.ranks import rank_lines
@@ -129,9 +131,18 @@ def setup_table(result: MemSweep) -> Facts:
             ("figures", f"{HOW_KNOWN[result.recorder]}: {result.recorder_reason}"),
             ("capacity", room),
             ("cycle", _cycle(result)),
+            *_assumed(result),
             ("swept", f"{result.target}, {len(result.trials)} trials in {format_duration(result.duration_s)}"),
         ]
     )
+
+
+def _assumed(result: MemSweep) -> Iterator[tuple[str, str]]:
+    """What the trial with the highest peak took for granted: the others ask the same, step by step."""
+    highest = max(result.trials, key=lambda trial: trial.max_memory_reserved_bytes or 0)
+    if highest.status == "ok":
+        yield from peak_rows(highest.max_memory_reserved_bytes, highest.peak_interval)
+    yield from assumption_rows(highest.assumptions)
 
 
 def _cycle(result: MemSweep) -> str:
