@@ -30,13 +30,14 @@ ALLOWED = {
     "memory.metrics": {"memory.growth", "results"},
     "memory.growth": {"results"},
     "memory.gpus": GROUND,
+    "memory.context": GROUND | {"memory.gpus"},
     "memory.trace": GROUND,
     "memory.allocator": GROUND | {"memory.trace", "memory.metrics"},
     "memory.snapshot": GROUND | {"memory.trace", "memory.allocator"},
     "memory.replay": GROUND | {"memory.allocator", "memory.trace", "memory.metrics", "memory.gpus", "results"},
     "memory.attribution": GROUND | {"memory.replay", "memory.allocator", "memory.trace", "memory.gpus", "results"},
     "memory.environment": GROUND | {"memory.allocator", "results"},
-    "memory.fake_cuda": GROUND | {"results"},
+    "memory.fake_cuda": GROUND | {"memory.workspaces", "results"},
     "memory.workspaces": GROUND | {"memory.gpus"},
     "memory.tracer": GROUND
     | {"memory.fake_cuda", "memory.workspaces", "memory.trace", "memory.allocator", "workload", "workload.distributed"}
@@ -76,7 +77,7 @@ ALLOWED = {
 PURE = [
     "errors.py", "units.py", "small_file.py", "option.py", "config.py", "settings_file.py",
     "workload/distributed/launch.py", "lr/ramp.py", "lr/cyclic.py", "lr/curve",
-    "memory/metrics.py", "memory/growth.py", "memory/gpus.py", "memory/environment/known_issues.py",
+    "memory/metrics.py", "memory/growth.py", "memory/gpus.py", "memory/context.py", "memory/environment/known_issues.py",
     "memory/allocator/environment.py", "diagnosis/run_figures.py", "diagnosis/rules.py", "diagnosis/causes",
     "diagnosis/cure_trials/batch_search.py", "diagnosis/cure_trials/effects.py", "gate", "results",
 ]  # fmt: skip

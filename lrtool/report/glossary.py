@@ -281,8 +281,8 @@ GROUPS = (
             "predicted": Term(
                 field='recorder: "predicted"',
                 formula="allocations of the training step on fake CUDA tensors, played on a model of the caching allocator",
-                meaning="without a GPU; the tensors of a step and scratch of most kernels are in it, cuDNN's workspaces and "
-                "the CUDA context are not",
+                meaning="without a GPU; the tensors of a step and scratch of most kernels are in it, cuDNN's as an "
+                "estimate; the CUDA context is not",
             ),
             "from CPU": Term(
                 field='recorder: "cpu"',

@@ -22,8 +22,8 @@ _FORMULA_TWINS = {
         ("scatter", "src"), ("masked_scatter", "default"), ("masked_fill", "Scalar"), ("masked_fill", "Tensor"),
     )
 }  # fmt: skip
-_COMPOSITES_WITH_TEMPORARIES = ("binary_cross_entropy_with_logits", "_safe_softmax", "dist", "soft_margin_loss",
-                                "soft_margin_loss_backward")  # fmt: skip
+_COMPOSITES_WITH_TEMPORARIES = ("binary_cross_entropy_with_logits", "_safe_softmax", "dist", "_euclidean_dist",
+                                "soft_margin_loss", "soft_margin_loss_backward")  # fmt: skip
 _adds_in_place = False
 
 
@@ -140,10 +140,16 @@ def composite_body(func: Any) -> Twin | None:
     return partial(func._op_dk, torch._C.DispatchKey.CompositeExplicitAutograd)
 
 
-def undecomposed_body(func: Any, device_type: str) -> Twin | None:
-    """What an operator made of others runs where autograd, which takes it apart elsewhere, is left out: in inference mode."""
+def undecomposed_body(func: Any, device_type: str, *, in_composite: bool = False) -> Twin | None:
+    """What an operator made of others runs where autograd, which takes it apart elsewhere, is left out: in inference mode,
+    and within a composite whose body runs below autograd.
+    """
     device = device_type.upper()
-    if not torch.is_inference_mode_enabled() or not _is_made_of_others(func) or _has_kernel(func.name(), device):
+    if (
+        not (in_composite or torch.is_inference_mode_enabled())
+        or not _is_made_of_others(func)
+        or _has_kernel(func.name(), device)
+    ):
         return None
     own = f"Autograd{device}"
     key = own if _has_kernel(func.name(), own) else "CompositeImplicitAutograd"

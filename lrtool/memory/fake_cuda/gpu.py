@@ -5,25 +5,44 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lrtool.memory.fake_cuda.attention import Build
 from lrtool.memory.fake_cuda.data_dependent import Answers, answered
 from lrtool.memory.fake_cuda.device_guard import cuda_device
 from lrtool.memory.fake_cuda.kernels import cuda_kernels
 from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.recurrent import recurrent_reserves
 from lrtool.memory.fake_cuda.torch_cuda import cuda_api
+
+_BUNDLED_CUDNN = {
+    (2, 6): 90100, (2, 7): 90501, (2, 8): 91002, (2, 9): 91002, (2, 10): 91002, (2, 11): 91900, (2, 12): 92000,
+}  # fmt: skip
+"""By torch release: what its metadata on PyPI requires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeGpu:
-    """The GPU to pretend: compute capability, the cuDNN that torch ships with (9.20.0 is 92000), memory in bytes, and
-    multiprocessors.
+    """The GPU to pretend: compute capability, memory in bytes, and multiprocessors.
+
+    `torch_version` is the release whose kernels run, by default the one that is installed; `cudnn_version` (9.20.0 is
+    92000) by default the one that this release comes with.
     """
 
     capability: tuple[int, int] = (9, 0)
-    cudnn_version: int = 92000
+    cudnn_version: int | None = None
+    torch_version: tuple[int, int] | None = None
     total_bytes: int = 80 * 2**30
     num_multiprocessors: int = 132
+
+    @property
+    def build(self) -> Build:
+        """What decides which kernels run."""
+        major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+        version = self.torch_version or (major, minor)
+        cudnn = self.cudnn_version or bundled_cudnn(version)
+        return Build(capability=self.capability, torch_version=version, cudnn_version=cudnn)
 
     def properties(self) -> SimpleNamespace:
         """What torch.cuda.get_device_properties would say of it."""
@@ -35,6 +54,11 @@ class FakeGpu:
 
 
 H100 = FakeGpu()
+
+
+def bundled_cudnn(torch_version: tuple[int, int]) -> int:
+    """The cuDNN that torch's wheels of a release on PyPI ask for; of the next lower one where it is not known."""
+    return _BUNDLED_CUDNN[max((each for each in _BUNDLED_CUDNN if each <= torch_version), default=min(_BUNDLED_CUDNN))]
 
 
 @contextmanager
@@ -51,7 +75,8 @@ def fake_cuda(
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
         stack.enter_context(cuda_device())
-        stack.enter_context(cuda_kernels(gpu.capability, gpu.cudnn_version))
+        stack.enter_context(cuda_kernels(gpu.build, listener))
+        stack.enter_context(recurrent_reserves())
         stack.enter_context(cuda_api(mode, listener, answers, device=gpu.properties()))
         stack.enter_context(answered(answers, listener))
         stack.enter_context(mode)

@@ -11,129 +11,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrtool.memory.fake_cuda.attention import Build, Call, candidates
 from lrtool.memory.fake_cuda.autograd import composites_add_in_place
+from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.recurrent import recurrent, recurrent_packed
+from lrtool.memory.workspaces.recurrent import MODES
+from lrtool.units import format_bytes
 
 aten = torch.ops.aten
 _STUBS = ("silu_backward", "mish_backward", "_fused_rms_norm")
-_RNN_MODES = {"rnn_relu": 0, "rnn_tanh": 1, "lstm": 2, "gru": 3}
-_CUDNN_PREFERRED_AFTER = 91500
+_MASK_ALIGNMENT = 8
 
 
 @contextmanager
-def cuda_kernels(capability: tuple[int, int], cudnn_version: int) -> Iterator[None]:
-    """Register the kernels for CUDA tensors, as a GPU of `capability` with `cudnn_version` would choose them."""
+def cuda_kernels(build: Build, listener: Listener) -> Iterator[None]:
+    """Register the kernels for CUDA tensors as `build` would choose them; `listener` hears of what was chosen."""
     library = torch.library.Library("aten", "IMPL")
     try:
         for name in _STUBS:
             if not _has_kernel(name, "CUDA"):
                 library.impl(name, _never_called, "CUDA")
-        library.impl("scaled_dot_product_attention", _attention(capability, cudnn_version), "AutogradCUDA")
+        library.impl("scaled_dot_product_attention", _attention(build, listener), "AutogradCUDA")
         library.impl("linear", _linear, "AutogradCUDA")
-        for kind in _RNN_MODES:
-            library.impl(f"{kind}.input", _recurrent(kind), "AutogradCUDA")
-            library.impl(f"{kind}.data", _recurrent_packed(kind), "AutogradCUDA")
+        for kind in MODES:
+            library.impl(f"{kind}.input", recurrent(kind), "AutogradCUDA")
+            library.impl(f"{kind}.data", recurrent_packed(kind), "AutogradCUDA")
         yield
     finally:
         library._destroy()
 
 
-def attention_backend(
-    tensors: tuple[Tensor, Tensor, Tensor],
-    *,
-    mask: Tensor | None,
-    dropout: float,
-    flags: tuple[bool, bool],
-    gpu: tuple[tuple[int, int], int],
-) -> str:
-    """ "cudnn", "flash", "efficient" or "math": `select_sdp_backend` of ATen/native/transformers/cuda/sdp_utils.cpp.
-
-    `flags` are (is_causal, enable_gqa), `gpu` the compute capability and the cuDNN version.
-    """
-    capability, cudnn_version = gpu
-    usable = {
-        "cudnn": _fits_cudnn(tensors, mask, dropout, capability),
-        "flash": _fits_flash(tensors, mask, flags[0], capability, dropout),
-        "efficient": _fits_efficient(tensors, capability),
-    }
-    if not _heads_fit(*tensors, gqa=flags[1]):
-        return "math"
-    prefers_cudnn = capability[0] in (9, 10) and cudnn_version > _CUDNN_PREFERRED_AFTER
-    order = ("cudnn", "flash", "efficient") if prefers_cudnn else ("flash", "efficient")
-    return next((name for name in order if usable[name]), "math")
-
-
-def _heads_fit(query: Tensor, key: Tensor, value: Tensor, *, gqa: bool) -> bool:
-    if not query.dim() == key.dim() == value.dim() == 4 or not query.dtype == key.dtype == value.dtype:
-        return False
-    if 0 in (query.shape[-2], key.shape[-2]) or any(t.stride(-1) != 1 for t in (query, key, value)):
-        return False
-    groups = query.shape[1] == key.shape[1] or (gqa and query.shape[1] % key.shape[1] == 0)
-    return groups and key.shape[1] == value.shape[1] and query.shape[0] == key.shape[0] == value.shape[0]
-
-
-def _is_half(tensor: Tensor) -> bool:
-    return tensor.dtype in (torch.float16, torch.bfloat16)
-
-
-def _fits_cudnn(
-    tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, dropout: float, capability: tuple[int, int]
-) -> bool:
-    query, key, value = tensors
-    widths = (query.shape[-1], value.shape[-1])
-    return (
-        torch.backends.cuda.cudnn_sdp_enabled()
-        and _is_half(query)
-        and capability >= (8, 0)
-        and (dropout * 16).is_integer()
-        and all(width % 8 == 0 and width <= 128 for width in widths)
-        and key.shape[-2] != 1
-        and not (mask is not None and mask.requires_grad)
-        and not (dropout and query.shape[-2] == 1)
-        and not torch.are_deterministic_algorithms_enabled()
-    )
-
-
-def _fits_flash(
-    tensors: tuple[Tensor, Tensor, Tensor],
-    mask: Tensor | None,
-    causal: bool,
-    capability: tuple[int, int],
-    dropout: float,
-) -> bool:
-    query, key, value = tensors
-    width = query.shape[-1]
-    small_shared_memory = capability in ((8, 6), (8, 9), (12, 0), (12, 1)) and width > 192
-    return (
-        torch.backends.cuda.flash_sdp_enabled()
-        and _is_half(query)
-        and capability >= (8, 0)
-        and mask is None
-        and width == key.shape[-1] == value.shape[-1]
-        and width <= 256
-        and not (causal and query.shape[-2] != key.shape[-2])
-        and not (_needs_gradient(tensors) and small_shared_memory and (dropout != 0 or width <= 224))
-    )
-
-
-def _fits_efficient(tensors: tuple[Tensor, Tensor, Tensor], capability: tuple[int, int]) -> bool:
-    query, key, value = tensors
-    alignment = 8 if _is_half(query) else 4
-    return (
-        torch.backends.cuda.mem_efficient_sdp_enabled()
-        and (_is_half(query) or query.dtype is torch.float32)
-        and query.shape[-1] == key.shape[-1]
-        and query.shape[1] == key.shape[1]
-        and query.shape[-1] % alignment == 0
-        and value.shape[-1] % alignment == 0
-        and not (query.dtype is torch.bfloat16 and capability < (8, 0))
-    )
-
-
-def _needs_gradient(tensors: tuple[Tensor, ...]) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
-def _attention(capability: tuple[int, int], cudnn_version: int) -> Callable[..., Tensor]:
+def _attention(build: Build, listener: Listener) -> Callable[..., Tensor]:
     def attention(
         query: Tensor,
         key: Tensor,
@@ -145,32 +53,59 @@ def _attention(capability: tuple[int, int], cudnn_version: int) -> Callable[...,
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        tensors = (query, key, value)
-        backend = attention_backend(
-            tensors,
-            mask=attn_mask,
-            dropout=dropout_p,
-            flags=(is_causal, enable_gqa),
-            gpu=(capability, cudnn_version),
-        )
-        if backend == "math":
-            with composites_add_in_place():
-                math_attention = aten._scaled_dot_product_attention_math
-                return _first(
-                    math_attention(*tensors, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa)
-                )
-        mask = _additive(attn_mask, query)
-        if backend == "flash":
-            return _flash(tensors, dropout_p, is_causal, scale)
-        keeps = _needs_gradient(tensors)
-        if backend == "cudnn":
-            cudnn = aten._scaled_dot_product_cudnn_attention
-            return _first(cudnn(*tensors, mask, keeps, dropout_p, is_causal, False, scale=scale))
-        efficient = aten._scaled_dot_product_efficient_attention
-        whole_mask = _expanded(mask, query, key)
-        return _first(efficient(*tensors, whole_mask, keeps, dropout_p, is_causal, scale=scale))
+        call = Call(query=query, key=key, value=value, mask=attn_mask, dropout=dropout_p, is_causal=is_causal,
+                    enable_gqa=enable_gqa)  # fmt: skip
+        fitting = candidates(call, build)
+        if not fitting:
+            raise RuntimeError("No available kernel. Aborting execution.")  # as torch says it
+        listener.on_assumption("kernel", _asked(call, build), _taken(call, fitting))
+        return _run_attention(fitting[0], call, scale)
 
     return attention
+
+
+def _run_attention(kernel: str, call: Call, scale: float | None) -> Tensor:
+    if kernel == "math":
+        with composites_add_in_place():
+            math_attention = aten._scaled_dot_product_attention_math
+            return _first(
+                math_attention(*call.tensors, call.mask, call.dropout, call.is_causal, None, scale=scale,
+                               enable_gqa=call.enable_gqa)
+            )  # fmt: skip
+    if kernel == "flash":
+        return _flash(call.tensors, call.dropout, call.is_causal, scale)
+    mask, keeps = _additive(call.mask, call.query), call.needs_gradient
+    if kernel == "cudnn":
+        cudnn = aten._scaled_dot_product_cudnn_attention
+        return _first(cudnn(*call.tensors, mask, keeps, call.dropout, call.is_causal, False, scale=scale))
+    efficient = aten._scaled_dot_product_efficient_attention
+    mask = _expanded(mask, call.query, call.key)
+    return _first(efficient(*call.tensors, mask, keeps, call.dropout, call.is_causal, scale=scale))
+
+
+def _asked(call: Call, build: Build) -> str:
+    dtype, (major, minor) = str(call.query.dtype).removeprefix("torch."), build.capability
+    mask = "" if call.mask is None else f", mask {tuple(call.mask.shape)}"
+    return f"attention kernel for {dtype} {tuple(call.query.shape)} on compute capability {major}.{minor}{mask}"
+
+
+def _taken(call: Call, fitting: tuple[str, ...]) -> str:
+    if len(fitting) == 1:
+        return f"{fitting[0]}; no other takes this"
+    kernel, following = fitting[:2]
+    more = f"{format_bytes(_math_bytes(call))} more" if following == "math" else "as much"
+    return f"{kernel}; the next candidate, {following}, needs {more}"
+
+
+def _math_bytes(call: Call) -> int:
+    """What math attention has at once and no other kernel: the scores and their softmax, and what dropout makes of it.
+
+    Half types are computed in float32 where nobody allowed otherwise.
+    """
+    allowed = getattr(torch.backends.cuda, "fp16_bf16_reduction_math_sdp_allowed", lambda: False)()
+    element = call.query.element_size() if allowed else max(4, call.query.element_size())
+    dropped = element + 1 if call.dropout else 0
+    return call.num_scores * (2 * element + dropped)
 
 
 def _first(outputs: tuple[Tensor, ...]) -> Tensor:
@@ -186,12 +121,12 @@ def _additive(mask: Tensor | None, query: Tensor) -> Tensor | None:
 
 
 def _expanded(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-    """`preprocess_mask`: the last dimension in a memory layout of multiples of 16, then one mask for every head."""
+    """`preprocess_mask`: padded where lines do not begin at multiples of 8 elements, then one mask for every head."""
     if mask is None:
         return None
-    length = mask.shape[-1]
-    if length % 16:
-        mask = torch.nn.functional.pad(mask, (0, -length % 16))[..., :length]
+    if any(stride % _MASK_ALIGNMENT for stride in mask.stride()[:-1]):
+        length = mask.shape[-1]
+        mask = torch.nn.functional.pad(mask, (0, _MASK_ALIGNMENT - length % _MASK_ALIGNMENT))[..., :length]
     return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
 
 
@@ -211,46 +146,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return aten.linear.default._op_dk(composite, x, weight, bias)  # type: ignore[no-any-return]
     with composites_add_in_place():
         return aten.linear.default._op_dk(composite, x, weight, bias)  # type: ignore[no-any-return]
-
-
-def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
-    def run(
-        x: Tensor, hx: Any, params: list[Tensor], has_biases: bool, num_layers: int,
-        dropout: float, train: bool, bidirectional: bool, batch_first: bool,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        shape = (has_biases, num_layers, dropout, train, bidirectional)
-        out, *states = _cudnn_rnn(kind, x.transpose(0, 1) if batch_first else x, hx, params, shape, [])
-        return (out.transpose(0, 1) if batch_first else out, *states)
-
-    return run
-
-
-def _recurrent_packed(kind: str) -> Callable[..., tuple[Tensor, ...]]:
-    def run(
-        x: Tensor, batch_sizes: Tensor, hx: Any, params: list[Tensor], has_biases: bool,
-        num_layers: int, dropout: float, train: bool, bidirectional: bool,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        shape = (has_biases, num_layers, dropout, train, bidirectional)
-        return _cudnn_rnn(kind, x, hx, params, shape, [int(size) for size in batch_sizes.tolist()])
-
-    return run
-
-
-def _cudnn_rnn(
-    kind: str, x: Tensor, hx: Any, params: list[Tensor],
-    shape: tuple[bool, int, float, bool, bool], batch_sizes: list[int],
-) -> tuple[Tensor, ...]:  # fmt: skip
-    has_biases, num_layers, dropout, train, bidirectional = shape
-    hidden, cell = (hx[0], hx[1]) if kind == "lstm" else (hx, None)
-    width = (hidden if cell is None else cell).shape[2]
-    projection = hidden.shape[2] if hidden.shape[2] != width else 0
-    flat = getattr(params[0], "_lrtool_flat_weights", None)
-    weights = params[0].detach().view(-1) if flat is None else flat
-    out, hy, cy, _, _ = aten._cudnn_rnn(
-        x, params, (4 if has_biases else 2) + (projection > 0), weights, hidden, cell, _RNN_MODES[kind], width,
-        projection, num_layers, False, dropout, train, bidirectional, batch_sizes, x.new_empty(0, dtype=torch.uint8),
-    )  # fmt: skip
-    return (out, hy, cy) if kind == "lstm" else (out, hy)
 
 
 def _has_kernel(name: str, key: str) -> bool:

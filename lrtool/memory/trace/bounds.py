@@ -2,11 +2,12 @@
 
 from array import array
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from lrtool.memory.trace.allocation_trace import NO_NOTE, AllocationTrace, Note, Op
 
 End = Literal["low", "high"]
+ENDS: tuple[End, ...] = get_args(End)
 
 
 def has_estimates(trace: AllocationTrace) -> bool:

@@ -31,7 +31,9 @@ from lrtool.memory.fake_cuda.torch_cuda import without_real_tensors
 from lrtool.memory.fake_cuda.truths import remember_truth
 from lrtool.memory.fake_cuda.values import ValueFollower
 from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
-from lrtool.memory.workspaces.operators import HiddenCosts
+from lrtool.memory.tracer.workspace_log import WorkspaceLog
+from lrtool.memory.workspaces.estimates import Estimate
+from lrtool.memory.workspaces.operators import HiddenCosts, estimated_outputs
 from lrtool.results import Assumption, AssumptionKind, Category
 from lrtool.workload.user_code import is_library_file, is_users_file
 
@@ -87,7 +89,7 @@ class StorageRecorder(TorchDispatchMode):
         self.device_type = device_type
         self._listener = listener or Listener()
         self._follower = follower
-        self._costs = costs
+        self._workspaces = WorkspaceLog(log, costs)
         self._is_loading = False
         self._is_ignoring = False
         self._label: Category | None = None
@@ -109,15 +111,16 @@ class StorageRecorder(TorchDispatchMode):
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was taken for granted, each once for its line, in the order of the first time."""
-        return tuple(
+        told = (
             Assumption(kind=kind, source=source, asked=asked, taken=taken, times=times)
             for (kind, source, asked, taken, _), times in self._assumed.items()
         )
+        return (*told, *self._workspaces.assumptions)
 
     @property
     def branches(self) -> tuple[str | None, ...]:
         """Of each assumption, by what line the other answer can be given; None where there is no other."""
-        return tuple(site for *_, site in self._assumed)
+        return (*(site for *_, site in self._assumed), *(None for _ in self._workspaces.assumptions))
 
     def start(self) -> None:
         """Record from now on."""
@@ -132,6 +135,7 @@ class StorageRecorder(TorchDispatchMode):
         """Close the current step of the log, or the build."""
         self.on_step_end()
         self.log.end_step()
+        self._workspaces.end_step()
         self._forward_births.clear()
         self._forward_sources.clear()
 
@@ -193,7 +197,7 @@ class StorageRecorder(TorchDispatchMode):
         if any(map(is_traceable_wrapper_subclass_type, types)):
             return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
         kwargs = kwargs or {}
-        body = undecomposed_body(func, self.device_type)
+        body = undecomposed_body(func, self.device_type, in_composite=self._is_opening)
         if body is not None:
             with self:
                 return body(*args, **kwargs)
@@ -213,7 +217,7 @@ class StorageRecorder(TorchDispatchMode):
         if func is aten._amp_foreach_non_finite_check_and_unscale_.default:
             remember_no_overflow(args[1])
         self._operator = func._opname
-        self._see_all(func, out)
+        self._see_all(func, args, out)
         self._operator = None
         self._emit_workspaces(func, args)
         return out
@@ -247,30 +251,32 @@ class StorageRecorder(TorchDispatchMode):
         finally:
             self._is_opening = False
 
-    def _see_all(self, func: Any, out: Any) -> None:
+    def _see_all(self, func: Any, args: Sequence[Any], out: Any) -> None:
         source: str | None = None
         looked = False
-        for tensor in _tensors(out if isinstance(out, tuple | list) else (out,)):
+        sizes = estimated_outputs(func._opname, args)
+        for index, tensor in enumerate(_tensors(out if isinstance(out, tuple | list) else (out,))):
             if not looked:
                 source, looked = self._source(), True
-            self._see(tensor, source)
+            self._see(tensor, source, sizes.get(index))
 
     def _is_watched(self, tensor: Tensor) -> bool:
         return tensor.device.type == self.device_type and tensor.layout is torch.strided
 
-    def _see(self, tensor: Tensor, source: str | None) -> None:
+    def _see(self, tensor: Tensor, source: str | None, size: Estimate | None = None) -> None:
         if not self._is_watched(tensor):
             return
         storage = tensor.untyped_storage()
         known = self.live.get(storage._cdata)
         if known is None:
-            self._born(storage, source)
+            self._born(storage, source, size)
         elif known.num_bytes != storage.nbytes():
             self.resized(storage)
 
-    def _born(self, storage: torch.UntypedStorage, source: str | None) -> None:
+    def _born(self, storage: torch.UntypedStorage, source: str | None, size: Estimate | None = None) -> None:
         num_bytes, key = storage.nbytes(), storage._cdata
-        if num_bytes == 0 or self._is_ignoring or not self._is_recording:
+        may_be_larger = size is not None and size.high_bytes > 0
+        if (num_bytes == 0 and not may_be_larger) or self._is_ignoring or not self._is_recording:
             return
         phase = self._phase()
         note = OpenNote(
@@ -281,6 +287,9 @@ class StorageRecorder(TorchDispatchMode):
             module=self.module,
             has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
         )
+        if size is not None:
+            note.low_bytes, note.high_bytes = size.low_bytes, size.high_bytes
+            self._workspaces.count(size)
         birth = self.log.alloc(num_bytes, stream=self._listener.stream, note=note)
         if phase == "forward":
             self._forward_births.append((key, birth))
@@ -332,20 +341,15 @@ class StorageRecorder(TorchDispatchMode):
             self.log.record_stream(known.birth, stream)
 
     def _emit_workspaces(self, func: Any, args: tuple[Any, ...]) -> None:
-        if self._costs is None or not self._is_recording:
+        if not self._is_recording:
             return
         first = next(_tensors(args), None)
         if first is None or first.device.type != self.device_type:
             return
-        stream = self._listener.stream
-        kept, passing = self._costs.of(func._opname, args, stream=stream, in_backward=self.engine.is_running)
-        phase = self._phase() if kept or passing else ""
-        births = [
-            self.log.alloc(size, stream=stream, note=OpenNote(phase, Category.WORKSPACE, operator=func._opname))
-            for size in (*passing, *kept)  # operands are copied before the first workspace is taken
-        ]
-        for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):
-            self.log.free(birth, size)
+        note = OpenNote(self._phase(), Category.WORKSPACE, operator=func._opname)
+        self._workspaces.write(
+            func._opname, args, note=note, stream=self._listener.stream, in_backward=self.engine.is_running
+        )
 
 
 def _is_large(tensor: Tensor) -> bool:

@@ -1,32 +1,44 @@
 """Device memory that no trace sees: workspaces of libraries and scratch inside kernels, by operator, GPU and torch version.
 
-Only what a public source gives a formula for; nothing here was measured by lrtool. The scratch of reductions agrees with
-public snapshots of real GPU runs to the byte. What is known to be missing stands in `UNKNOWN`.
+What a public source gives a formula for is exact, the rest an estimate between bounds; nothing here was measured by lrtool.
+The scratch of reductions agrees with public snapshots of real GPU runs to the byte. What is known to be missing or only
+estimated stands in `UNKNOWN`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrtool.memory.gpus import Multiprocessors
+from lrtool.memory.workspaces.attention import cudnn_backward, efficient_backward
+from lrtool.memory.workspaces.convolutions import convolution, convolution_backward
+from lrtool.memory.workspaces.estimates import Estimate
 from lrtool.memory.workspaces.matrix_products import Operand, copied_bytes
 from lrtool.memory.workspaces.platform import KIB, Platform
+from lrtool.memory.workspaces.recurrent import backward_layers, forward_layers, reserve, workspace
 from lrtool.memory.workspaces.reductions import scratch_bytes
+from lrtool.memory.workspaces.sorting import embedding_backward, topk, unique
 
 UNKNOWN = {
-    "cuDNN convolution": "chosen by cuDNN's heuristics: 2 to 4 MiB in traces, tens of GiB asked for in pytorch#31500",
-    "cuDNN batch norm, channels last": "the size of its reserve is not documented",
+    "cuDNN convolution": "an estimate, for cuDNN chooses by heuristics; tens of GiB were asked for in pytorch#31500",
+    "cuDNN batch norm, channels last": "the size of its reserve is not documented: up to a bit for each input is allowed for",
     "cuBLASLt": "1 to 32 MiB (pytorch#120925) where TORCH_CUBLASLT_UNIFIED_WORKSPACE keeps it apart from cuBLAS",
-    "cuDNN recurrent layers": "reserve and workspace; the meta kernel says 0 bytes",
-    "cuDNN attention backward": "workspace up to 256 MB, cudnn-frontend#398",
-    "topk, unique, cumsum": "cub's temporary storage; that of sort is known for many long segments alone",
-    "embedding backward": "cub's temporary storage, on top of what is counted",
+    "cuDNN recurrent layers": "reserve and workspace are estimates from two public figures, pytorch#2895",
+    "cuDNN attention backward": "an estimate; up to 256 MiB more, cudnn-frontend#398",
+    "cumsum, nonzero": "cub's temporary storage; that of sort is known for many long segments alone",
+    "topk, unique, embedding backward": "cub's part of it is an estimate",
+    "torch.linalg": "what cuSOLVER and MAGMA take",
 }
 _REDUCTIONS = {"sum": 1, "mean": 1, "nansum": 1, "amax": 1, "amin": 1, "linalg_vector_norm": 2}
 """Operators on gpu_reduce_kernel that keep one number for each output, and where their dimensions stand."""
-_GEMMS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addmv", "mv"})
-_OPERANDS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
+_PRODUCTS = ("addmm", "baddbmm", "addmv")
+_HANDLED = ("mm", "bmm", "mv", "dot", "vdot", "_addmm_activation", "_scaled_mm", "_int_mm", "linalg_solve_triangular",
+            "triangular_solve")  # fmt: skip
+_GEMMS = frozenset({*_HANDLED, *_PRODUCTS, *(f"{name}_" for name in _PRODUCTS)})
+"""Operators that take a cuBLAS handle, and a workspace with it: `getCurrentCUDABlasHandle`."""
+_OPERANDS = {"mm": 0, "addmm": 1, "addmm_": 1, "_addmm_activation": 1, "bmm": 0, "baddbmm": 1, "baddbmm_": 1}
 """Where the two matrices, or batches of them, stand."""
+_NO_OUTPUTS: Mapping[int, Estimate] = {}
 _PER_CALL_SINCE = (2, 15)
 _SORTED_ABOVE_INDICES = 3072
 _SORTED_IN_PLACE = 4096
@@ -53,6 +65,11 @@ class HiddenCosts:
         formula = _FORMULAS.get(operator)
         return (), () if formula is None else tuple(size for size in formula(args) if size)
 
+    def estimates(self, operator: str, args: Sequence[Any]) -> tuple[Estimate, ...]:
+        """What the kernel of `operator` takes besides, as far as it can be estimated; freed when the operator returns."""
+        formula = _ESTIMATES.get(operator)
+        return () if formula is None else formula(args)
+
     def _matrix_product(self, handle: tuple[int, bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Kept per stream and handle up to torch 2.14; since 2.15 taken for each call, pytorch#194311.
 
@@ -67,6 +84,12 @@ class HiddenCosts:
             return (), ()
         self._handles_with_workspace.add(handle)
         return (size,), ()
+
+
+def estimated_outputs(operator: str, args: Sequence[Any]) -> Mapping[int, Estimate]:
+    """Which outputs of `operator` have a size that is an estimate, by their position."""
+    formula = _OUTPUTS.get(operator)
+    return _NO_OUTPUTS if formula is None else {3: formula(args)}
 
 
 def _operand_copies(operator: str, args: Sequence[Any]) -> tuple[int, ...]:
@@ -205,4 +228,29 @@ _FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
     "index_put": _sorted_index_put,
     "index_put_": _sorted_index_put,
     "_index_put_impl_": _sorted_index_put,
+}
+
+
+def _batch_norm_reserve(args: Sequence[Any]) -> Estimate:
+    """What cuDNN keeps for backward of inputs with channels last: nothing that is documented, and a bit each at most."""
+    x, is_training = args[0], bool(args[5])
+    is_channels_last = x.dim() in (4, 5) and x.shape[1] > 1 and x.stride(1) == 1
+    high = x.numel() // 8 if is_training and is_channels_last else 0
+    return Estimate(what="reserve of batch norms", low_bytes=0, likely_bytes=0, high_bytes=high)
+
+
+_OUTPUTS: dict[str, Callable[[Sequence[Any]], Estimate]] = {
+    "_cudnn_rnn": lambda args: reserve(forward_layers(args)),
+    "cudnn_batch_norm": _batch_norm_reserve,
+}
+_ESTIMATES: dict[str, Callable[[Sequence[Any]], tuple[Estimate, ...]]] = {
+    "convolution": convolution,
+    "convolution_backward": convolution_backward,
+    "_scaled_dot_product_efficient_attention_backward": efficient_backward,
+    "_scaled_dot_product_cudnn_attention_backward": cudnn_backward,
+    "_unique2": unique,
+    "topk": topk,
+    "embedding_dense_backward": embedding_backward,
+    "_cudnn_rnn": lambda args: (workspace(forward_layers(args)),),
+    "_cudnn_rnn_backward": lambda args: (workspace(backward_layers(args)),) * 2,
 }
