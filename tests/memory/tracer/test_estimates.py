@@ -109,7 +109,7 @@ def test_an_estimate_of_nothing_is_no_allocation_unless_it_is_at_its_most() -> N
 
 def test_all_convolutions_are_told_of_together() -> None:
     found = traced(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)), 2, 3, 16, 16)
-    (said,) = told(found.assumptions, "workspace")
+    (said,) = told(found.assumptions, "convolution")
     assert said.asked == "workspace of convolutions, 5 a step"
     assert said.taken.endswith(" for the largest, 864 B likely")
     assert said.source is None
