@@ -44,7 +44,7 @@ ALLOWED = {
     | {"results"},
     "memory.recorders": GROUND
     | {"memory.tracer", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
-    | {"memory.fake_cuda", "memory.metrics", "workload", "results"},
+    | {"memory.fake_cuda", "memory.metrics", "memory.context", "workload", "results"},
     "sweep.executors": GROUND | {"memory.allocator", "memory.tracer", "workload", "workload.distributed", "results"},
     "sweep": GROUND
     | {"sweep.executors", "memory.recorders", "memory.growth", "memory.metrics", "memory.tracer", "memory.workspaces"}

@@ -97,6 +97,7 @@ def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
         notes=figures.notes,
         peak_interval=figures.peak_interval,
         assumptions=figures.assumptions,
+        on_card=figures.on_card,
     )
 
 

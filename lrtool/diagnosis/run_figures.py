@@ -8,6 +8,7 @@ from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_g
 from lrtool.results import (
     Assumption,
     Budget,
+    CardMemory,
     Category,
     GrowthSource,
     Oom,
@@ -54,6 +55,7 @@ class RunFigures:
     notes: tuple[str, ...] = ()
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
+    on_card: CardMemory | None = None
 
     @property
     def is_growing(self) -> bool:

@@ -13,7 +13,7 @@ from lrtool.memory.attribution.step_profile import leftovers, profile_steps
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
-from lrtool.memory.recorders.predicted import source_of
+from lrtool.memory.recorders.predicted import card_memory, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
 from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import ReplayResult, Scenario, recorded_settings, replay
@@ -40,6 +40,7 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
         settings=trial.condition.settings,
         peak_interval=trial.peak_interval,
         assumptions=trial.assumptions,
+        on_card=trial.on_card,
         **({} if trial.growth is None else {"growth": trial.growth}),
     )
 
@@ -62,12 +63,16 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
 
 
 def figures_of_traced_run(
-    traced: TracedRun, scenario: Scenario, *, target: str, settings_problems: tuple[str, ...] = ()
+    traced: TracedRun, scenario: Scenario, *, target: str, gpu: str = "", settings_problems: tuple[str, ...] = ()
 ) -> RunFigures:
-    """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit."""
+    """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit.
+
+    With the name of a `gpu`, what nvidia-smi would show is part of it.
+    """
     trace, unlimited = traced.trace, replace(scenario, capacity_bytes=None)
     free = replay(trace, unlimited)
     limited = free if scenario.capacity_bytes is None else replay(trace, scenario)
+    interval = peak_interval(trace, scenario, traced.assumptions)
     return _replayed(
         scenario,
         free,
@@ -83,8 +88,9 @@ def figures_of_traced_run(
         garbage_bytes=traced.garbage_bytes,
         settings_problems=settings_problems,
         notes=traced.warnings,
-        peak_interval=peak_interval(trace, scenario, traced.assumptions),
+        peak_interval=interval,
         assumptions=traced.assumptions,
+        on_card=card_memory(gpu, free.peaks.reserved_bytes, interval) if gpu else None,
     )
 
 

@@ -52,7 +52,8 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
     )
     scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
     problems = problems_of(allocator_variables(os.environ), version)
-    return figures_of_traced_run(traced, scenario, target=setup.target, settings_problems=problems)
+    gpu = setup.gpu if setup.recorder == "predicted" else ""
+    return figures_of_traced_run(traced, scenario, target=setup.target, gpu=gpu, settings_problems=problems)
 
 
 def _measured(setup: DiagnosisSetup) -> RunFigures:

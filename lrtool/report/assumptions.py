@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lrtool.results import Assumption, PeakInterval
+from lrtool.results import Assumption, CardMemory, PeakInterval
 from lrtool.units import format_bytes, format_estimate
 
 MAX_LINES = 5
@@ -27,6 +27,13 @@ def peak_rows(reserved_bytes: int | None, interval: PeakInterval | None) -> Iter
             "peak",
             f"reserved {format_estimate(reserved_bytes, interval.reserved_ends)} if what is assumed is otherwise",
         )
+
+
+def card_rows(found: CardMemory | None) -> Iterator[tuple[str, str]]:
+    """What nvidia-smi would show."""
+    if found is not None:
+        text = format_estimate(found.likely_bytes, (found.low_bytes, found.high_bytes))
+        yield "on the card", f"{text}, as nvidia-smi shows it: reserved and the CUDA context"
 
 
 def _line(answers: Sequence[Assumption]) -> str:

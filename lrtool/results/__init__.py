@@ -1,6 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `stored` for their files."""
 
-from lrtool.results.assumptions import Assumption, AssumptionKind, PeakInterval
+from lrtool.results.assumptions import Assumption, AssumptionKind, CardMemory, PeakInterval
 from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.categories import Category
 from lrtool.results.cures import (
@@ -108,6 +108,7 @@ __all__ = [
     "BatchTry",
     "Budget",
     "BudgetLine",
+    "CardMemory",
     "Case",
     "Category",
     "Check",

@@ -45,3 +45,16 @@ class PeakInterval:
     @property
     def reserved_ends(self) -> tuple[int, int]:
         return self.low_reserved_bytes, self.high_reserved_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardMemory:
+    """What one process takes of a card, as nvidia-smi shows it: what is reserved, the CUDA context, and communicators.
+
+    It is likely `likely_bytes`, between the other two; `source` tells where the context's figure is from.
+    """
+
+    low_bytes: Count
+    likely_bytes: Count
+    high_bytes: Count
+    source: str

@@ -78,6 +78,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         most_by_category=dict(recording.most_by_category),
         peak_interval=recording.peak_interval,
         assumptions=recording.assumptions,
+        on_card=recording.on_card,
     )
 
 

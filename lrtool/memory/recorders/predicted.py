@@ -2,11 +2,16 @@
 
 import linecache
 import os
+import re
 import sys
+
+import torch
+import torch.distributed as dist
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.attribution.peak import PeakPart, most_by_category, peak_breakdown
+from lrtool.memory.context import communicator_bytes, context_bytes
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns, series_of
@@ -16,7 +21,7 @@ from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.alternatives import trace_with_alternatives
 from lrtool.memory.tracer.leaks import Leak
 from lrtool.memory.tracer.tracer import Kind, TraceSettings
-from lrtool.results import GrowthSource, Oom, PeakShare
+from lrtool.results import CardMemory, GrowthSource, Oom, PeakInterval, PeakShare
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import is_users_file
 
@@ -40,6 +45,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         )
         scenario = Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version())
         played = replay(traced.trace, scenario)
+        interval = peak_interval(traced.trace, scenario, traced.assumptions)
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(
@@ -53,9 +59,30 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         growth_sources=tuple(map(source_of, traced.leaks)),
         peak_breakdown=tuple(map(_stored, _largest_parts(traced.trace, played.oom))),
         most_by_category=most_by_category(traced.trace),
-        peak_interval=peak_interval(traced.trace, scenario, traced.assumptions),
+        peak_interval=interval,
+        on_card=card_memory(settings.gpu, played.peaks.reserved_bytes, interval) if kind == "predicted" else None,
         assumptions=traced.assumptions,
     )
+
+
+def card_memory(card_name: str, reserved_bytes: int, interval: PeakInterval | None) -> CardMemory:
+    """What nvidia-smi would show of this process on that card; with a communicator where it is one of several ranks."""
+    context = context_bytes(find_card(card_name), cuda_version=_cuda_version())
+    num_ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 0
+    parts = [context, communicator_bytes(num_ranks)] if num_ranks else [context]
+    low, high = (reserved_bytes, reserved_bytes) if interval is None else interval.reserved_ends
+    return CardMemory(
+        low_bytes=low + sum(part.low_bytes for part in parts),
+        likely_bytes=reserved_bytes + sum(part.likely_bytes for part in parts),
+        high_bytes=high + sum(part.high_bytes for part in parts),
+        source="; ".join(part.source for part in parts),
+    )
+
+
+def _cuda_version() -> tuple[int, int]:
+    """That of the installed torch; of a build without CUDA, that of the wheels on PyPI."""
+    found = re.findall(r"\d+", torch.version.cuda or "")
+    return (int(found[0]), int(found[1])) if len(found) > 1 else (12, 8)
 
 
 def fake_gpu(card_name: str) -> FakeGpu:

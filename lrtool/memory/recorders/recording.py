@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrtool.memory.metrics import Moment, Peaks
 from lrtool.memory.replay.player import StepEnd
-from lrtool.results import Assumption, GrowthSource, PeakInterval, PeakShare, Recorder, StepSeries, TrialOom
+from lrtool.results import Assumption, CardMemory, GrowthSource, PeakInterval, PeakShare, Recorder, StepSeries, TrialOom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,7 @@ class Recording:
     most_by_category: Mapping[str, int] = field(default_factory=dict)
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
+    on_card: CardMemory | None = None
 
 
 def series_of(steps: tuple[StepEnd, ...]) -> StepSeries:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from lrtool.report.assumptions import assumption_rows, peak_rows
+from lrtool.report.assumptions import assumption_rows, card_rows, peak_rows
 from lrtool.report.grid import Column, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.parts import known_bytes
 from lrtool.report.ranks import rank_lines
@@ -142,6 +142,7 @@ def _assumed(result: MemSweep) -> Iterator[tuple[str, str]]:
     highest = max(result.trials, key=lambda trial: trial.max_memory_reserved_bytes or 0)
     if highest.status == "ok":
         yield from peak_rows(highest.max_memory_reserved_bytes, highest.peak_interval)
+        yield from card_rows(highest.on_card)
     yield from assumption_rows(highest.assumptions)
 
 
