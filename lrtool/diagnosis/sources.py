@@ -77,7 +77,8 @@ def figures_of_traced_run(
         profiles=profile_steps(trace),
         leftovers=leftovers(trace),
         sources=tuple(map(source_of, traced.leaks)),
-        garbage_bytes=traced.garbage_bytes,
+        garbage_bytes=traced.garbage_bytes[0],
+        step_garbage_bytes=max(traced.garbage_bytes[1:], default=0),
         settings_problems=settings_problems,
         notes=traced.warnings,
     )

@@ -96,6 +96,19 @@ def watched_resizing(recorder: StorageRecorder) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def watched_autocast(recorder: StorageRecorder) -> Iterator[None]:
+    """Autocast keeps its copies of weights in a map by address, and frees them in the order of that."""
+    clear = torch.clear_autocast_cache
+
+    def cleared() -> None:
+        with recorder.log.freeing_together():
+            clear()
+
+    with replaced((torch, "clear_autocast_cache", cleared)):
+        yield
+
+
 class Named(Protocol):
     """What is told which module runs; modules that `module_names` does not know (by id) leave it as it is."""
 
