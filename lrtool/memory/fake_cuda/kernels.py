@@ -6,17 +6,23 @@ On a build without CUDA these operators fall back to composites made of other op
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lrtool.memory.fake_cuda.autograd import composites_add_in_place
+from lrtool.memory.fake_cuda.unwatched import factories
 
 aten = torch.ops.aten
 _STUBS = ("silu_backward", "mish_backward", "_fused_rms_norm")
 _RNN_MODES = {"rnn_relu": 0, "rnn_tanh": 1, "lstm": 2, "gru": 3}
 _CUDNN_PREFERRED_AFTER = 91500
+_OVERRIDING: dict[str, Any] = (
+    {"allow_override": True} if "allow_override" in signature(torch.library.Library.impl).parameters else {}
+)
+"""On a build with CUDA there are such kernels, and older releases of torch replace them with a warning."""
 
 
 @contextmanager
@@ -27,6 +33,8 @@ def cuda_kernels(capability: tuple[int, int], cudnn_version: int) -> Iterator[No
         for name in _STUBS:
             if not _has_kernel(name, "CUDA"):
                 library.impl(name, _never_called, "CUDA")
+        for name, kernel in factories():
+            library.impl(name, kernel, "CUDA", **_OVERRIDING)
         library.impl("scaled_dot_product_attention", _attention(capability, cudnn_version), "AutogradCUDA")
         library.impl("linear", _linear, "AutogradCUDA")
         for kind in _RNN_MODES:
