@@ -28,6 +28,7 @@ class RunFigures:
 
     `profiles` are of the build and of each distinct step, `leftovers` what one step left behind, by line.
     `side_reserved_bytes` are segments of other streams than the default, of which `side_free_bytes` are unused.
+    `garbage_bytes` were left to Python's collector before training, `step_garbage_bytes` by a step at most.
     `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known.
     """
 
@@ -46,6 +47,7 @@ class RunFigures:
     leftovers: tuple[Leftover, ...] = ()
     sources: tuple[GrowthSource, ...] = ()
     garbage_bytes: int = 0
+    step_garbage_bytes: int = 0
     side_reserved_bytes: int = 0
     side_free_bytes: int = 0
     other_processes_bytes: int | None = None

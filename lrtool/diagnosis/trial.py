@@ -47,7 +47,6 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
             kind="cpu" if setup.recorder == "cpu" else "predicted",
             seed=setup.seed,
             gpu=fake_gpu(setup.gpu),
-            finds_garbage=True,
         ),
     )
     scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)

@@ -93,3 +93,5 @@ def test_memory_tied_to_side_streams_is_named() -> None:
 def test_an_old_run_in_a_cycle_is_named_by_what_is_unreachable() -> None:
     assert first(garbage_bytes=300 * MIB) == "old-run"
     assert first(garbage_bytes=MIB) == "none"
+    assert first(step_garbage_bytes=30 * MIB) == "old-run"
+    assert first(step_garbage_bytes=MIB) == "none"

@@ -11,8 +11,6 @@ from lrtool.results import Finding, GrowthSource
 from lrtool.units import format_bytes
 
 STEPS_THAT_GET_LONGER = 4
-GARBAGE_STEPS = 2
-"""That many steps' growth must be unreachable: what a step has just dropped is not yet a leak."""
 EVALUATION_WORDS = re.compile(
     r"(?i)(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|metrics?|preds?)(?:[^a-z]|$)"
 )
@@ -35,21 +33,6 @@ def hidden_state(figures: RunFigures, name: str) -> Finding | None:
             "through the graphs of all steps before it",
         ],
         cure="detach it where a step takes it over: hidden = hidden.detach()",
-    )
-
-
-@cause("old-run", "growth")
-def old_run(figures: RunFigures, name: str) -> Finding | None:
-    """What grows is unreachable: cycles that Python's collector has not met yet."""
-    growth = figures.growth
-    if not figures.is_growing or growth is None or figures.garbage_bytes < GARBAGE_STEPS * growth.bytes_per_step:
-        return None
-    return _growing(
-        figures,
-        cause=name,
-        title="old models or runs are kept alive by reference cycles",
-        evidence=[f"{format_bytes(figures.garbage_bytes)} are unreachable: gc.collect() frees them, del does not"],
-        cure="break the cycle (schedulers and hooks that keep bound methods make one), or call gc.collect() between runs",
     )
 
 
@@ -123,9 +106,9 @@ def _source_line(source: GrowthSource) -> str:
 
 
 def _forecast(figures: RunFigures) -> tuple[str, ...]:
-    """When the capacity is reached, at this rate; garbage is collected some time, nobody knows when."""
+    """When the capacity is reached, at this rate."""
     series, growth = figures.series, figures.growth
-    if figures.capacity_bytes is None or growth is None or not series.allocated_bytes or figures.garbage_bytes:
+    if figures.capacity_bytes is None or growth is None or not series.allocated_bytes:
         return ()
     level, last = series.allocated_bytes[-1], len(series.allocated_bytes)
     step = forecast_step(

@@ -7,6 +7,8 @@ from lrtool.units import format_bytes
 
 EVALUATION_SHARE = 0.1
 GARBAGE_SHARE = 0.1
+GARBAGE_STEPS = 10
+"""So many steps' garbage is taken to be there at once: nobody knows when Python's collector comes."""
 KEPT_SHARE = 0.05
 WHOLE_STATE = 0.9
 
@@ -35,17 +37,26 @@ def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
 
 @cause("old-run", "waste")
 def garbage(figures: RunFigures, name: str) -> Finding | None:
-    """A good part of memory is unreachable."""
-    size = figures.garbage_bytes
+    """A good part of memory is unreachable, or becomes so where the collector comes late."""
+    of_steps = GARBAGE_STEPS * figures.step_garbage_bytes
+    size = max(figures.garbage_bytes, of_steps)
     if size < GARBAGE_SHARE * figures.own_peak_bytes or not size:
         return None
+    if size == of_steps:
+        each = format_bytes(figures.step_garbage_bytes)
+        evidence = (
+            f"each step leaves {each} unreachable, until Python's collector comes: gc.collect() frees it, del does not"
+        )
+    else:
+        evidence = f"{format_bytes(size)} are unreachable: gc.collect() frees them, del does not"
     return _waste(
         figures,
         cause=name,
         title="an old model or run is kept alive by a reference cycle",
-        evidence=(f"{format_bytes(size)} are unreachable: gc.collect() frees them, del does not",),
+        evidence=(evidence,),
         proof="import gc; gc.collect() before training: torch.cuda.memory_allocated() falls by that much",
-        cure="break the cycle, call gc.collect() between runs, or start every run in a process of its own",
+        cure="break the cycle (schedulers and hooks that keep bound methods make one), call gc.collect() between runs, or "
+        "start every run in a process of its own",
         size=size,
     )
 

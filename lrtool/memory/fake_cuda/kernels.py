@@ -6,6 +6,7 @@ On a build without CUDA these operators fall back to composites made of other op
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -15,12 +16,17 @@ from lrtool.memory.fake_cuda.attention import Build, Call, candidates
 from lrtool.memory.fake_cuda.autograd import composites_add_in_place
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.recurrent import recurrent, recurrent_packed
+from lrtool.memory.fake_cuda.unwatched import factories
 from lrtool.memory.workspaces.recurrent import MODES
 from lrtool.units import format_bytes
 
 aten = torch.ops.aten
 _STUBS = ("silu_backward", "mish_backward", "_fused_rms_norm")
 _MASK_ALIGNMENT = 8
+_OVERRIDING: dict[str, Any] = (
+    {"allow_override": True} if "allow_override" in signature(torch.library.Library.impl).parameters else {}
+)
+"""On a build with CUDA there are such kernels, and older releases of torch replace them with a warning."""
 
 
 @contextmanager
@@ -31,6 +37,8 @@ def cuda_kernels(build: Build, listener: Listener) -> Iterator[None]:
         for name in _STUBS:
             if not _has_kernel(name, "CUDA"):
                 library.impl(name, _never_called, "CUDA")
+        for name, kernel in factories():
+            library.impl(name, kernel, "CUDA", **_OVERRIDING)
         library.impl("scaled_dot_product_attention", _attention(build, listener), "AutogradCUDA")
         library.impl("linear", _linear, "AutogradCUDA")
         for kind in MODES:

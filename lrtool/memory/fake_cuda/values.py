@@ -93,7 +93,7 @@ def forget(tensor: Tensor) -> None:
 
 def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor] | None:
     """What `func` yields on the CPU; None where an argument is not known, or the CPU cannot do it."""
-    if not all(map(_is_known, _tensors((args, kwargs)))):
+    if not all(map(is_known, _tensors((args, kwargs)))):
         return None
     try:
         with no_dispatch():
@@ -140,9 +140,9 @@ class ValueFollower:
             return False
         if name in _FROM_SHAPES:
             return True
-        if name in _OVERWRITES and not _is_known(written[0]) and _is_whole(written[0]):
+        if name in _OVERWRITES and not is_known(written[0]) and _is_whole(written[0]):
             hold(written[0], _zeros(written[0]))
-        return all(map(_is_known, tensors))
+        return all(map(is_known, tensors))
 
     def _is_small(self, tensor: Tensor) -> bool:
         is_whole = not (tensor.is_floating_point() or tensor.is_complex())
@@ -193,7 +193,8 @@ def _held(tensor: Tensor) -> _Held | None:
     return held if held is not None and held.storage.nbytes() == storage.nbytes() else None
 
 
-def _is_known(tensor: Tensor) -> bool:
+def is_known(tensor: Tensor) -> bool:
+    """Whether `values_of` has what a tensor holds."""
     if isinstance(tensor, FakeTensor):
         return _held(tensor) is not None or tensor.constant is not None
     return tensor.device.type == "cpu"

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
 from lrtool.memory.fake_cuda.torch_cuda import replaced
+from lrtool.memory.fake_cuda.unwatched import unwatched
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.results import Category
 
@@ -33,11 +34,14 @@ def has_even_batches(loader: object) -> bool:
 
 @contextmanager
 def loading_in_process(recorder: StorageRecorder) -> Iterator[None]:
-    """Every DataLoader loads in this process for the body, and what it makes is known as input."""
+    """Every DataLoader loads in this process for the body, and what it makes on a GPU is known as input.
+
+    Its work on the CPU comes by no mode: a batch is made of hundreds of operators for each of the model's.
+    """
 
     class LoaderIterator(_SingleProcessDataLoaderIter):
         def __next__(self) -> Any:
-            with recorder.loading():
+            with recorder.loading(), unwatched():
                 return super().__next__()
 
     def start(loader: DataLoader[Any]) -> LoaderIterator:
@@ -45,7 +49,7 @@ def loading_in_process(recorder: StorageRecorder) -> Iterator[None]:
         try:
             for name, value in _OF_WORKERS.items():
                 setattr(loader, name, value)
-            with recorder.loading():
+            with recorder.loading(), unwatched():
                 return LoaderIterator(loader)
         finally:
             for name, value in before.items():
@@ -93,6 +97,19 @@ def watched_resizing(recorder: StorageRecorder) -> Iterator[None]:
         return result
 
     with replaced((torch.UntypedStorage, "resize_", resize)):
+        yield
+
+
+@contextmanager
+def watched_autocast(recorder: StorageRecorder) -> Iterator[None]:
+    """Autocast keeps its copies of weights in a map by address, and frees them in the order of that."""
+    clear = torch.clear_autocast_cache
+
+    def cleared() -> None:
+        with recorder.log.freeing_together():
+            clear()
+
+    with replaced((torch, "clear_autocast_cache", cleared)):
         yield
 
 

@@ -5,7 +5,8 @@ repeated and written out as a trace without regard to which tensors were meant.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lrtool.memory.trace.allocation_trace import Note, Op
@@ -83,6 +84,15 @@ class TraceLog:
         """A tensor is freed."""
         self._requests.append((Op.FREE, self.step - birth.step, birth.position))
         self.live_bytes -= num_bytes
+
+    @contextmanager
+    def freeing_together(self) -> Iterator[None]:
+        """What the body frees at once, in an order that addresses decide, is freed in the order of birth."""
+        begin = len(self._requests)
+        yield
+        freed = self._requests[begin:]
+        if all(request[0] == Op.FREE for request in freed):
+            self._requests[begin:] = sorted(freed, key=lambda request: (-request[1], request[2]))
 
     def record_stream(self, birth: Birth, stream: int) -> None:
         """A tensor is used by another CUDA stream."""

@@ -4,7 +4,7 @@ import gc
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -172,22 +172,3 @@ def _storing_line(variable: str, filename: str, pattern: str) -> str | None:
         return None
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if stores(line.partition("#")[0])]
     return f"{Path(filename).name}:{found[-1][0]} {found[-1][1]}" if found else None
-
-
-def garbage_bytes(live: Mapping[int, Any]) -> int:
-    """Bytes of the storages in `live` (by address, each with `num_bytes`) that unreachable tensors hold.
-
-    Nothing is freed by looking: what is found stays as it was, for the collector to find again.
-    """
-    flags = gc.get_debug()
-    kept = len(gc.garbage)
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        gc.collect()
-        found = [each for each in gc.garbage[kept:] if issubclass(type(each), Tensor)]
-        addresses = {tensor.untyped_storage()._cdata for tensor in found}
-        addresses |= {t.grad.untyped_storage()._cdata for t in found if t.is_leaf and t.grad is not None}
-        return sum(storage.num_bytes for address, storage in live.items() if address in addresses)
-    finally:
-        gc.set_debug(flags)
-        del gc.garbage[kept:]

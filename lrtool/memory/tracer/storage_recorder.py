@@ -3,6 +3,7 @@
 Works on real tensors and on fake ones; what a fake run would see and a real run would not is undone on the way.
 """
 
+import gc
 import sys
 import weakref
 from collections import Counter
@@ -64,8 +65,8 @@ class StorageRecorder(TorchDispatchMode):
 
     With a `follower`, tensors on the CPU of at most 1 MiB are real although a fake tensor mode is on, so that
     lengths, indices and labels made in user code have values; within `loading`, all of them are. It keeps what is computed
-    from them.
-    `costs` are what kernels allocate for themselves, noted as workspace.
+    from them. `costs` are what kernels allocate for themselves, noted as workspace. `garbage_bytes` were left to Python's
+    collector by the build and by each step.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class StorageRecorder(TorchDispatchMode):
         self.phase: str | None = "build"
         self.num_operations = 0
         self.seen_shares: Mapping[str, float] = {}
+        self.garbage_bytes: list[int] = []
         self.is_training: Callable[[], bool] = lambda: True
         self.on_step_end: Callable[[], None] = lambda: None
+        self.thaw: Callable[[], None] = lambda: None
         self.device_type = device_type
         self._listener = listener or Listener()
         self._follower = follower
@@ -132,8 +135,12 @@ class StorageRecorder(TorchDispatchMode):
         self._is_recording = False
 
     def end_step(self) -> None:
-        """Close the current step of the log, or the build."""
+        """Close the current step of the log, or the build; what only reference cycles hold is freed as its last."""
         self.on_step_end()
+        before = self.log.live_bytes
+        with self.log.freeing_together():
+            gc.collect()
+        self.garbage_bytes.append(before - self.log.live_bytes)
         self.log.end_step()
         self._workspaces.end_step()
         self._forward_births.clear()

@@ -18,11 +18,13 @@ from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.values import FROM_THE_BATCH, Limits, ValueFollower
 from lrtool.memory.trace.allocation_trace import AllocationTrace
+from lrtool.memory.tracer.collector import collector_held
 from lrtool.memory.tracer.hooks import (
     has_even_batches,
     loading_in_process,
     names_of,
     state_tensors,
+    watched_autocast,
     watched_collectives,
     watched_modules,
     watched_optimizers,
@@ -30,7 +32,6 @@ from lrtool.memory.tracer.hooks import (
 )
 from lrtool.memory.tracer.leaks import Leak, LeakWatch
 from lrtool.memory.tracer.log import TraceLog
-from lrtool.memory.tracer.referrers import garbage_bytes
 from lrtool.memory.tracer.steady_state import Period, find_period, grows_regularly
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.memory.tracer.to_trace import trace_of
@@ -70,8 +71,7 @@ class TraceSettings:
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
     With `keeps_failed`, a step that fails after others did not ends the trace, which tells it as its `failure`.
-    `finds_garbage` looks for memory that only reference cycles keep alive, which takes part of a second. `values` say how
-    questions that data decide are answered.
+    `values` say how questions that data decide are answered.
     """
 
     num_steps: int
@@ -84,7 +84,6 @@ class TraceSettings:
     with_workspaces: bool = True
     platform: Platform | None = None
     keeps_failed: bool = False
-    finds_garbage: bool = False
     values: Values = field(default_factory=Values)
 
 
@@ -94,8 +93,8 @@ class TracedRun:
 
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
     `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
-    what grows, largest first. `garbage_bytes` are the most that only reference cycles kept alive, after the build or at the
-    end; 0 where nobody looked. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
+    what grows, largest first. `garbage_bytes` were left to Python's collector by the build and by each traced step, at the
+    end of which it runs. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
     a prediction took for granted, and `branches` the lines at which another answer can be given, one for each assumption, None
     where there is no other; `seen_shares` what part of the most they could selections took, by line. `peak_bytes` are the
     most that were requested at once.
@@ -113,7 +112,7 @@ class TracedRun:
     num_operations: tuple[int, ...]
     warnings: tuple[str, ...]
     failure: WorkloadError | None = None
-    garbage_bytes: int = 0
+    garbage_bytes: tuple[int, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     branches: tuple[str | None, ...] = ()
     seen_shares: Mapping[str, float] = field(default_factory=dict)
@@ -155,6 +154,7 @@ def recording(
         costs=costs if fake else None,
     )
     with ExitStack() as stack:
+        recorder.thaw = stack.enter_context(collector_held())
         if fake:
             answers = Answers(listener, other_at=values.other_at, shares=values.shares)
             recorder.seen_shares = answers.seen_shares
@@ -163,6 +163,7 @@ def recording(
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(watched_optimizers(recorder))
         stack.enter_context(watched_resizing(recorder))
+        stack.enter_context(watched_autocast(recorder))
         stack.enter_context(watched_modules(recorder))
         stack.enter_context(loading_in_process(recorder))
         stack.enter_context(watched_collectives(recorder))
@@ -182,7 +183,6 @@ class _Run:
         self._durations: list[float] = []
         self._num_operations: list[int] = []
         self._period: Period | None = None
-        self._garbage_bytes = 0
         self._warnings: list[str] = []
         self._failure: WorkloadError | None = None
         self._watch = LeakWatch(recorder)
@@ -203,7 +203,6 @@ class _Run:
         step = make_step(_marked(workload, recorder), self._device, Batches(workload.train_loader))
         self._step = with_scheduler(step, workload.scheduler)
         recorder.phase = None
-        self._look_for_garbage()
         recorder.end_step()
         self.build_duration_s = time.perf_counter() - self._begin
 
@@ -221,8 +220,8 @@ class _Run:
                 return
 
     def result(self) -> TracedRun:
-        self._look_for_garbage()
         self._recorder.stop()
+        self._recorder.thaw()
         log, settings = self._recorder.log, self._settings
         traced = len(self._durations)
         num_steps = settings.num_steps if self._period is not None else traced
@@ -242,16 +241,12 @@ class _Run:
             num_operations=tuple(self._num_operations),
             warnings=warnings,
             failure=self._failure,
-            garbage_bytes=self._garbage_bytes,
+            garbage_bytes=tuple(self._recorder.garbage_bytes),
             assumptions=self._recorder.assumptions,
             branches=self._recorder.branches,
             seen_shares=self._recorder.seen_shares,
             peak_bytes=log.peak_bytes,
         )
-
-    def _look_for_garbage(self) -> None:
-        if self._settings.finds_garbage:
-            self._garbage_bytes = max(self._garbage_bytes, garbage_bytes(self._recorder.live))
 
     def _traceable_epoch(self, epoch_steps: int | None) -> int | None:
         """The epoch's length where its end can be waited for; a run that ends before it need not wait either."""
