@@ -26,6 +26,7 @@ from torch.utils.flop_counter import flop_registry
 import lrtool
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
 from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow, remember_origin
+from lrtool.memory.fake_cuda.gaps import note_operator
 from lrtool.memory.fake_cuda.known_values import follow
 from lrtool.memory.fake_cuda.torch_cuda import Listener, without_real_tensors
 from lrtool.memory.tracer.log import Birth, OpenNote, TraceLog
@@ -193,7 +194,7 @@ class StorageRecorder(TorchDispatchMode):
             out = twin(*args, **kwargs)
             self._emit_workspaces(twin, args)
             return out
-        out = self._run(func, args, kwargs)
+        out = self._told(func, args, kwargs)
         if self._keeps_small_real:
             follow(func, args, kwargs, out)
         self.num_operations += num_operations(func, args, kwargs, out)
@@ -206,6 +207,13 @@ class StorageRecorder(TorchDispatchMode):
         self._operator = None
         self._emit_workspaces(func, args)
         return out
+
+    def _told(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self._run(func, args, kwargs)
+        except Exception as error:
+            note_operator(error, func.name(), self._source())
+            raise
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         body = None if self._is_opening else composite_body(func)
