@@ -167,7 +167,7 @@ def _executor(plan: "Plan", own: MemSweepSettings) -> "Executor":
 
 
 def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolError | None:
-    """Ctrl-C, or that not one trial could be run because of the user's code; anything else is a result."""
+    """Ctrl-C, or that not one trial could be run, because of the user's code or of this machine; anything else is a result."""
     count, total = len(finished.reports), len(plan.trials)
     if finished.was_interrupted:
         return Interrupted(f"interrupted after {count} of {total} trials", hint=f"go on: {_how_to_go_on(run_dir)}")
@@ -175,6 +175,8 @@ def _what_ended_it(plan: "Plan", finished: "Finished", run_dir: Path) -> LrtoolE
     if any(report.trial.status != "failed" for report in finished.reports):
         return None
     hint = first.hint or f"see {run_dir}/trials/{first.trial.number:03d}/log.txt"
+    if all(report.exit_code == UnavailableError.exit_code for report in finished.reports):
+        return UnavailableError(first.trial.message or "no trial could be run", hint=hint, trace=first.trace)
     return WorkloadError(f"every trial failed: {first.trial.message}", hint=hint, trace=first.trace)
 
 

@@ -25,7 +25,8 @@ class TrialFile:
 class TrialReport:
     """What `result.json` holds, with the trial's own figures at its top.
 
-    The LRs and the capacity are those it ran with, `trace` the user's own frames where their code failed.
+    The LRs and the capacity are those it ran with, `trace` the user's own frames where their code failed,
+    `exit_code` that of the error which ended it.
     """
 
     trial: Trial
@@ -34,6 +35,7 @@ class TrialReport:
     capacity_bytes: int | None = None
     trace: str | None = None
     hint: str | None = None
+    exit_code: int | None = None
 
 
 _OWN_KEYS = tuple(field.name for field in fields(TrialReport) if field.name != "trial")

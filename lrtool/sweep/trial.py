@@ -43,6 +43,7 @@ def run_trial(folder: Path) -> None:
         capacity_bytes=recording.capacity_bytes,
         trace=told.trace if told else None,
         hint=told.hint if told else None,
+        exit_code=told.exit_code if told else None,
     )
     SWEEP_TRIAL.write(folder, report)
 

@@ -89,6 +89,12 @@ def user_frames(error: BaseException) -> str | None:
     return "".join(traceback.format_list(frames[-MAX_FRAMES:])).rstrip() or None
 
 
+def innermost_line(error: BaseException) -> str | None:
+    """`file.py:line` of the user's innermost frame in which `error` was raised; None where there is none."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users_file(f.filename)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else None
+
+
 def is_users_file(filename: str) -> bool:
     """Whether a file is the user's own: neither lrtool's, nor of an installed package, nor generated code."""
     if filename.startswith("<"):

@@ -16,6 +16,7 @@ from torch.utils._mode_utils import no_dispatch
 
 from lrtool.memory.fake_cuda.data_dependent import Answers
 from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.moved import moving, take_content, take_data
 from lrtool.memory.fake_cuda.values import hold, number_in, values_of
 
 _GONE = object()
@@ -241,18 +242,8 @@ def _tensor_methods(listener: Listener, answers: Answers) -> list[tuple[Any, str
         "numpy": numpy, "__array__": numpy, "tolist": tolist, "__format__": formatted, "__deepcopy__": _deepcopy,
         "pin_memory": lambda self, *_: self, "record_stream": record_stream,
     }  # fmt: skip
-    data = property(torch._C.TensorBase.data.__get__, _set_data)  # type: ignore[attr-defined]
+    data = property(torch._C.TensorBase.data.__get__, take_data)  # type: ignore[attr-defined]
     return [(torch.Tensor, "data", data), *((FakeTensor, name, method) for name, method in methods.items())]
-
-
-def _set_data(self: Tensor, value: Tensor) -> None:
-    """`tensor.data = value`: a small tensor on the CPU is real, and must become a fake one to take on a fake one's data."""
-    if not isinstance(value, FakeTensor) or isinstance(self, FakeTensor):
-        torch._C.TensorBase.data.__set__(self, value)  # type: ignore[attr-defined]
-        return
-    taken = value.detach()
-    is_parameter = isinstance(self, nn.Parameter)
-    torch.utils.swap_tensors(self, nn.Parameter(taken, self.requires_grad) if is_parameter else taken)
 
 
 def _printed(tensor: Tensor) -> float | int | bool:
@@ -278,14 +269,16 @@ def _library_calls(mode: FakeTensorMode) -> list[tuple[Any, str, Any]]:
     swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
 
     def swap_tensors(first: Tensor, second: Tensor) -> None:
-        """The converter's memo holds weak references, with which torch refuses to swap."""
-        memo = mode.fake_tensor_converter.tensor_memo
+        if take_content(first, second):
+            return
+        memo = mode.fake_tensor_converter.tensor_memo  # holds weak references, with which torch refuses to swap
         for key in [key for key, value in list(memo.items()) if value is first or value is second]:
             del memo[key]
         swap(first, second)
 
     return [
         (torch, "Generator", _Generator), (torch, "save", _always(None)), (torch.utils, "swap_tensors", swap_tensors),
+        (nn.Module, "_apply", moving(nn.Module._apply)),
         (nn.RNNBase, "flatten_parameters", _flatten_parameters), (fake_tensor, "init_gpu_context", _always(None)),
         (fake_tensor, "run_fallback_kernel", _run_on_zeros),
         (FakeTensorMode, "avoid_device_init", property(lambda _self: True)),

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import flop_registry
 import lrtool
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
 from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow
+from lrtool.memory.fake_cuda.gaps import note_operator
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.torch_cuda import without_real_tensors
 from lrtool.memory.fake_cuda.truths import remember_truth
@@ -213,7 +214,7 @@ class StorageRecorder(TorchDispatchMode):
             out = twin(*args, **kwargs)
             self._emit_workspaces(twin, args)
             return out
-        out = self._run(func, args, kwargs)
+        out = self._told(func, args, kwargs)
         if self._follower is not None:
             self._follower.follow(func, args, kwargs, out)
             for tensor in _tensors((out,)):
@@ -228,6 +229,13 @@ class StorageRecorder(TorchDispatchMode):
         self._operator = None
         self._emit_workspaces(func, args)
         return out
+
+    def _told(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self._run(func, args, kwargs)
+        except Exception as error:
+            note_operator(error, func.name(), self._source())
+            raise
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         body = None if self._is_opening else composite_body(func)

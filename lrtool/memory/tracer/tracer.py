@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from lrtool.errors import WorkloadError
+from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.memory.fake_cuda.autograd import watched_engine
 from lrtool.memory.fake_cuda.data_dependent import Answers
+from lrtool.memory.fake_cuda.gaps import missing_operator, source_of, way_out
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.listener import Listener
@@ -42,7 +43,7 @@ from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import place
 from lrtool.workload.step import Step, make_step, with_scheduler
 from lrtool.workload.target import Factory
-from lrtool.workload.user_code import user_code
+from lrtool.workload.user_code import innermost_line, user_code
 from lrtool.workload.workload import Workload, loader_length
 
 Kind = Literal["predicted", "cpu"]
@@ -122,7 +123,7 @@ class TracedRun:
 def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
     """Build the workload and take training steps until they repeat.
 
-    Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had.
+    Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had or lacks what it uses.
     """
     platform = settings.platform or this_platform(
         settings.gpu.capability, num_multiprocessors=settings.gpu.num_multiprocessors
@@ -130,9 +131,33 @@ def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
     costs = HiddenCosts(platform) if settings.with_workspaces else None
     with recording(settings.kind, gpu=settings.gpu, costs=costs, values=settings.values) as recorder:
         run = _Run(factory, settings, recorder)
-        run.build()
-        run.take_steps()
+        with told_apart(settings.kind):
+            run.build()
+            run.take_steps()
         return run.result()
+
+
+@contextmanager
+def told_apart(kind: Kind) -> Iterator[None]:
+    """What fails in a prediction because the fake GPU lacks something is no fault of the user's code.
+
+    Raises UnavailableError for it.
+    """
+    try:
+        yield
+    except WorkloadError as error:
+        lacking = _lacking(error, kind)
+        if lacking is None:
+            raise
+        cause = error.__cause__ or error
+        place = source_of(cause) or innermost_line(cause)
+        message = f"cannot be predicted: {lacking}{f' at {place}' if place else ''}"
+        raise UnavailableError(message, hint=way_out(cause), trace=error.trace) from cause
+
+
+def _lacking(error: WorkloadError, kind: Kind) -> str | None:
+    """What the fake GPU lacked where that is what ended a prediction."""
+    return missing_operator(error.__cause__) if kind == "predicted" and error.__cause__ is not None else None
 
 
 @contextmanager
@@ -266,7 +291,8 @@ class _Run:
             self._warnings.append(f"train_loader ended after {len(self._durations)} steps and cannot start again")
             return False
         except WorkloadError as error:
-            if not self._settings.keeps_failed or not self._durations:
+            is_first = not self._durations
+            if not self._settings.keeps_failed or is_first or _lacking(error, self._settings.kind) is not None:
                 raise
             self._failure = error
             return False

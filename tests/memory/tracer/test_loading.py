@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from lrtool.memory.fake_cuda.values import values_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from lrtool.memory.fake_cuda.values import values_of
 from lrtool.memory.trace.allocation_trace import Op
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.memory.tracer.tracer import TraceSettings, recording, trace
