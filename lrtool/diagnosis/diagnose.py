@@ -98,6 +98,7 @@ def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
         peak_interval=figures.peak_interval,
         assumptions=figures.assumptions,
         on_card=figures.on_card,
+        devices=figures.devices,
     )
 
 

@@ -10,6 +10,7 @@ from lrtool.results import (
     Budget,
     CardMemory,
     Category,
+    DeviceMemory,
     GrowthSource,
     Oom,
     PeakInterval,
@@ -58,6 +59,7 @@ class RunFigures:
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
+    devices: tuple[DeviceMemory, ...] = ()
 
     @property
     def is_growing(self) -> bool:

@@ -15,6 +15,7 @@ from lrtool.memory.growth import step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import card_memory, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
+from lrtool.memory.replay.devices import play_fullest
 from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import ReplayResult, Scenario, recorded_settings, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
@@ -41,6 +42,7 @@ def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_
         peak_interval=trial.peak_interval,
         assumptions=trial.assumptions,
         on_card=trial.on_card,
+        devices=trial.devices,
         **({} if trial.growth is None else {"growth": trial.growth}),
     )
 
@@ -69,9 +71,9 @@ def figures_of_traced_run(
 
     With the name of a `gpu`, what nvidia-smi would show is part of it.
     """
-    trace, unlimited = traced.trace, replace(scenario, capacity_bytes=None)
-    free = replay(trace, unlimited)
-    limited = free if scenario.capacity_bytes is None else replay(trace, scenario)
+    fullest, unlimited = play_fullest(traced.trace, scenario), replace(scenario, capacity_bytes=None)
+    trace, limited = fullest.trace, fullest.played
+    free = limited if scenario.capacity_bytes is None else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
     return _replayed(
         scenario,
@@ -91,6 +93,7 @@ def figures_of_traced_run(
         notes=traced.warnings,
         peak_interval=interval,
         assumptions=traced.assumptions,
+        devices=fullest.devices,
         on_card=card_memory(gpu, free.peaks.reserved_bytes, interval) if gpu else None,
     )
 

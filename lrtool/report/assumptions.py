@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lrtool.results import Assumption, CardMemory, PeakInterval
+from lrtool.results import Assumption, CardMemory, DeviceMemory, PeakInterval
 from lrtool.units import format_bytes, format_estimate
 
 MAX_LINES = 5
@@ -34,6 +34,16 @@ def card_rows(found: CardMemory | None) -> Iterator[tuple[str, str]]:
     if found is not None:
         text = format_estimate(found.likely_bytes, (found.low_bytes, found.high_bytes))
         yield "on the card", f"{text}, as nvidia-smi shows it: reserved and the CUDA context"
+
+
+def device_rows(devices: Sequence[DeviceMemory]) -> Iterator[tuple[str, str]]:
+    """A line for each of several devices."""
+    for each in devices:
+        end = ", runs out of memory" if each.runs_out else ""
+        peaks = (
+            f"{format_bytes(each.peak_allocated_bytes)} allocated, {format_bytes(each.peak_reserved_bytes)} reserved"
+        )
+        yield each.device, f"{peaks}{end}"
 
 
 def _line(answers: Sequence[Assumption]) -> str:

@@ -1,6 +1,6 @@
 """Everything measured, as frozen dataclasses: one module for each command's result, and `stored` for their files."""
 
-from lrtool.results.assumptions import Assumption, AssumptionKind, CardMemory, PeakInterval
+from lrtool.results.assumptions import Assumption, AssumptionKind, CardMemory, DeviceMemory, PeakInterval
 from lrtool.results.cards import KnownCard, KnownCards
 from lrtool.results.categories import Category
 from lrtool.results.cures import (
@@ -126,6 +126,7 @@ __all__ = [
     "CureOutcome",
     "Cures",
     "Curve",
+    "DeviceMemory",
     "Diagnosis",
     "Doctor",
     "Environment",

@@ -58,3 +58,13 @@ class CardMemory:
     likely_bytes: Count
     high_bytes: Count
     source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceMemory:
+    """The peaks on one of several devices, and whether it runs out of memory; then they are those up to there."""
+
+    device: str
+    peak_allocated_bytes: Count
+    peak_reserved_bytes: Count
+    runs_out: bool

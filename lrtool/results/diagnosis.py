@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lrtool.results.assumptions import Assumption, CardMemory, PeakInterval
+from lrtool.results.assumptions import Assumption, CardMemory, DeviceMemory, PeakInterval
 from lrtool.results.checks import Count, Duration, Ratio
 from lrtool.results.cures import Cures, MaxBatch
 from lrtool.results.mem_sweep import Recorder
@@ -62,7 +62,7 @@ class Diagnosis:
 
     `num_steps_fit` is the number of steps that the capacity lasts for, None where it lasts. Of a prediction, `assumptions`
     are what it took for granted, and `peak_interval` where the peaks lie if any of that is otherwise; None: they are exact.
-    `on_card` is what nvidia-smi would show.
+    `on_card` is what nvidia-smi would show. Where it trains on several `devices`, the figures are those of the fullest.
     """
 
     target: str
@@ -88,3 +88,4 @@ class Diagnosis:
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
+    devices: tuple[DeviceMemory, ...] = ()

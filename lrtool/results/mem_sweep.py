@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
-from lrtool.results.assumptions import Assumption, CardMemory, PeakInterval
+from lrtool.results.assumptions import Assumption, CardMemory, DeviceMemory, PeakInterval
 from lrtool.results.checks import ByteRate, Count, Duration, NonEmpty, Ratio, Size, Spread, check_columns
 from lrtool.results.metric import RESERVED_IS_NOISY, Metric
 from lrtool.results.oom import TrialOom
@@ -154,7 +154,7 @@ class Trial:
     requested bytes of each category, each at its own time, of a traced run. Where a launcher started several `ranks`, the
     figures are those of the rank that ended the trial, else of the one that took the most. Of a prediction, `assumptions`
     are what it took for granted, and `peak_interval` where the peaks lie if any of that is otherwise; None: they are exact.
-    `on_card` is what nvidia-smi would show.
+    `on_card` is what nvidia-smi would show. Where it trains on several `devices`, the figures are those of the fullest.
     """
 
     number: Count
@@ -188,6 +188,7 @@ class Trial:
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
+    devices: tuple[DeviceMemory, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,6 +80,7 @@ def conclude(file: TrialFile, recording: Recording, *, num_steps_done: int, begi
         peak_interval=recording.peak_interval,
         assumptions=recording.assumptions,
         on_card=recording.on_card,
+        devices=recording.devices,
     )
 
 

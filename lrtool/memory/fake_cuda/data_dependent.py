@@ -39,7 +39,7 @@ class Answers:
     """Gives the answers, and tells `listener` of each that is an assumption.
 
     At the lines `other_at` the other one is given; of `shares`, by line, a selection whose size is not known takes that
-    part. `seen_shares` are those of selections that are known.
+    part. `seen_shares` are those of selections that are known; if `is_exact`, these have their size in each step.
     """
 
     def __init__(
@@ -48,10 +48,11 @@ class Answers:
         *,
         other_at: frozenset[str] = frozenset(),
         shares: Mapping[str, float] = MappingProxyType({}),
+        is_exact: bool = False,
     ) -> None:
         self.seen_shares: dict[str, float] = {}
         self._listener = listener
-        self._other_at, self._shares = other_at, shares
+        self._other_at, self._shares, self._is_exact = other_at, shares, is_exact
         self._times: Counter[str] = Counter()
         self._num_numbers = 0
 
@@ -110,13 +111,20 @@ class Answers:
         return count
 
     def counted(self, tensor: Tensor, count: int, most: int) -> int:
-        """How many a selection takes, which is known; where random numbers had a part in it, it is an assumption."""
-        if is_drawn(tensor):
-            asker = find_asker()
-            self._tell("size", asker, _COMPUTED)
-            if asker is not None and most:
-                self.seen_shares[asker.site] = max(self.seen_shares.get(asker.site, 0.0), count / most)
-        return count
+        """How many a selection takes, which is known; where random numbers had a part in it, the most that it took so far.
+
+        So steps become equal, as a run's peak is that of its largest; where a whole run on the CPU is followed, each is
+        as it is.
+        """
+        if not is_drawn(tensor) or not most:
+            return count
+        asker = find_asker()
+        self._tell("size", asker, _COMPUTED if self._is_exact else f"{_COMPUTED}, the most so far")
+        if asker is None:
+            return count
+        share = max(self.seen_shares.get(asker.site, self._shares.get(asker.site, 0.0)), count / most)
+        self.seen_shares[asker.site] = share
+        return count if self._is_exact else round(share * most)
 
     def contents_unknown(self) -> None:
         """All of a tensor is read that nobody knows; it gets zeros."""
@@ -257,8 +265,12 @@ def _selection(answers: Answers, largest: Callable[..., Any]) -> Callable[..., A
         known = computed(func, (tensor, *args), named)
         if known is None:
             return largest(answers, tensor, *args, **named)
-        made = tuple(tensor.new_empty(each.shape, dtype=each.dtype) for each in known)
-        answers.counted(tensor, made[0].shape[0], tensor.numel())
+        count = known[0].shape[0]
+        taken = answers.counted(tensor, count, tensor.numel())
+        shapes = [
+            [taken if size == count and not axis else size for axis, size in enumerate(each.shape)] for each in known
+        ]
+        made = tuple(tensor.new_empty(shape, dtype=each.dtype) for shape, each in zip(shapes, known, strict=True))
         return made if len(func._schema.returns) > 1 else made[0]
 
     return run

@@ -22,7 +22,7 @@ class Listener:
     """What user code tells a GPU besides operators; replace what you want to hear of, or to answer.
 
     `allocated_bytes` and `peak_bytes` answer torch.cuda.memory_allocated and its maximum. `stream` is the number of the
-    current CUDA stream, 0 for the default one.
+    current CUDA stream, 0 for the default one; `device` that of the current GPU, of `num_devices`.
     """
 
     on_hidden_birth: Callable[[Tensor], None] = lambda _tensor: None
@@ -33,3 +33,5 @@ class Listener:
     peak_bytes: Callable[[], int] = lambda: 0
     stream: int = 0
     num_streams: int = field(default=1)
+    device: int = 0
+    num_devices: int = 1

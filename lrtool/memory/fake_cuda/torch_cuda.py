@@ -48,7 +48,7 @@ def cuda_api(mode: FakeTensorMode, listener: Listener, answers: Answers, *, devi
     with ExitStack() as stack:
         torch.__future__.set_swap_module_params_on_conversion(True)  # a moved parameter stays the optimizer's
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
-        stack.enter_context(replaced(*_device_calls(device), *_memory_calls(listener, device.total_memory)))
+        stack.enter_context(replaced(*_device_calls(listener, device), *_memory_calls(listener, device.total_memory)))
         stack.enter_context(
             replaced(*_stream_classes(listener), *_tensor_methods(listener, answers), *_library_calls(mode))
         )
@@ -56,6 +56,7 @@ def cuda_api(mode: FakeTensorMode, listener: Listener, answers: Answers, *, devi
         for types in {id(each): each for each in lists if each is not None}.values():
             types.append(FakeTensor)
             stack.callback(types.remove, FakeTensor)
+        stack.callback(_choose, listener, 0)
         yield
 
 
@@ -82,18 +83,50 @@ def _always(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-def _device_calls(device: SimpleNamespace) -> list[tuple[Any, str, Any]]:
+def _device_calls(listener: Listener, device: SimpleNamespace) -> list[tuple[Any, str, Any]]:
     answers = {
-        "is_available": True, "device_count": 1, "current_device": 0, "is_initialized": True,
+        "is_available": True, "is_initialized": True,
         "is_bf16_supported": True, "get_device_capability": (device.major, device.minor), "get_device_name": device.name,
         "get_device_properties": device, "get_rng_state_all": [],
     }  # fmt: skip
-    nothing = ("_lazy_init", "init", "synchronize", "set_device", "ipc_collect", "manual_seed", "manual_seed_all", "seed",
+    nothing = ("_lazy_init", "init", "synchronize", "ipc_collect", "manual_seed", "manual_seed_all", "seed",
                "seed_all", "set_rng_state", "set_rng_state_all", "set_per_process_memory_fraction")  # fmt: skip
     answers |= dict.fromkeys(nothing)
     calls = [(torch.cuda, name, _always(value)) for name, value in answers.items()]
     rng_state = lambda *_: torch.zeros(16, dtype=torch.uint8)  # noqa: E731
-    return [*calls, (torch.cuda, "get_rng_state", rng_state), (torch.cuda, "device", _Device)]
+    current = {
+        "get_rng_state": rng_state, "device": _device_context(listener), "device_count": lambda: listener.num_devices,
+        "current_device": lambda: listener.device, "set_device": lambda wanted: _choose(listener, wanted),
+    }  # fmt: skip
+    return [*calls, *((torch.cuda, name, call) for name, call in current.items())]
+
+
+def _choose(listener: Listener, wanted: Any) -> None:
+    """Make a GPU the current one; a negative number, or a device that is none, leaves it as it is."""
+    device = torch.device(wanted) if isinstance(wanted, str) else wanted
+    number = device.index if isinstance(device, torch.device) else device
+    if isinstance(number, int) and number >= 0 and number != listener.device:
+        FakeTensorMode.cache_clear()  # it knows what "cuda" meant before
+        listener.device = number
+        listener.num_devices = max(listener.num_devices, number + 1)
+        torch._C._accelerator_setDeviceIndex(number)  # C++ fills in the number of "cuda" by it
+
+
+def _device_context(listener: Listener) -> type:
+    class Device:
+        """torch.cuda.device."""
+
+        def __init__(self, device: Any) -> None:
+            self._wanted = device
+
+        def __enter__(self) -> None:
+            self._before = listener.device
+            _choose(listener, self._wanted)
+
+        def __exit__(self, *_: object) -> None:
+            _choose(listener, self._before)
+
+    return Device
 
 
 def _memory_calls(listener: Listener, total_bytes: int) -> list[tuple[Any, str, Any]]:
@@ -114,19 +147,6 @@ def _memory_calls(listener: Listener, total_bytes: int) -> list[tuple[Any, str, 
         "reset_max_memory_allocated": _always(None), "reset_accumulated_memory_stats": _always(None),
     }  # fmt: skip
     return [(torch.cuda, name, call) for name, call in calls.items()]
-
-
-class _Device:
-    """torch.cuda.device: there is only one."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class _Event:

@@ -15,8 +15,9 @@ from lrtool.memory.context import communicator_bytes, context_bytes
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns, series_of
+from lrtool.memory.replay.devices import play_fullest
 from lrtool.memory.replay.interval import peak_interval
-from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.replay.replay import Scenario
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.alternatives import trace_with_alternatives
 from lrtool.memory.tracer.leaks import Leak
@@ -44,8 +45,9 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
             ),
         )
         scenario = Scenario(settings=settings.settings, capacity_bytes=settings.capacity_bytes, version=torch_version())
-        played = replay(traced.trace, scenario)
-        interval = peak_interval(traced.trace, scenario, traced.assumptions)
+        fullest = play_fullest(traced.trace, scenario)
+        trace, played = fullest.trace, fullest.played
+        interval = peak_interval(trace, scenario, traced.assumptions)
     except (LrtoolError, KeyboardInterrupt) as error:
         return Recording(series=StepColumns().series(), peaks=None, error=error)
     return Recording(
@@ -57,9 +59,10 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         error=traced.failure,
         note="; ".join(traced.warnings) or None,
         growth_sources=tuple(map(source_of, traced.leaks)),
-        peak_breakdown=tuple(map(_stored, _largest_parts(traced.trace, played.oom))),
-        most_by_category=most_by_category(traced.trace),
+        peak_breakdown=tuple(map(_stored, _largest_parts(trace, played.oom))),
+        most_by_category=most_by_category(trace),
         peak_interval=interval,
+        devices=fullest.devices,
         on_card=card_memory(settings.gpu, played.peaks.reserved_bytes, interval) if kind == "predicted" else None,
         assumptions=traced.assumptions,
     )

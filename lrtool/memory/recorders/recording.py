@@ -7,7 +7,17 @@ from pathlib import Path
 
 from lrtool.memory.metrics import Moment, Peaks
 from lrtool.memory.replay.player import StepEnd
-from lrtool.results import Assumption, CardMemory, GrowthSource, PeakInterval, PeakShare, Recorder, StepSeries, TrialOom
+from lrtool.results import (
+    Assumption,
+    CardMemory,
+    DeviceMemory,
+    GrowthSource,
+    PeakInterval,
+    PeakShare,
+    Recorder,
+    StepSeries,
+    TrialOom,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,7 @@ class Recording:
     peak_interval: PeakInterval | None = None
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
+    devices: tuple[DeviceMemory, ...] = ()
 
 
 def series_of(steps: tuple[StepEnd, ...]) -> StepSeries:

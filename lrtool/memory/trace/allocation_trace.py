@@ -42,7 +42,8 @@ class Note:
     """What a source knows of an allocation beyond its size: `source` is `file.py:line`, `operator` torch's name of it.
 
     `module` is the name of the innermost module that runs, `has_graph` says that gradients were on in a forward pass.
-    Where the size is an estimate, `low_bytes` and `high_bytes` are the least and the most it may be.
+    `device` is the number of the GPU. Where the size is an estimate, `low_bytes` and `high_bytes` are the least and the most
+    it may be.
     """
 
     phase: str | None = None
@@ -51,6 +52,7 @@ class Note:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    device: int = 0
     low_bytes: int | None = None
     high_bytes: int | None = None
 

@@ -47,6 +47,7 @@ class OpenNote:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    device: int = 0
     low_bytes: int | None = None
     high_bytes: int | None = None
 
@@ -115,7 +116,7 @@ class TraceLog:
 
     def end_step(self) -> TracedStep:
         """Close the current step."""
-        digest = _digest(self._requests)
+        digest = _digest(self._requests, [note.device for note in self._notes])
         step = self._known.get(digest)
         if step is None:
             notes = tuple(note.closed() for note in self._notes)
@@ -126,5 +127,6 @@ class TraceLog:
         return step
 
 
-def _digest(requests: Sequence[Request]) -> bytes:
-    return hashlib.blake2b(repr(requests).encode(), digest_size=16).digest()
+def _digest(requests: Sequence[Request], devices: Sequence[int]) -> bytes:
+    told = repr(requests) + (repr(devices) if any(devices) else "")
+    return hashlib.blake2b(told.encode(), digest_size=16).digest()

@@ -59,6 +59,7 @@ class LiveStorage:
     reference: "weakref.ref[torch.UntypedStorage]"
     node: object | None
     source: str | None
+    device: int
 
 
 class StorageRecorder(TorchDispatchMode):
@@ -197,7 +198,7 @@ class StorageRecorder(TorchDispatchMode):
             return
         del self.live[storage._cdata]
         if storage.nbytes():
-            self._born(storage, known.source)
+            self._born(storage, known.source, device=known.device)
         if self._is_recording:
             self.log.free(known.birth, known.num_bytes)
 
@@ -284,11 +285,13 @@ class StorageRecorder(TorchDispatchMode):
         storage = tensor.untyped_storage()
         known = self.live.get(storage._cdata)
         if known is None:
-            self._born(storage, source, size)
+            self._born(storage, source, size, device=tensor.device.index or 0)
         elif known.num_bytes != storage.nbytes():
             self.resized(storage)
 
-    def _born(self, storage: torch.UntypedStorage, source: str | None, size: Estimate | None = None) -> None:
+    def _born(
+        self, storage: torch.UntypedStorage, source: str | None, size: Estimate | None = None, *, device: int
+    ) -> None:
         num_bytes, key = storage.nbytes(), storage._cdata
         may_be_larger = size is not None and size.high_bytes > 0
         if (num_bytes == 0 and not may_be_larger) or self._is_ignoring or not self._is_recording:
@@ -301,7 +304,9 @@ class StorageRecorder(TorchDispatchMode):
             operator=self._operator,
             module=self.module,
             has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
+            device=device,
         )
+        self._listener.num_devices = max(self._listener.num_devices, device + 1)
         if size is not None:
             note.low_bytes, note.high_bytes = size.low_bytes, size.high_bytes
             self._workspaces.count(size)
@@ -316,7 +321,7 @@ class StorageRecorder(TorchDispatchMode):
                 if self._is_recording:
                     self.log.free(birth, num_bytes)
 
-        self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, freed), self.engine.node(), source)
+        self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, freed), self.engine.node(), source, device)
 
     def _phase(self) -> str:
         if self.engine.is_running:
@@ -361,7 +366,8 @@ class StorageRecorder(TorchDispatchMode):
         first = next(_tensors(args), None)
         if first is None or first.device.type != self.device_type:
             return
-        note = OpenNote(self._phase(), Category.WORKSPACE, operator=func._opname)
+        device = first.device.index or 0
+        note = OpenNote(self._phase(), Category.WORKSPACE, operator=func._opname, device=device)
         self._workspaces.write(
             func._opname, args, note=note, stream=self._listener.stream, in_backward=self.engine.is_running
         )

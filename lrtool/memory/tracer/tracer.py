@@ -17,7 +17,7 @@ from lrtool.memory.fake_cuda.gaps import missing_operator, source_of, way_out
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.listener import Listener
-from lrtool.memory.fake_cuda.values import FROM_THE_BATCH, Limits, ValueFollower
+from lrtool.memory.fake_cuda.values import EVERYTHING, FROM_THE_BATCH, Limits, ValueFollower
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.collector import collector_held
 from lrtool.memory.tracer.hooks import (
@@ -181,7 +181,8 @@ def recording(
     with ExitStack() as stack:
         recorder.thaw = stack.enter_context(collector_held())
         if fake:
-            answers = Answers(listener, other_at=values.other_at, shares=values.shares)
+            is_exact = values.limits == EVERYTHING
+            answers = Answers(listener, other_at=values.other_at, shares=values.shares, is_exact=is_exact)
             recorder.seen_shares = answers.seen_shares
             stack.enter_context(fake_cuda(gpu, listener=listener, answers=answers))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())

@@ -58,7 +58,7 @@ class WorkspaceLog:
         """Write what the kernel of `operator` allocates; what it gives back is freed at once."""
         if self._costs is None:
             return
-        kept, passing = self._costs.of(operator, args, stream=stream, in_backward=in_backward)
+        kept, passing = self._costs.of(operator, args, queue=(note.device, stream), in_backward=in_backward)
         # operands are copied before the first workspace is taken
         births = [self._birth(size, note, stream) for size in (*passing, *kept)]
         for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):

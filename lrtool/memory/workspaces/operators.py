@@ -51,14 +51,17 @@ class HiddenCosts:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._handles_with_workspace: set[tuple[int, bool]] = set()
+        self._handles_with_workspace: set[tuple[int, int, bool]] = set()
 
     def of(
-        self, operator: str, args: Sequence[Any], *, stream: int = 0, in_backward: bool = False
+        self, operator: str, args: Sequence[Any], *, queue: tuple[int, int] = (0, 0), in_backward: bool = False
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Bytes of the requests that stay for good, and of those freed when the operator `operator` returns."""
+        """Bytes of the requests that stay for good, and of those freed when the operator `operator` returns.
+
+        `queue` is the device and its CUDA stream on which it runs.
+        """
         if operator in _GEMMS:
-            kept, passing = self._matrix_product((stream, in_backward))
+            kept, passing = self._matrix_product((*queue, in_backward))
             return kept, (*_operand_copies(operator, args), *passing)
         if operator in _REDUCTIONS:
             return (), _reduction(args, _REDUCTIONS[operator], self._platform.multiprocessors)
@@ -70,7 +73,7 @@ class HiddenCosts:
         formula = _ESTIMATES.get(operator)
         return () if formula is None else formula(args)
 
-    def _matrix_product(self, handle: tuple[int, bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _matrix_product(self, handle: tuple[int, int, bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Kept per stream and handle up to torch 2.14; since 2.15 taken for each call, pytorch#194311.
 
         Autograd's thread has a handle of its own: public traces show one workspace without backward, two with it.

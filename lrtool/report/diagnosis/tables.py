@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from lrtool.report.assumptions import assumption_rows, card_rows, peak_rows
+from lrtool.report.assumptions import assumption_rows, card_rows, device_rows, peak_rows
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
 from lrtool.report.grid import Column, Fact, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.ranks import rank_lines
@@ -84,6 +84,7 @@ def diagnosis_facts(result: Diagnosis) -> Facts:
     if result.settings:
         known.append(("settings", result.settings))
     known += peak_rows(result.peak_reserved_bytes, result.peak_interval)
+    known += device_rows(result.devices)
     known += card_rows(result.on_card)
     known += assumption_rows(result.assumptions)
     known += [("note", note) for note in result.notes]

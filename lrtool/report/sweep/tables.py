@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from lrtool.report.assumptions import assumption_rows, card_rows, peak_rows
+from lrtool.report.assumptions import assumption_rows, card_rows, device_rows, peak_rows
 from lrtool.report.grid import Column, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.parts import known_bytes
 from lrtool.report.ranks import rank_lines
@@ -140,6 +140,7 @@ def setup_table(result: MemSweep) -> Facts:
 def _assumed(result: MemSweep) -> Iterator[tuple[str, str]]:
     """What the trial with the highest peak took for granted: the others ask the same, step by step."""
     highest = max(result.trials, key=lambda trial: trial.max_memory_reserved_bytes or 0)
+    yield from device_rows(highest.devices)
     if highest.status == "ok":
         yield from peak_rows(highest.max_memory_reserved_bytes, highest.peak_interval)
         yield from card_rows(highest.on_card)

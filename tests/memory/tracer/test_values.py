@@ -255,3 +255,17 @@ def test_an_assumption_is_told_once_for_its_line() -> None:
             times=3,
         ),
     )
+
+
+def test_a_selection_by_random_numbers_is_as_large_as_it_was_at_most_so_far() -> None:
+    sizes = []
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Any:
+        kept = model(batch[0])[torch.rand(ROWS, device=batch[0].device) < 0.5]
+        sizes.append(kept.shape[0])
+        return kept.mean()
+
+    run = trace_with_alternatives(from_callable(workload(loss), params={}), TraceSettings(num_steps=1000))
+    assert run.period is not None
+    assert run.num_steps == 1000
+    assert 0 < sizes[-1] < ROWS
