@@ -74,42 +74,55 @@ def amp_training(row: AmpRow) -> Steps:
     emulates it. Its attention is the one written out, as the memory-efficient kernel takes no bfloat16 before sm80.
     """
     is_vision = row.model == "resnet50"
-    model, loss_of = _vision(row) if is_vision else _language(row)
+    model, forward = _vision(row) if is_vision else _language(row)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4 if is_vision else 1e-5)
-    yield
-    for _ in range(2):
+
+    def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = loss_of(model)
+            loss, _output = forward(model)  # what the script's step keeps lives until its end
         loss.backward()
         optimizer.step()
+
+    yield
+    for _ in range(2):
+        step()
         yield
 
 
-Loss = Callable[[Any], Tensor]
+Forward = Callable[[Any], tuple[Tensor, Any]]
+"""From a model to its loss, and to the output where that is kept."""
 
 
-def _vision(row: AmpRow) -> tuple[nn.Module, Loss]:
+def _vision(row: AmpRow) -> tuple[nn.Module, Forward]:
     model = torchvision_models().resnet50().cuda()
     x = torch.randn(row.batch, 3, row.size, row.size, device="cuda")
     target = torch.randint(0, 1000, (row.batch,), device="cuda")
-    return model, lambda model: F.cross_entropy(model(x), target)
+    return model, lambda model: (F.cross_entropy(model(x), target), None)
 
 
-def _language(row: AmpRow) -> tuple[nn.Module, Loss]:
+def _language(row: AmpRow) -> tuple[nn.Module, Forward]:
     """An encoder without a head, on tokens alone, or a causal language model on its own tokens."""
     import transformers
 
     if row.model == "gpt2":
         model = transformers.GPT2LMHeadModel(transformers.GPT2Config()).cuda()
         ids = torch.randint(0, 50_256, (row.batch, row.size), device="cuda")
-        return model, lambda model: model(input_ids=ids, labels=ids).loss
+        return model, lambda model: _with_loss(model(input_ids=ids, labels=ids))
     kind = {"distilbert-base-uncased": "DistilBert", "bert-base-uncased": "Bert"}[row.model]
     config = getattr(transformers, f"{kind}Config")()
     model = getattr(transformers, f"{kind}Model")(config).cuda()
     ids = torch.randint(0, config.vocab_size - 1, (row.batch, row.size), device="cuda")
-    return model, lambda model: model(input_ids=ids).last_hidden_state.float().pow(2).mean()
+    return model, lambda model: _with_mean_square(model(input_ids=ids))
+
+
+def _with_loss(output: Any) -> tuple[Tensor, Any]:
+    return output.loss, output
+
+
+def _with_mean_square(output: Any) -> tuple[Tensor, Any]:
+    return output.last_hidden_state.float().pow(2).mean(), output
 
 
 def image_inference(batch: int, *, with_forward: bool) -> Steps:

@@ -9,6 +9,7 @@ from lrtool.units import format_bytes
 
 NEAR = 0.01
 """A difference to the CPU of which nothing is said."""
+LONGEST_ERROR = 160
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,8 @@ class Result:
     def outcome(self) -> str:
         if self.skipped:
             return f"skipped: {self.skipped}"
+        if self.failure and self.failure == self.cpu_failure:
+            return f"runs on neither: {self.failure}"
         if self.failure:
             return f"not predicted: {self.failure}"
         if self.cpu_failure:
@@ -64,7 +67,8 @@ def result_of(kept: Mapping[str, Any]) -> Result:
 def _failure(stage: Mapping[str, Any], ended: str) -> str:
     if "error" not in stage:
         return ended
-    return f"{stage['error']} ({stage['place']})" if stage.get("place") else str(stage["error"])
+    sentence = str(stage["error"]).partition(". ")[0][:LONGEST_ERROR]
+    return f"{sentence} ({stage['place']})" if stage.get("place") else sentence
 
 
 def report(results: Sequence[Result]) -> str:

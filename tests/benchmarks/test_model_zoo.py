@@ -1,8 +1,9 @@
 """The zoo's table, what it makes of processes that end early, and how one small model goes through it."""
 
-import json
-import sys
-from pathlib import Path
+import os
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_a_process_that_ended_early_is_told_by_how_it_ended() -> None:
     killed = {"key": "b", "ended": "ended with -9"}
 
     assert result_of(late).outcome == "predicted; on the CPU: took more than 9 s"
-    assert result_of(killed).outcome == "not predicted: ended with -9"
+    assert result_of(killed).outcome == "runs on neither: ended with -9"
 
 
 def test_what_is_missing_is_skipped_with_the_reason() -> None:
@@ -80,44 +81,51 @@ def broken() -> Setup:
     return training(nn.Linear(4, 4), torch.zeros(2, 4), lambda model, batch: model(batch.view(3)).sum())
 
 
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
-    made = [Entry(name=build.__name__, packages=(), build=build) for build in (small, broken)]
-    monkeypatch.setattr(model_zoo, "entries", lambda: iter(made))
-
-    def run(name: str) -> list[dict[str, object]]:
-        model_zoo.trace_in_here(name)
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
-
-    return run
+def stages(build: Callable[[], Setup]) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    model_zoo.trace_in_here(Entry(name=build.__name__, packages=(), build=build), told.append)
+    return told
 
 
-def test_a_model_is_predicted_and_run(lines: object) -> None:
-    predicted, bare, cpu = lines("small")  # type: ignore[operator]
+def test_a_model_is_predicted_and_run() -> None:
+    predicted, bare, cpu = stages(small)
 
     assert [each["stage"] for each in (predicted, bare, cpu)] == ["predicted", "bare", "cpu"]
     assert predicted["bytes"] > bare["bytes"]
     assert abs(bare["bytes"] - cpu["bytes"]) <= 1024  # a scalar that one side has
 
 
-def test_a_model_that_fails_is_told_with_the_line_of_its_own(lines: object) -> None:
-    predicted, _, cpu = lines("broken")  # type: ignore[operator]
+def test_a_model_that_fails_is_told_with_the_line_of_its_own() -> None:
+    predicted, _, cpu = stages(broken)
 
     assert "shape '[3]' is invalid" in predicted["error"]
     assert predicted["place"].startswith("tests/benchmarks/test_model_zoo.py:")
     assert "bytes" not in cpu
 
 
-def test_a_model_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    sleeper = tmp_path / "python"
-    sleeper.write_text('#!/bin/sh\necho \'{"stage": "predicted", "bytes": 5}\'\nexec sleep 60\n')
-    sleeper.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(sleeper))
+def tells_and_sleeps(_entry: Entry, tell: Callable[[dict[str, Any]], None]) -> None:
+    tell({"stage": "predicted", "bytes": 5})
+    time.sleep(60)
 
-    found = model_zoo.measured(Entry(name="slow", packages=(), build=small), limit_s=1.0)
 
-    assert result_of(found).predicted_bytes == 5
-    assert result_of(found).cpu_failure == "took more than 1 s"
+def ends_at_once(_entry: Entry, _tell: Callable[[dict[str, Any]], None]) -> None:
+    os._exit(3)
+
+
+def test_a_model_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_zoo, "trace_in_here", tells_and_sleeps)
+
+    found = result_of(model_zoo.measured(Entry(name="slow", packages=(), build=small), limit_s=1.0))
+
+    assert (found.predicted_bytes, found.cpu_failure) == (5, "took more than 1 s")
+
+
+def test_a_process_that_ends_is_no_end_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_zoo, "trace_in_here", ends_at_once)
+
+    found = result_of(model_zoo.measured(Entry(name="ends", packages=(), build=small), limit_s=60.0))
+
+    assert found.outcome == "runs on neither: ended with 3"
 
 
 def test_a_model_without_its_packages_is_not_begun() -> None:
