@@ -2,8 +2,10 @@
 
 import ast
 import linecache
+import math
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -53,12 +55,51 @@ class Asker:
         return wished if negations % 2 == 0 else not wished
 
     @property
-    def comparison(self) -> ast.Compare | None:
-        """The comparison that has what asks, a number, on its left."""
+    def comparison(self) -> "Comparison | None":
+        """What the number that is asked for, on the left, is compared with, where that is a constant."""
         for inner, outer in zip(self.around, self.around[1:], strict=False):
             if isinstance(outer, ast.Compare):
-                return outer if inner is outer.left and len(outer.ops) == 1 else None
+                return _comparison(outer) if inner is outer.left and len(outer.ops) == 1 else None
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a line compares a number with."""
+
+    operator: type[ast.cmpop]
+    bound: float
+
+    def holds(self, number: float) -> bool:
+        return bool(_COMPARED[self.operator](number, self.bound))
+
+    def number(self, wished: bool, *, is_whole: bool) -> float | int:
+        """A number for which it comes out as wished: 1 where that will do, else one near the bound."""
+        step = 1.0 if is_whole or self.bound == 0 else abs(self.bound) / 2
+        fitting = (
+            each for each in (1.0, self.bound, self.bound - step, self.bound + step) if self.holds(each) == wished
+        )
+        number = next(fitting, 1.0)
+        return round(number) if is_whole else number
+
+
+_COMPARED: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}  # fmt: skip
+
+
+def _comparison(compared: ast.Compare) -> Comparison | None:
+    kind, bound = type(compared.ops[0]), _constant(compared.comparators[0])
+    return None if bound is None or kind not in _COMPARED else Comparison(kind, bound)
+
+
+def _constant(node: ast.AST) -> float | None:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def find_asker() -> Asker | None:

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.attention import Build
-from lrtool.memory.fake_cuda.data_dependent import Answers, answered
+from lrtool.memory.fake_cuda.data_dependent import answered
 from lrtool.memory.fake_cuda.device_guard import cuda_device
 from lrtool.memory.fake_cuda.kernels import cuda_kernels
 from lrtool.memory.fake_cuda.listener import Listener

@@ -14,7 +14,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _foreach_utils, _pytree
 from torch.utils._mode_utils import no_dispatch
 
-from lrtool.memory.fake_cuda.data_dependent import Answers
+from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.moved import moving, take_content, take_data
 from lrtool.memory.fake_cuda.values import hold, number_in, values_of

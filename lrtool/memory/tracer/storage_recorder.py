@@ -25,8 +25,8 @@ from torch.utils._python_dispatch import (
 from torch.utils.flop_counter import flop_registry
 
 import lrtool
+from lrtool.memory.fake_cuda.answers import remember_no_overflow
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
-from lrtool.memory.fake_cuda.data_dependent import remember_no_overflow
 from lrtool.memory.fake_cuda.gaps import note_operator
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.torch_cuda import without_real_tensors

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from lrtool.errors import UnavailableError, WorkloadError
+from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.autograd import watched_engine
-from lrtool.memory.fake_cuda.data_dependent import Answers
 from lrtool.memory.fake_cuda.gaps import missing_operator, source_of, way_out
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
