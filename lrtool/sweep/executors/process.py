@@ -60,10 +60,12 @@ def ending_with(requests: int) -> Iterator[None]:
     done, tells = os.pipe()
     thread = threading.Thread(target=_leave_when_closed, args=(requests, done))
     thread.start()
-    yield
-    os.close(tells)
-    thread.join()
-    os.close(done)
+    try:
+        yield
+    finally:  # else the thread, which nobody tells, would keep a process that fails from ending
+        os.close(tells)
+        thread.join()
+        os.close(done)
 
 
 def _leave_when_closed(requests: int, done: int) -> None:

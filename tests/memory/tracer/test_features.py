@@ -433,12 +433,12 @@ def test_values_that_follow_from_the_batch_are_known_on_the_fake_gpu() -> None:
         assert ids.cuda().max().item() == 9
         assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
         assert mask.nonzero().shape == (8, 2)
-        assert mask.nonzero().max().item() == 1, "and its values are not known"
+        assert mask.nonzero().max().item() == 4
 
         moved = ids.cuda()
         moved += 1
-        assert moved.max().item() == 1, "what was written to is not known any more"
-        assert torch.randint(5, 9, (1,), device="cuda").item() == 1, "what was drawn is not known"
+        assert moved.max().item() == 10
+        assert torch.randint(5, 9, (1,), device="cuda").item() in range(5, 9)
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lrtool as package
+from lrtool.sweep.executors.process import ending_with
 from tests import WORKLOADS
 from tests.conftest import Lrtool
 from tests.sweep.running import is_gone
@@ -66,3 +69,11 @@ def test_what_still_imports_ends_with_the_sweep(tmp_path: Path, *, may_be_forked
     finally:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_process_whose_imports_fail_is_not_kept_by_its_lifeline() -> None:
+    one, other = socket.socketpair()
+    before = threading.active_count()
+    with one, other, pytest.raises(ImportError), ending_with(one.fileno()):
+        raise ImportError("torch is broken")
+    assert threading.active_count() == before
