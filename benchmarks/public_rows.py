@@ -197,6 +197,19 @@ def far_rows(rows: Sequence[Comparison]) -> list[Comparison]:
     return [each for each in rows if each.error is not None and each.error > FAR]
 
 
+def left_out_table(rows: Sequence[Comparison]) -> str:
+    """How many rows of a set have no prediction, for each reason, with the name of one that stands alone."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for each in rows:
+        if each.prediction is None:
+            reasons.setdefault((each.group, each.why_not or "-"), []).append(each.name)
+    lines = ["| set | rows | why not predicted |", "| --- | --: | --- |"]
+    for (group, reason), names in reasons.items():
+        alone = f"{names[0]}: " if len(names) == 1 else ""
+        lines.append(f"| {group} | {len(names)} | {alone}{reason} |")
+    return "\n".join(lines)
+
+
 def _row(each: Comparison) -> str:
     likely = low = high = ratio = "-"
     if each.prediction is not None:

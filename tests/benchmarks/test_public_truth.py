@@ -10,6 +10,7 @@ from benchmarks.public_rows import (
     Comparison,
     Prediction,
     far_rows,
+    left_out_table,
     median,
     read_amp,
     read_inference,
@@ -177,7 +178,17 @@ def test_the_report_lists_what_is_far_off_and_what_is_left_out() -> None:
     text = report([row(90), replace(row(), why_not="no history")])
 
     assert "| one | a run | 100 MiB | 90.0 MiB | - | - | 0.9000 |" in text
-    assert "| one | a run | no history |" in text
+    assert "| one | 1 | a run: no history |" in text
+
+
+def test_what_is_left_out_is_counted_by_its_reason() -> None:
+    rows = [replace(row(group=group), why_not=why) for group, why in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x"))]
+
+    assert left_out_table([*rows, row(90)]).splitlines()[2:] == [
+        "| a | 2 | x |",
+        "| a | 1 | a run: y |",
+        "| b | 1 | a run: x |",
+    ]
 
 
 def test_a_program_is_predicted_on_a_card() -> None:
