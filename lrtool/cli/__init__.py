@@ -40,6 +40,7 @@ from lrtool.errors import (
     UsageError,
 )
 from lrtool.settings_file import check_environment
+from lrtool.sweep.executors.own_template import claim_process
 from lrtool.sweep.executors.process import skip_last_collection
 
 app = typer.Typer(
@@ -146,6 +147,7 @@ def _after_interrupt(given: list[str]) -> str:
 
 def run_to_end() -> int:
     """Run the command line of this process; the code that it ends with. What the user's code prints later goes to stderr."""
+    claim_process()
     code = watched(main)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the answer stands
     try:

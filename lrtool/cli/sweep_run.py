@@ -41,11 +41,14 @@ def start_sweep(
     terminal: Terminal, settings: Settings, *, file: SettingsFile, as_json: bool, check: bool = False
 ) -> None:
     """Plan a sweep and run it in a new run directory; of several ranks the first one does."""
+    from lrtool.sweep.executors import begin_executor
     from lrtool.sweep.runner import begin_run
 
     if took_part(timeout_s=settings.mem_sweep.timeout):
         return
     budget = _budget(settings, check=check)
+    own = settings.mem_sweep
+    begin_executor(own, recorder=_recorder(own))
     with stdout_to_stderr():
         plan = make_plan(settings)
         _announce(terminal, plan, is_given=settings.target is not None, file=file)

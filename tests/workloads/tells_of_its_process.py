@@ -61,7 +61,7 @@ PROCESS = {
     "descriptors": _descriptors(),
     "threads": sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread()),
     "is_main": threading.current_thread() is threading.main_thread(),
-    "gc": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
+    "gc": [gc.isenabled(), gc.get_threshold()],
     "warnings": [str(each) for each in warnings.filters],
     "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty()] for s in (sys.stdout, sys.stderr)],
     "timeout": socket.getdefaulttimeout(),

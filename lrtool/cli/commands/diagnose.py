@@ -115,12 +115,13 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     from lrtool.diagnosis.diagnose import run_diagnosis
     from lrtool.diagnosis.ranks import diagnosis_of_ranks
     from lrtool.results.stored.run_dir import create_run_dir
-    from lrtool.sweep.executors import executor_of
+    from lrtool.sweep.executors import begin_executor, executor_of
     from lrtool.sweep.executors.executor import Demand
 
     own, begin = settings.diagnose, perf_counter()
     if took_part(timeout_s=own.timeout):
         return
+    begin_executor(own, recorder=own.recorder)
     with stdout_to_stderr():
         setup, reason, card = _planned(settings)
         terminal.note(

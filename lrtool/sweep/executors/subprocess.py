@@ -16,7 +16,7 @@ from lrtool.results import is_measured
 from lrtool.results.stored.trial_dir import LOG_FILE, RESULT_FILE
 from lrtool.sweep.executors.executor import Demand, Ended, Job
 from lrtool.sweep.executors.process import LIFELINE
-from lrtool.sweep.executors.template import Forked, template_for
+from lrtool.sweep.executors.template import Forked, begin_own_template, template_for
 
 PROCESS = "lrtool.sweep.executors.process"
 POLL_S = 0.02
@@ -85,8 +85,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | Forked = self._forked() if is_forked else self._spawned()
 
     def _forked(self) -> Forked:
-        environment = _environment()
-        own = {name: environment.pop(name) for name in (_OF_THE_MOMENT,) if name in environment}
+        environment, own = _template_environment()
         with (self._folder / LOG_FILE).open("wb") as log:
             return template_for(environment).fork(
                 self._job.module,
@@ -155,6 +154,18 @@ def _environment() -> dict[str, str]:
     if root.name not in _INSTALLED:
         paths.insert(0, str(root))
     return {**environment, "PYTHONPATH": os.pathsep.join(paths)} if paths else environment
+
+
+def _template_environment() -> tuple[dict[str, str], dict[str, str]]:
+    """The environment of a template, and what a trial's has beside it."""
+    environment = _environment()
+    return environment, {name: environment.pop(name) for name in (_OF_THE_MOMENT,) if name in environment}
+
+
+def begin_early() -> None:
+    """Have the template forked from this process, before that does anything, where it can be."""
+    if CAN_FORK:
+        begin_own_template(lambda: _template_environment()[0])
 
 
 def _signal_name(number: int) -> str:

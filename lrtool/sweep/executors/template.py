@@ -8,12 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+
+from lrtool.sweep.executors.own_template import OwnFork, fork_template, has_done_nothing
 
 MODULE = "lrtool.sweep.executors.template_process"
 MAX_REQUEST_BYTES = 2**16
+Start = Callable[[int, Mapping[str, str]], "subprocess.Popen[bytes] | OwnFork"]
 
 
 class Forked:
@@ -76,19 +80,12 @@ class Forked:
 class Template:
     """The process that others are forked from; it ends with this one."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], start: "Start | None" = None) -> None:
+        """`start` starts its process, with the descriptor of a socket and the environment; by default, a new one."""
         self.environment = dict(environment)
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message is a request
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=self.environment,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self._process = (start or _started_afresh)(theirs.fileno(), self.environment)
 
     def fork(self, module: str, folder: Path, environment: Mapping[str, str], *, log: int, lifeline: int) -> Forked:
         """Ask for a process that runs a trial, where this one stands, and with more in its environment.
@@ -118,7 +115,29 @@ class Template:
         self._requests.close()
 
 
+def _started_afresh(requests: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", MODULE, str(requests)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        pass_fds=(requests,),
+        start_new_session=True,
+    )
+
+
 _TEMPLATES: list[Template] = []
+
+
+def begin_own_template(environment: Callable[[], Mapping[str, str]]) -> None:
+    """Import what trials need, and fork their template from this process, where that has done nothing yet.
+
+    The imports may leave something in the environment, which is asked for afterwards.
+    """
+    if not _TEMPLATES and has_done_nothing():
+        import_module(MODULE).preload()
+        _TEMPLATES.append(Template(environment(), start=fork_template))
 
 
 def template_for(environment: Mapping[str, str]) -> Template:

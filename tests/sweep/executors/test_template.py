@@ -92,7 +92,10 @@ def without_dynamo(process: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_forked_trial_finds_what_one_that_is_started_afresh_finds(forked: Two, afresh: Two) -> None:
-    """Also while others run: their pipes are not its own. What the first optimizer imports is there already."""
+    """Also while others run: their pipes are not its own.
+
+    What the first optimizer imports is there already, and what was imported before the fork is left to no collection.
+    """
     found = [without_dynamo(each["process"]) for each in (*forked.told, *afresh.told)]
 
     assert len({each["pid"] for each in (*forked.told, *afresh.told)}) == 4
