@@ -7,22 +7,26 @@ import gzip
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu_cases import Case
 from benchmarks.gpu_workloads import GpuWorkload
+from lrtool.results.stored.run_dir import write_file
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import place
 from lrtool.workload.step import Step, make_step
 from lrtool.workload.target import from_callable
 
 NUM_STEPS = 5
+CASE_STEPS = 2
+"""The first, in which libraries are loaded and workspaces taken, and one as all that follow."""
 MAX_EVENTS = 2_000_000
 MAX_FRAMES = 12
 MIB = 2**20
@@ -164,8 +168,89 @@ def _line(frame: dict[str, Any]) -> str:
 def record(workload: GpuWorkload, *, device: torch.device, used_before_bytes: int | None) -> Truth:
     """Build the workload and take NUM_STEPS steps. `used_before_bytes` is what the device had in use beforehand."""
     begin = time.perf_counter()
+    used = {"before": used_before_bytes, "context": _used_with_context() if device.type == "cuda" else None}
+
+    def used_at_end() -> None:
+        used["end"] = device_used_bytes() if device.type == "cuda" else None
+
+    recorded = _recorded(lambda: _built(workload, device), device, num_steps=NUM_STEPS, on_end=used_at_end)
+    return Truth(
+        name=workload.name,
+        split=workload.split,
+        machine=this_machine(device),
+        events=recorded.events,
+        stacks=recorded.stacks,
+        ends=recorded.ends,
+        stats=recorded.stats,
+        used_bytes=used,
+        duration_s=time.perf_counter() - begin,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseTruth:
+    """What a single layer asked for: as in a Truth; `told` is what each step said it chose, `error` why there is no more."""
+
+    group: str
+    name: str
+    machine: Machine
+    events: list[tuple[int, int]] = field(default_factory=list)
+    stacks: list[list[str]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    stats: list[dict[str, int]] = field(default_factory=list)
+    told: list[str | None] = field(default_factory=list)
+    error: str | None = None
+
+    def of_group(self, group: str) -> "CaseTruth":
+        """The same, stored with another group's."""
+        return replace(self, group=group)
+
+
+def record_case(case: Case, device: torch.device) -> CaseTruth:
+    """Take CASE_STEPS steps of a layer; what it raises is part of the truth."""
+    machine, told = this_machine(device), list[str | None]()
+
+    def prepared() -> Callable[[], object]:
+        step = case.prepare(device)
+        return lambda: told.append(step())
+
+    try:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        found = _recorded(prepared, device, num_steps=CASE_STEPS)
+    except Exception as error:  # a kernel that refuses, or memory that does not suffice
+        message = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return CaseTruth(group=case.group, name=case.name, machine=machine, told=told, error=message)
+    return CaseTruth(
+        group=case.group,
+        name=case.name,
+        machine=machine,
+        events=found.events,
+        stacks=found.stacks,
+        ends=found.ends,
+        stats=found.stats,
+        told=told,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recorded:
+    events: list[tuple[int, int]]
+    stacks: list[list[str]]
+    ends: list[int]
+    stats: list[dict[str, int]]
+
+
+def _recorded(
+    make: Callable[[], Callable[[], object]],
+    device: torch.device,
+    *,
+    num_steps: int,
+    on_end: Callable[[], None] = lambda: None,
+) -> _Recorded:
+    """The allocator's history while a step is made, and taken so many times."""
     is_cuda = device.type == "cuda"
-    used = {"before": used_before_bytes, "context": _used_with_context() if is_cuda else None}
     history: History = CudaHistory() if is_cuda else CpuHistory()
     stats: list[dict[str, int]] = []
 
@@ -175,24 +260,14 @@ def record(workload: GpuWorkload, *, device: torch.device, used_before_bytes: in
             stats.append(dict(torch.cuda.memory_stats()))
 
     with history.recording():
-        step = _built(workload, device)
+        step = make()
         ended()
-        for _ in range(NUM_STEPS):
+        for _ in range(num_steps):
             step()
             ended()
-        used["end"] = device_used_bytes() if is_cuda else None
+        on_end()
     events, stacks, ends = history.events()
-    return Truth(
-        name=workload.name,
-        split=workload.split,
-        machine=this_machine(device),
-        events=events,
-        stacks=stacks,
-        ends=ends,
-        stats=stats,
-        used_bytes=used,
-        duration_s=time.perf_counter() - begin,
-    )
+    return _Recorded(events=events, stacks=stacks, ends=ends, stats=stats)
 
 
 def _built(workload: GpuWorkload, device: torch.device) -> Step:
@@ -239,19 +314,39 @@ def _ask_nvidia_smi(field: str) -> str | None:
 
 
 def write_truth(folder: Path, truth: Truth) -> Path:
-    """Store a truth as NAME.json.gz."""
-    path = folder / f"{truth.name}.json.gz"
-    path.write_bytes(gzip.compress(json.dumps(asdict(truth), separators=(",", ":")).encode(), mtime=0))
+    """Store a truth as NAME.json.gz, whole or not at all."""
+    return _written(folder / f"{truth.name}.json.gz", truth)
+
+
+def case_path(folder: Path, group: str, name: str) -> Path:
+    """Where the truth of a layer lies."""
+    return folder / group / f"{name}.json.gz"
+
+
+def write_case(folder: Path, truth: CaseTruth) -> Path:
+    """Store what a layer took, whole or not at all."""
+    path = case_path(folder, truth.group, truth.name)
+    path.parent.mkdir(exist_ok=True)
+    return _written(path, truth)
+
+
+def _written(path: Path, truth: Truth | CaseTruth) -> Path:
+    write_file(path, gzip.compress(json.dumps(asdict(truth), separators=(",", ":")).encode(), mtime=0))
     return path
 
 
 def read_truth(path: Path) -> Truth:
     """The truth that `write_truth` stored."""
+    return Truth(**_fields(path))
+
+
+def read_case(path: Path) -> CaseTruth:
+    """What `write_case` stored."""
+    return CaseTruth(**_fields(path))
+
+
+def _fields(path: Path) -> dict[str, Any]:
     fields = json.loads(gzip.decompress(path.read_bytes()))
-    machine = fields.pop("machine")
-    capability = machine.pop("capability")
-    return Truth(
-        machine=Machine(**machine, capability=None if capability is None else (capability[0], capability[1])),
-        events=[(size, stack) for size, stack in fields.pop("events")],
-        **fields,
-    )
+    capability = fields["machine"].pop("capability")
+    machine = Machine(**fields["machine"], capability=None if capability is None else (capability[0], capability[1]))
+    return {**fields, "machine": machine, "events": [(size, stack) for size, stack in fields["events"]]}

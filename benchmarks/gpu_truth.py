@@ -1,18 +1,19 @@
 """Records on a GPU what training uses, and holds lrtool's predictions against it.
 
-    python benchmarks/gpu_truth.py record OUT      on a machine with a GPU: every workload, each in a process of its own
-    python benchmarks/gpu_truth.py compare OUT     anywhere: errors of the peaks, and what the traces lack, by operator
+    python -m benchmarks.gpu_truth record OUT --minutes 8    on a machine with a GPU: the most telling first
+    python -m benchmarks.gpu_truth compare OUT               anywhere: errors of the peaks, and what the traces lack
 
-`record --device cpu` rehearses with a few small workloads on the CPU. OUT receives NAME.json.gz for each workload: the
-allocator's whole history with stacks, torch.cuda.memory_stats after each step, what the device had in use, and the
-versions of everything. What OUT holds already is not recorded again. `compare --write` puts the table into RESULTS.md.
+`record --device cpu` rehearses with a few small workloads on the CPU. OUT receives context.json, what the device has in use
+after the first use of each library; GROUP/CASE.json.gz for single layers, whose memory libraries decide; and NAME.json.gz
+for each workload: the allocator's whole history with stacks, torch.cuda.memory_stats after each step, what the device had
+in use, and the versions of everything. Each is written whole as it ends, whatever happens to the next; what OUT holds
+already is not recorded again. `compare --write` puts the table into RESULTS.md.
 """
 
 import argparse
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,51 +21,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.gpu_comparison import Comparison, compare, missing_by_operator
-from benchmarks.gpu_recording import Machine, device_used_bytes, read_truth, record, write_truth
-from benchmarks.gpu_workloads import REHEARSAL, WORKLOADS, find_workload
+from benchmarks.gpu_recording import Machine, read_truth
+from benchmarks.gpu_schedule import command_of, parts, record_here, record_parts
 from benchmarks.liger_prediction import RESULTS, quantile, write_section
+from lrtool.errors import LrtoolError
 from lrtool.units import format_bytes
 
 SECTION = "## Predicted training steps against a real GPU"
-TIME_LIMIT_S = 12 * 60
-WORKLOAD_LIMIT_S = 90
+MINUTES = 12.0
 MAX_OPERATORS = 25
-
-
-def record_all(folder: Path, *, device: str, only: str) -> int:
-    """Record every workload that `folder` does not hold yet, within the time limit; 1 where one of them failed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    begin, failed = time.monotonic(), 0
-    workloads = [each for each in (WORKLOADS if device == "cuda" else REHEARSAL) if only in each.name]
-    for workload in workloads:
-        if (folder / f"{workload.name}.json.gz").is_file():
-            continue
-        if time.monotonic() - begin > TIME_LIMIT_S - WORKLOAD_LIMIT_S:
-            print(f"stopped before {workload.name}: {TIME_LIMIT_S} s are nearly over; run again for the rest")
-            return 1
-        failed += not _record_in_process(folder, workload.name, device)
-    size = sum(path.stat().st_size for path in folder.glob("*.json.gz"))
-    print(f"{folder}: {format_bytes(size)} after {time.monotonic() - begin:.0f} s, {failed} failed")
-    return 1 if failed else 0
-
-
-def _record_in_process(folder: Path, name: str, device: str) -> bool:
-    command = [sys.executable, __file__, "record", str(folder), "--device", device, "--here", name]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=WORKLOAD_LIMIT_S, check=False)
-    except subprocess.TimeoutExpired:
-        print(f"{name}: not done after {WORKLOAD_LIMIT_S} s")
-        return False
-    print(ended.stdout.strip() or f"{name}: {ended.stderr.strip()[-400:]}", flush=True)
-    return ended.returncode == 0
-
-
-def record_here(folder: Path, *, device: str, name: str) -> None:
-    """Record one workload in this process."""
-    used = device_used_bytes() if device == "cuda" else None
-    truth = record(find_workload(name), device=torch.device(device), used_before_bytes=used)
-    path = write_truth(folder, truth)
-    print(f"{name}: {len(truth.events)} events, {truth.duration_s:.1f} s, {format_bytes(path.stat().st_size)}")
 
 
 def report(comparisons: Sequence[Comparison]) -> str:
@@ -126,6 +91,14 @@ def details(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
+def _compared(paths: Sequence[Path]) -> Iterator[Comparison]:
+    for path in paths:
+        try:
+            yield compare(read_truth(path))
+        except LrtoolError as error:
+            print(f"{path.name} is not predicted: {error.message}")
+
+
 def main() -> int:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,6 +106,9 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder of the recorded truths")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="record: how long; nothing is begun that has no time"
+    )
     parser.add_argument("--rows", action="store_true", help="compare: list every differing request")
     parser.add_argument("--write", action="store_true", help=f"compare: write the table into {RESULTS.name}")
     parser.add_argument("--here", help=argparse.SUPPRESS)
@@ -144,12 +120,15 @@ def main() -> int:
         if options.here:
             record_here(options.out, device=options.device, name=options.here)
             return 0
-        return record_all(options.out, device=options.device, only=options.only)
+        planned = parts(device=options.device, only=options.only)
+        return record_parts(
+            planned, options.out, command_of(__file__, options.out, options.device), minutes=options.minutes
+        )
     paths = sorted(path for path in options.out.glob("*.json.gz") if options.only in path.name)
     if not paths:
         print(f"{options.out} holds no recorded workloads")
         return 2
-    comparisons = [compare(read_truth(path)) for path in paths]
+    comparisons = list(_compared(paths))
     if options.rows:
         print("\n".join(map(details, comparisons)))
     print(report(comparisons))

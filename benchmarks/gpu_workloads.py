@@ -22,7 +22,7 @@ VARIED_LENGTHS = (512, 200, 384, 96, 456)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuWorkload:
-    """A training set-up as its parts; `more` are further keys of what `build()` returns."""
+    """A training set-up as its parts; `compiler` is a backend of torch.compile, `more` are further keys of the set-up."""
 
     name: str
     split: Split
@@ -31,6 +31,7 @@ class GpuWorkload:
     loss: Callable[[nn.Module, Batch], Tensor]
     optimizer: Callable[[Any], torch.optim.Optimizer]
     channels_last: bool = False
+    compiler: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class GpuWorkload:
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return {
-            "model": model,
+            "model": model if self.compiler is None else torch.compile(model, backend=self.compiler),
             "optimizer": self.optimizer(model.parameters()),
             "train_loader": _Endless(self.batches, channels_last=self.channels_last),
             "loss": self.loss,
@@ -191,6 +192,10 @@ WORKLOADS: tuple[GpuWorkload, ...] = (
     _autoencoder(name="autoencoder_conv_bf16", split="table", optimizer=adamw, more={"precision": "bf16"}),
     _recommender(name="embedding_bag_sgd", split="fit", optimizer=sgd),
     _recommender(name="embedding_bag_adamw", split="table", optimizer=adamw),
+    _of(_gpt, _tokens)(
+        name="gpt2_bf16_compiled", split="fit", optimizer=adamw, compiler="inductor", more={"precision": "bf16"}
+    ),
+    _resnet18(name="resnet18_compiled", split="table", optimizer=sgd, compiler="inductor"),
 )
 
 _small_batches = partial(features, 32, 64)
@@ -203,6 +208,9 @@ REHEARSAL: tuple[GpuWorkload, ...] = (
         partial(tokens, 4, 32, vocabulary=500),
     )(name="tiny_gpt", split="table", optimizer=adamw),
     _of(partial(models.resnet, 18), partial(images, 2, 32))(name="tiny_resnet", split="table", optimizer=sgd),
+    _of(lambda: nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1000)), _small_batches)(
+        name="tiny_compiled", split="table", optimizer=adamw, compiler="eager"
+    ),
 )
 """What is recorded on a CPU, to see that recording and comparing work."""
 
