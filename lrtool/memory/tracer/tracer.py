@@ -179,7 +179,6 @@ def recording(
         costs=costs if fake else None,
     )
     with ExitStack() as stack:
-        recorder.thaw = stack.enter_context(collector_held())
         if fake:
             is_exact = values.limits == EVERYTHING
             answers = Answers(listener, other_at=values.other_at, shares=values.shares, is_exact=is_exact)
@@ -193,6 +192,7 @@ def recording(
         stack.enter_context(watched_modules(recorder))
         stack.enter_context(loading_in_process(recorder))
         stack.enter_context(watched_collectives(recorder))
+        recorder.thaw = stack.enter_context(collector_held())  # with what fake CUDA imports, and before the user's code
         stack.enter_context(recorder)
         recorder.start()
         stack.callback(recorder.stop)
