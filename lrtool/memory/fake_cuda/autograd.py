@@ -22,6 +22,7 @@ _FORMULA_TWINS = {
         ("scatter", "src"), ("masked_scatter", "default"), ("masked_fill", "Scalar"), ("masked_fill", "Tensor"),
     )
 }  # fmt: skip
+_HAS_TWIN = {aten.add.Tensor, *_FORMULA_TWINS}
 _COMPOSITES_WITH_TEMPORARIES = ("binary_cross_entropy_with_logits", "_safe_softmax", "dist", "_euclidean_dist",
                                 "soft_margin_loss", "soft_margin_loss_backward")  # fmt: skip
 _adds_in_place = False
@@ -65,6 +66,8 @@ class EngineView:
 
     def in_place_twin(self, func: Any, args: tuple[Any, ...]) -> Twin | None:
         """The in-place operator that a run without a mode uses in place of `func`, None where it uses `func`."""
+        if func not in _HAS_TWIN or args[0].layout is not torch.strided:
+            return None
         if func is aten.add.Tensor:
             is_in_place = self._accumulates(args) if self.depth else _adds_in_place
             return aten.add_.Tensor if is_in_place else None
@@ -142,14 +145,11 @@ def composite_body(func: Any) -> Twin | None:
 
 def undecomposed_body(func: Any, device_type: str, *, in_composite: bool = False) -> Twin | None:
     """What an operator made of others runs where autograd, which takes it apart elsewhere, is left out: in inference mode,
-    and within a composite whose body runs below autograd.
+    within a composite whose body runs below autograd, and within operators that take functions.
     """
     device = device_type.upper()
-    if (
-        not (in_composite or torch.is_inference_mode_enabled())
-        or not _is_made_of_others(func)
-        or _has_kernel(func.name(), device)
-    ):
+    is_left_out = in_composite or torch.is_inference_mode_enabled() or _is_excluded(torch._C.DispatchKey.AutogradOther)
+    if not is_left_out or not _is_made_of_others(func) or _has_kernel(func.name(), device):
         return None
     own = f"Autograd{device}"
     key = own if _has_kernel(func.name(), own) else "CompositeImplicitAutograd"
@@ -164,6 +164,10 @@ def _is_made_of_others(func: Any) -> bool:
 
 def _has_kernel(name: str, key: str) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
+
+
+def _is_excluded(key: Any) -> bool:
+    return torch._C._dispatch_tls_is_dispatch_key_excluded(key)
 
 
 def _uses(tensor: Tensor) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from torch._subclasses import fake_impls
 from torch.utils._mode_utils import no_dispatch
 
 from lrtool.memory.fake_cuda.answers import Answers
+from lrtool.memory.fake_cuda.counts import most_true
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.values import computed, values_of
 
@@ -96,7 +97,7 @@ def _as_without_answer(answer: Any, fake_mode: Any, func: Any, args: tuple[Any, 
 
 
 def _nonzero(answers: Answers, tensor: Tensor, *_: Any, **__: Any) -> Tensor:
-    return tensor.new_empty((answers.size(tensor.numel()), tensor.dim()), dtype=torch.int64)
+    return tensor.new_empty((answers.size(most_true(tensor)), tensor.dim()), dtype=torch.int64)
 
 
 def _masked_select(answers: Answers, tensor: Tensor, mask: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -109,7 +110,7 @@ def _selected(answers: Answers, mask: Tensor, shape: Sequence[int]) -> int:
     """How many elements a mask that is expanded to `shape` selects."""
     values, most = values_of(mask), math.prod(shape)
     if values is None:
-        return answers.size(most)
+        return answers.size(most_true(mask) * most // max(1, mask.numel()))
     with no_dispatch():
         count = int(values.expand(shape).count_nonzero())
     return answers.counted(mask, count, most)

@@ -22,6 +22,7 @@ _NUM_HOOK_METHODS = 96
 _HIDDEN_ENTRIES = 2  # a vtable points past its offset-to-top and its type information
 _REGISTRY = "_ZN3c104impl26device_guard_impl_registryE"
 _GET_HOOKS = "_ZN2at6detail12getCUDAHooksEv"
+_CPU_ALLOCATOR = "_ZN3c1015GetCPUAllocatorEv"
 _HINT = "predict on Linux with torch 2.9 or newer, or take --recorder cpu"
 _Pointer = ctypes.c_void_p
 _TABLES: list[Any] = []  # callbacks live as long as the process: C++ may hold on to a table it once saw
@@ -84,6 +85,8 @@ def _install_hooks() -> Callable[[], None]:
     methods = _hook_methods()
     for name, answer in _hook_answers().items():
         table[_HIDDEN_ENTRIES + methods[name]] = _returning(answer)
+    if "getPinnedMemoryAllocator" in methods:
+        table[_HIDDEN_ENTRIES + methods["getPinnedMemoryAllocator"]] = _returning(_host_allocator())
     if not torch.backends.cudnn.is_available():
         table[_HIDDEN_ENTRIES + methods["batchnormMinEpsilonCuDNN"]] = _returning(0.0)
     vtable_slot[0] = ctypes.addressof(table) + _HIDDEN_ENTRIES * ctypes.sizeof(_Pointer)
@@ -91,7 +94,7 @@ def _install_hooks() -> Callable[[], None]:
 
 
 def _hook_answers() -> dict[str, int]:
-    answers = {"isBuilt": 1, "hasPrimaryContext": 0}
+    answers = {"isBuilt": 1, "hasPrimaryContext": 0, "init": 0}
     if torch.backends.cudnn.is_available():
         return answers
     yes = ("compiledWithCuDNN", "hasCuDNN", "supportsDilatedConvolutionWithCuDNN", "supportsDepthwiseConvolutionWithCuDNN",
@@ -119,6 +122,13 @@ def _hook_methods() -> dict[str, int]:
     if (methods.get("isBuilt"), methods.get("hasPrimaryContext")) != (2, 4):
         raise ValueError("the CUDA hooks have another layout")
     return methods
+
+
+def _host_allocator() -> int:
+    """Address of the CPU's allocator: pinned memory is the host's, and nothing copies from it here."""
+    allocator = getattr(_library("c10"), _CPU_ALLOCATOR)
+    allocator.restype = _Pointer
+    return int(allocator() or 0)
 
 
 def _library(name: str) -> ctypes.CDLL:

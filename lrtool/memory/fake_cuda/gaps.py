@@ -28,6 +28,7 @@ _TEXTS = [re.compile(text, re.DOTALL) for text in (
     r"(?:F|f)ake ?(?:T|t)ensor(?!.*(?:two different devices|is on cpu, expected|Expected all tensors))",
     r"Cannot initialize CUDA|Torch not compiled with CUDA|not linked with support for cuda",
     r"No CUDA GPUs are available|no NVIDIA driver",
+    r"tensor layout but got Sparse|SparseCsrTensorImpl|sparse compressed",
     r"doesn't have NCCL|No backend type associated with device type cuda|Cannot access accelerator device",
     r"cannot be accessed from Triton|0 active drivers",
     r"'types.SimpleNamespace' object has no attribute '(?P<operator>\w+)'",
@@ -37,7 +38,10 @@ _DATA = ("DataDependentOutputException", "DynamicOutputShapeException", "GuardOn
 _HINT_OF_DATA = "data decide it: take --recorder cpu, which runs the step really"
 _HINT = "take --recorder cpu: it runs the step on the CPU, and plays what that allocates on the GPU's allocator"
 _OURS = str(Path(lrtool.__file__).parent / "memory")
-_FAKES = str(Path(torch.__file__).parent / "_subclasses")
+_TRACERS = tuple(
+    str(Path(torch.__file__).parent / name)
+    for name in ("_subclasses", "_dynamo", "_inductor", "_higher_order_ops", "fx", "_functorch/_aot_autograd")
+)
 _ODD_TYPES = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ZeroDivisionError)
 
 
@@ -72,9 +76,9 @@ def way_out(error: BaseException) -> str:
 
 
 def _is_raised_in_fakes(error: BaseException) -> bool:
-    """Whether code that only fake tensors run stumbled: an error of shapes or values comes as another type."""
+    """Whether code stumbled that only traces, and computes nothing: an error of shapes or values comes as another type."""
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, _ODD_TYPES) and bool(frames) and frames[-1].filename.startswith((_OURS, _FAKES))
+    return isinstance(error, _ODD_TYPES) and bool(frames) and frames[-1].filename.startswith((_OURS, *_TRACERS))
 
 
 def _innermost(error: BaseException) -> str:

@@ -12,10 +12,13 @@ from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.attention import Build
 from lrtool.memory.fake_cuda.data_dependent import answered
 from lrtool.memory.fake_cuda.device_guard import cuda_device
+from lrtool.memory.fake_cuda.graphs import graph_calls
 from lrtool.memory.fake_cuda.kernels import cuda_kernels
 from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.missing_shapes import known_shapes
+from lrtool.memory.fake_cuda.nested import nested_calls
 from lrtool.memory.fake_cuda.recurrent import recurrent_reserves
-from lrtool.memory.fake_cuda.torch_cuda import cuda_api
+from lrtool.memory.fake_cuda.torch_cuda import cuda_api, replaced
 
 _BUNDLED_CUDNN = {
     (2, 6): 90100, (2, 7): 90501, (2, 8): 91002, (2, 9): 91002, (2, 10): 91002, (2, 11): 91900, (2, 12): 92000,
@@ -80,5 +83,7 @@ def fake_cuda(
         stack.enter_context(recurrent_reserves())
         stack.enter_context(cuda_api(mode, listener, answers, device=gpu.properties()))
         stack.enter_context(answered(answers, listener))
+        stack.enter_context(replaced(*graph_calls(listener), *nested_calls()))
+        stack.enter_context(known_shapes(answers))
         stack.enter_context(mode)
         yield mode

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lrtool.memory.fake_cuda.attention import Build, Call, candidates
 from lrtool.memory.fake_cuda.autograd import composites_add_in_place
+from lrtool.memory.fake_cuda.ctc import ctc_loss
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.recurrent import recurrent, recurrent_packed
 from lrtool.memory.fake_cuda.unwatched import factories
@@ -41,6 +42,9 @@ def cuda_kernels(build: Build, listener: Listener) -> Iterator[None]:
             library.impl(name, kernel, "CUDA", **_OVERRIDING)
         library.impl("scaled_dot_product_attention", _attention(build, listener), "AutogradCUDA")
         library.impl("linear", _linear, "AutogradCUDA")
+        for lengths in ("IntList", "Tensor"):
+            library.impl(f"ctc_loss.{lengths}", ctc_loss, "AutogradCUDA")
+        library.impl("is_pinned", lambda _host, _device=None: True, "CPU")  # so that nobody needs to pin it
         for kind in MODES:
             library.impl(f"{kind}.input", recurrent(kind), "AutogradCUDA")
             library.impl(f"{kind}.data", recurrent_packed(kind), "AutogradCUDA")

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import optimizer as optimizers
-from torch.utils import _foreach_utils, _pytree
+from torch.utils import _foreach_utils
 from torch.utils._mode_utils import no_dispatch
 
 from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.moved import moving, take_content, take_data
+from lrtool.memory.fake_cuda.sparse import is_in_coordinates, made_of, parts_of_real
 from lrtool.memory.fake_cuda.values import hold, number_in, values_of
+from lrtool.memory.fake_cuda.zeros import run_on_zeros
 
 _GONE = object()
 _MAX_CONSTANT_ELEMENTS = 1024
@@ -69,7 +71,15 @@ def without_real_tensors(values: Any) -> Any:
         return {key: without_real_tensors(value) for key, value in values.items()}
     if isinstance(values, tuple | list):
         return type(values)(without_real_tensors(value) for value in values)
-    if not isinstance(values, Tensor) or isinstance(values, FakeTensor) or values.layout is not torch.strided:
+    if not isinstance(values, Tensor) or isinstance(values, FakeTensor):
+        return values
+    if is_in_coordinates(values):
+        parts, is_coalesced = parts_of_real(values)
+        fakes = without_real_tensors(parts)
+        for part in fakes:
+            part.constant = None  # of constants the mode would make a constant, and look for its storage
+        return made_of(fakes, values.shape, is_coalesced=is_coalesced)
+    if values.layout is not torch.strided:
         return values
     fake = torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device=values.device)
     fake.requires_grad_(values.requires_grad)
@@ -98,7 +108,8 @@ def _device_calls(listener: Listener, device: SimpleNamespace) -> list[tuple[Any
         "get_rng_state": rng_state, "device": _device_context(listener), "device_count": lambda: listener.num_devices,
         "current_device": lambda: listener.device, "set_device": lambda wanted: _choose(listener, wanted),
     }  # fmt: skip
-    return [*calls, *((torch.cuda, name, call) for name, call in current.items())]
+    accelerator = (torch._C, "_get_accelerator", _always(torch.device("cuda")))
+    return [*calls, accelerator, *((torch.cuda, name, call) for name, call in current.items())]
 
 
 def _choose(listener: Listener, wanted: Any) -> None:
@@ -260,7 +271,8 @@ def _tensor_methods(listener: Listener, answers: Answers) -> list[tuple[Any, str
 
     methods: dict[str, Callable[..., Any]] = {
         "numpy": numpy, "__array__": numpy, "tolist": tolist, "__format__": formatted, "__deepcopy__": _deepcopy,
-        "pin_memory": lambda self, *_: self, "record_stream": record_stream,
+        "pin_memory": lambda self, *_: self, "is_pinned": lambda self, *_: self.device.type == "cpu",
+        "record_stream": record_stream,
     }  # fmt: skip
     data = property(torch._C.TensorBase.data.__get__, take_data)  # type: ignore[attr-defined]
     return [(torch.Tensor, "data", data), *((FakeTensor, name, method) for name, method in methods.items())]
@@ -285,6 +297,12 @@ def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
     return memo[id(self)]
 
 
+def _scatter(tensor: Tensor, devices: list[int], sizes: list[int] | None, dim: int, *_: Any) -> tuple[Tensor, ...]:
+    """`torch._C._scatter`, which DataParallel calls also where there is one device."""
+    parts = tensor.chunk(len(devices), dim) if sizes is None else tensor.split(sizes, dim)
+    return tuple(part.to(torch.device("cuda", device)) for part, device in zip(parts, devices, strict=False))
+
+
 def _library_calls(mode: FakeTensorMode) -> list[tuple[Any, str, Any]]:
     swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
 
@@ -297,10 +315,11 @@ def _library_calls(mode: FakeTensorMode) -> list[tuple[Any, str, Any]]:
         swap(first, second)
 
     return [
-        (torch, "Generator", _Generator), (torch, "save", _always(None)), (torch.utils, "swap_tensors", swap_tensors),
+        (torch._C, "_scatter", _scatter), (torch, "Generator", _Generator),
+        (torch, "save", _always(None)), (torch.utils, "swap_tensors", swap_tensors),
         (nn.Module, "_apply", moving(nn.Module._apply)),
         (nn.RNNBase, "flatten_parameters", _flatten_parameters), (fake_tensor, "init_gpu_context", _always(None)),
-        (fake_tensor, "run_fallback_kernel", _run_on_zeros),
+        (fake_tensor, "run_fallback_kernel", run_on_zeros),
         (FakeTensorMode, "avoid_device_init", property(lambda _self: True)),
     ]  # fmt: skip
 
@@ -318,32 +337,3 @@ def _flatten_parameters(self: nn.RNNBase) -> None:
             weight.set_(flat, offset, weight.shape, weight.contiguous().stride())  # type: ignore[call-overload]
             offset += weight.numel()
         weights[0]._lrtool_flat_weights = flat  # type: ignore[attr-defined]
-
-
-def _run_on_zeros(fake_mode: Any, func: Any, flat_args: Any, args_spec: Any, _error: Any) -> Any:
-    """The last resort for an operator without a meta kernel is to run it on zeros; without CUDA, on the CPU."""
-    originals: dict[int, Any] = {}
-
-    def real(value: Any) -> Any:
-        if isinstance(value, FakeTensor):
-            zeros = torch.zeros_like(value, device="cpu")
-            originals[id(zeros)] = value
-            return zeros
-        return torch.device("cpu") if isinstance(value, torch.device) else value
-
-    devices = [value.fake_device for value in flat_args if isinstance(value, FakeTensor)]
-    with no_dispatch():
-        args, kwargs = _pytree.tree_unflatten([real(value) for value in flat_args], args_spec)
-        result = func(*args, **kwargs)
-
-    def fake(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        original = originals.get(id(value))
-        if original is not None:
-            return original
-        with no_dispatch():
-            meta = value.to("meta")
-        return FakeTensor(fake_mode, meta, devices[0])
-
-    return _pytree.tree_map(fake, result)

@@ -36,10 +36,7 @@ def simulated_ranks(world_size: int, *, rank: int = 0) -> Iterator[None]:
         ) from error
     dist.init_process_group("fake", rank=rank, world_size=world_size, store=FakeStore())
     try:
-        with replaced(
-            (DistributedDataParallel, "__init__", _without_exchange(DistributedDataParallel.__init__)),
-            (_fsdp_param, "_chunk_with_empty", _Chunks),
-        ):
+        with replaced(*without_exchange()):
             yield
     finally:
         dist.destroy_process_group()
@@ -92,15 +89,33 @@ def _let_go(workload: Workload) -> list[list[str]]:
     return held
 
 
-def _without_exchange(original: Callable[..., None]) -> Callable[..., None]:
-    """DDP's constructor without its comparison of the ranks' models, which would fail where nothing is exchanged."""
+def without_exchange() -> list[tuple[Any, str, Any]]:
+    """What lets DDP and fully_shard work where nothing is exchanged, as changes of attributes."""
+    register = DistributedDataParallel.register_comm_hook
+    changes = [
+        (DistributedDataParallel, "__init__", _constructor(DistributedDataParallel.__init__, register)),
+        (DistributedDataParallel, "register_comm_hook", _leave_out),
+    ]
+    return (
+        [*changes, (_fsdp_param, "_chunk_with_empty", _Chunks)]
+        if hasattr(_fsdp_param, "_chunk_with_empty")
+        else changes
+    )
+
+
+def _constructor(original: Callable[..., None], register: Callable[..., None]) -> Callable[..., None]:
+    """DDP's constructor without its comparison of the ranks' models, which would fail."""
 
     def construct(self: DistributedDataParallel, *arguments: Any, **named: Any) -> None:
         original(self, *arguments, **{**named, "init_sync": False})
-        self.register_comm_hook(None, _keep_bucket)
+        register(self, None, _keep_bucket)
         self.logger = _SilentLogger(self.logger)
 
     return construct
+
+
+def _leave_out(_self: DistributedDataParallel, _state: object, _hook: object) -> None:
+    """A hook for the exchange of gradients has nothing to exchange; what it allocates itself is not counted."""
 
 
 def _keep_bucket(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:

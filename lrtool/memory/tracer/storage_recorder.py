@@ -27,8 +27,11 @@ from torch.utils.flop_counter import flop_registry
 import lrtool
 from lrtool.memory.fake_cuda.answers import remember_no_overflow
 from lrtool.memory.fake_cuda.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
+from lrtool.memory.fake_cuda.counts import remember_count
 from lrtool.memory.fake_cuda.gaps import note_operator
+from lrtool.memory.fake_cuda.higher_order import body_of, is_higher_order, is_one_kernel, remember_kernel
 from lrtool.memory.fake_cuda.listener import Listener
+from lrtool.memory.fake_cuda.sparse import is_in_coordinates, parts_of
 from lrtool.memory.fake_cuda.torch_cuda import without_real_tensors
 from lrtool.memory.fake_cuda.truths import remember_truth
 from lrtool.memory.fake_cuda.values import ValueFollower
@@ -70,6 +73,8 @@ class StorageRecorder(TorchDispatchMode):
     from them. `costs` are what kernels allocate for themselves, noted as workspace. `garbage_bytes` were left to Python's
     collector by the build and by each step.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -206,6 +211,10 @@ class StorageRecorder(TorchDispatchMode):
         if any(map(is_traceable_wrapper_subclass_type, types)):
             return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
         kwargs = kwargs or {}
+        if is_higher_order(func):
+            return self._run_higher_order(func, args, kwargs)
+        if kwargs.get("pin_memory") and self._follower is not None:
+            kwargs = {**kwargs, "pin_memory": False}  # the host's memory, which nobody has to pin here
         body = undecomposed_body(func, self.device_type, in_composite=self._is_opening)
         if body is not None:
             with self:
@@ -220,6 +229,7 @@ class StorageRecorder(TorchDispatchMode):
             self._follower.follow(func, args, kwargs, out)
             for tensor in _tensors((out,)):
                 remember_truth(func, args, tensor)
+                remember_count(func, args, tensor)
         self.num_operations += num_operations(func, args, kwargs, out)
         if func.namespace in _NOT_RECORDED:
             return out
@@ -229,6 +239,20 @@ class StorageRecorder(TorchDispatchMode):
         self._see_all(func, args, out)
         self._operator = None
         self._emit_workspaces(func, args)
+        return out
+
+    def _run_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._follower is None or not is_one_kernel(func, args):
+            body = body_of(func)
+            with self:
+                return body(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if not self.engine.is_running:
+            remember_kernel(out)
+        self._operator = func._name
+        for tensor in _tensors((out,)):
+            self._see(tensor, self._source())
+        self._operator = None
         return out
 
     def _told(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -280,6 +304,9 @@ class StorageRecorder(TorchDispatchMode):
         return tensor.device.type == self.device_type and tensor.layout is torch.strided
 
     def _see(self, tensor: Tensor, source: str | None, size: Estimate | None = None) -> None:
+        if tensor.device.type == self.device_type and is_in_coordinates(tensor):
+            for part in parts_of(tensor):
+                self._see(part, source)
         if not self._is_watched(tensor):
             return
         storage = tensor.untyped_storage()

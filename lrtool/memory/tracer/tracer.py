@@ -15,6 +15,7 @@ from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.autograd import watched_engine
 from lrtool.memory.fake_cuda.gaps import missing_operator, source_of, way_out
 from lrtool.memory.fake_cuda.gpu import H100, FakeGpu, fake_cuda
+from lrtool.memory.fake_cuda.higher_order import without_compiler
 from lrtool.memory.fake_cuda.libraries import unnoticed_fakes
 from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.values import EVERYTHING, FROM_THE_BATCH, Limits, ValueFollower
@@ -33,6 +34,7 @@ from lrtool.memory.tracer.hooks import (
 )
 from lrtool.memory.tracer.leaks import Leak, LeakWatch
 from lrtool.memory.tracer.log import TraceLog
+from lrtool.memory.tracer.own_groups import own_groups
 from lrtool.memory.tracer.steady_state import Period, find_period, grows_regularly
 from lrtool.memory.tracer.storage_recorder import StorageRecorder
 from lrtool.memory.tracer.to_trace import trace_of
@@ -185,6 +187,8 @@ def recording(
             recorder.seen_shares = answers.seen_shares
             stack.enter_context(fake_cuda(gpu, listener=listener, answers=answers))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())
+            stack.enter_context(own_groups())
+        stack.enter_context(without_compiler())
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(watched_optimizers(recorder))
         stack.enter_context(watched_resizing(recorder))

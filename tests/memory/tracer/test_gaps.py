@@ -14,12 +14,16 @@ from tests.memory.tracer.test_features import traced
 Loss = Callable[[nn.Module, Tensor], Any]
 
 
+def _positive(x: Tensor) -> Tensor:
+    return x[x > 0].clone()
+
+
 @pytest.fixture
 def own_operator() -> Iterator[Callable[[Tensor], Tensor]]:
     """An operator with a kernel for the CPU alone, which tells nothing of shapes."""
     library = torch.library.Library("lrtool_tests", "FRAGMENT")
     library.define("sorted_out(Tensor x) -> Tensor")
-    library.impl("sorted_out", lambda x: x[x > 0].clone(), "CPU")
+    library.impl("sorted_out", _positive, "CPU")
     yield torch.ops.lrtool_tests.sorted_out.default
     library._destroy()
 
