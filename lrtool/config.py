@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from lrtool.errors import UsageError
 from lrtool.gate.limits import Kind, Limit, limit_of
-from lrtool.option import STRICT, Option, Positive
+from lrtool.option import STRICT, NumGpus, Option, Positive
 from lrtool.results.mem_sweep import SweepAxes
 from lrtool.units import parse_memory
 
@@ -133,6 +133,7 @@ class MemSweepSettings(SweepAxes, ExecutorSettings):
         _of_trials("auto, cuda (measured), predicted (traced without a GPU) or cpu (a real run there)."),
     ] = "auto"
     gpu: Annotated[str, _of_trials("The card to predict for: h100, rtx4090 ...")] = "h100"
+    gpus: Annotated[NumGpus, _of_trials("How many such cards the program finds.")] = 1
     capacity: Annotated[str | None, _of_trials("Memory there is: 24GiB, or a card. Default: --gpu's.")] = None
     history: Annotated[
         tuple[Positive, ...], _of_trials("Steps whose allocations are kept in a snapshot, on CUDA.")
@@ -218,6 +219,7 @@ class DiagnoseSettings(ExecutorSettings):
     settings: Annotated[str, _of_diagnosis("PYTORCH_CUDA_ALLOC_CONF, as it is written. Default: torch's own.")] = ""
     recorder: Annotated[RecorderChoice, _of_diagnosis("auto, cuda, predicted or cpu.")] = "auto"
     gpu: Annotated[str, _of_diagnosis("The card to judge for: h100, rtx4090 ...")] = "h100"
+    gpus: Annotated[NumGpus, _of_diagnosis("How many such cards the program finds.")] = 1
     capacity: Annotated[str | None, _of_diagnosis("Memory there is: 24GiB, or a card. Default: --gpu's.")] = None
     timeout: Annotated[Seconds | None, _of_diagnosis("Seconds after which it is given up. Default: none.")] = None
     cures: Annotated[bool, _of_cures("Try what may save memory: bytes, time, loss, and how to apply it.")] = False

@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 
 STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """How pydantic checks a settings class."""
+NumGpus = Annotated[int, Ge(1), Le(64)]
 Positive = Annotated[int, Ge(1), Le(1_000_000)]  # more would fill the memory, and is a typing mistake
 
 

@@ -64,6 +64,7 @@ def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_byte
         recorder=setup.recorder,
         device=setup.device,
         gpu=setup.gpu,
+        gpus=setup.gpus,
         capacity_bytes=capacity_bytes,
         seed=setup.seed,
         num_steps=own.cure_steps,

@@ -110,6 +110,7 @@ def make_plan(settings: Settings) -> "Plan":
             recorder=choice.recorder,
             device=settings.device,
             gpu=card.name,
+            gpus=own.gpus,
             capacity_bytes=capacity_bytes,
             base_lr=rates.base_lr,
             max_lr=rates.max_lr,

@@ -24,6 +24,7 @@ class DiagnosisSetup:
     seed: int
     num_steps: int
     settings: str
+    gpus: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

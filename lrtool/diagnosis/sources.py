@@ -94,7 +94,7 @@ def figures_of_traced_run(
         peak_interval=interval,
         assumptions=traced.assumptions,
         devices=fullest.devices,
-        on_card=card_memory(gpu, free.peaks.reserved_bytes, interval) if gpu else None,
+        on_card=card_memory(gpu, free.peaks.reserved_bytes, interval, num_ranks=traced.num_ranks) if gpu else None,
     )
 
 

@@ -46,7 +46,7 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
             num_steps=setup.num_steps,
             kind="cpu" if setup.recorder == "cpu" else "predicted",
             seed=setup.seed,
-            gpu=fake_gpu(setup.gpu),
+            gpu=fake_gpu(setup.gpu, count=setup.gpus),
         ),
     )
     scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
@@ -69,6 +69,7 @@ def _measured(setup: DiagnosisSetup) -> RunFigures:
             seed=setup.seed,
             device=setup.device,
             gpu=setup.gpu,
+            gpus=setup.gpus,
             capacity_bytes=setup.capacity_bytes,
             settings=setup.settings,
         ),

@@ -5,10 +5,10 @@ from typing import Literal
 
 from lrtool.results.checks import Count, Size
 
-AssumptionKind = Literal["value", "size", "kernel", "workspace", "convolution", "capture", "compiler"]
+AssumptionKind = Literal["value", "size", "kernel", "workspace", "convolution", "capture", "compiler", "devices"]
 """A number or truth value that data decide; the size of a selection; which kernel runs; what it allocates for itself; the same
 of cuDNN's convolutions, for which there is no exact model; a CUDA graph taken as the steps it holds; a compiled function taken
-as it is written."""
+as it is written; how many GPUs there are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

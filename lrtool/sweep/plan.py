@@ -34,6 +34,7 @@ class Setup:
     base_lr: float | None
     max_lr: float | None
     history: tuple[int, ...]
+    gpus: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -114,6 +114,7 @@ def _record_settings(file: TrialFile, folder: Path) -> RecordSettings:
         seed=trial.seed,
         device=setup.device,
         gpu=setup.gpu,
+        gpus=setup.gpus,
         capacity_bytes=setup.capacity_bytes,
         settings=trial.condition.settings,
         history=setup.history,

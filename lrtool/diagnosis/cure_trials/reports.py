@@ -26,6 +26,7 @@ class CureSetup:
     num_steps: int
     settings: str = ""
     modules: tuple[str, ...] = ()
+    gpus: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

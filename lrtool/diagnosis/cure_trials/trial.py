@@ -96,7 +96,7 @@ def traced_run(file: CureTrialFile, build: CuredBuild) -> TracedRun:
             num_steps=setup.num_steps,
             kind="cpu" if setup.recorder == "cpu" else "predicted",
             seed=setup.seed,
-            gpu=fake_gpu(setup.gpu),
+            gpu=fake_gpu(setup.gpu, count=setup.gpus),
         ),
     )
 
@@ -157,7 +157,7 @@ def _unfit_cures(file: CureTrialFile) -> Iterator[Refused]:
     for name in file.trial.asks_for:
         build = build_of(replace(file, trial=replace(file.trial, cures=(name,))))
         try:
-            with recording("predicted", gpu=fake_gpu(file.setup.gpu)):
+            with recording("predicted", gpu=fake_gpu(file.setup.gpu, count=file.setup.gpus)):
                 build.factory().build(seed=file.setup.seed, device=torch.device("cuda", 0))
         except CannotHelp as unfit:
             yield Refused(name=name, reason=unfit.message, is_advice=isinstance(unfit, OnlyAdvice))
@@ -182,6 +182,7 @@ def _measured(file: CureTrialFile) -> CureReport:
             seed=setup.seed,
             device=setup.device,
             gpu=setup.gpu,
+            gpus=setup.gpus,
             capacity_bytes=setup.capacity_bytes,
         ),
     )

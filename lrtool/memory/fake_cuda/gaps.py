@@ -27,7 +27,7 @@ _TEXTS = [re.compile(text, re.DOTALL) for text in (
     r"is not supported for tensor subclasses",
     r"(?:F|f)ake ?(?:T|t)ensor(?!.*(?:two different devices|is on cpu, expected|Expected all tensors))",
     r"Cannot initialize CUDA|Torch not compiled with CUDA|not linked with support for cuda",
-    r"No CUDA GPUs are available|no NVIDIA driver",
+    r"No CUDA GPUs are available|no NVIDIA driver|Backend doesn.t support create a new Stream",
     r"tensor layout but got Sparse|SparseCsrTensorImpl|sparse compressed",
     r"doesn't have NCCL|No backend type associated with device type cuda|Cannot access accelerator device",
     r"cannot be accessed from Triton|0 active drivers",

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lrtool.memory.fake_cuda.answers import Answers
 from lrtool.memory.fake_cuda.attention import Build
 from lrtool.memory.fake_cuda.data_dependent import answered
+from lrtool.memory.fake_cuda.data_parallel import parallel_calls
 from lrtool.memory.fake_cuda.device_guard import cuda_device
 from lrtool.memory.fake_cuda.graphs import graph_calls
 from lrtool.memory.fake_cuda.kernels import cuda_kernels
@@ -28,7 +29,7 @@ _BUNDLED_CUDNN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeGpu:
-    """The GPU to pretend: compute capability, memory in bytes, and multiprocessors.
+    """The GPU to pretend: compute capability, memory in bytes, multiprocessors, and how many there are.
 
     `torch_version` is the release whose kernels run, by default the one that is installed; `cudnn_version` (9.20.0 is
     92000) by default the one that this release comes with.
@@ -39,6 +40,7 @@ class FakeGpu:
     torch_version: tuple[int, int] | None = None
     total_bytes: int = 80 * 2**30
     num_multiprocessors: int = 132
+    count: int = 1
 
     @property
     def build(self) -> Build:
@@ -75,6 +77,7 @@ def fake_cuda(
     under which tensors are fake. Raises UnavailableError where this torch or this platform lacks what is needed.
     """
     listener = listener or Listener()
+    listener.num_devices = max(listener.num_devices, gpu.count)
     answers = answers or Answers(listener)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
@@ -83,7 +86,7 @@ def fake_cuda(
         stack.enter_context(recurrent_reserves())
         stack.enter_context(cuda_api(mode, listener, answers, device=gpu.properties()))
         stack.enter_context(answered(answers, listener))
-        stack.enter_context(replaced(*graph_calls(listener), *nested_calls()))
+        stack.enter_context(replaced(*graph_calls(listener), *nested_calls(), *parallel_calls(listener)))
         stack.enter_context(known_shapes(answers))
         stack.enter_context(mode)
         yield mode

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch._ops import HigherOrderOperator
 
+from lrtool.memory.fake_cuda.listener import Listener
 from lrtool.memory.fake_cuda.torch_cuda import replaced
 
 _TORCH = Path(torch.__file__).parent
@@ -20,17 +21,38 @@ _FLEX = str(_TORCH / "nn" / "attention" / "flex_attention.py")
 _COMPILED = str(_TORCH / "_dynamo" / "eval_frame.py")
 _CALLS = ("compile_wrapper", "_TorchDynamoContext.__call__.<locals>._fn")
 _MODE = "_get_current_dispatch_mode"
+_CALLED = "_callback_from_stance"
 _of_kernels: WeakValueDictionary[int, torch.UntypedStorage] = WeakValueDictionary()
 """Storages of log-sum-exps that compiled kernels returned: the backward pass takes the kernel that belongs to them."""
 
 
 @contextmanager
-def without_compiler() -> Iterator[None]:
+def without_compiler(listener: Listener) -> Iterator[None]:
     """A compiler leaves alone what runs under a dispatch mode, or refuses to; here it leaves all code as it is written."""
     operators = [module for name, module in sys.modules.items() if name.startswith(torch._higher_order_ops.__name__)]
-    nobody = [(module, _MODE, _none) for module in operators if hasattr(module, _MODE)]
-    with torch.compiler.set_stance("force_eager"), replaced(*nobody):
-        yield
+    changes: list[tuple[Any, str, Any]] = [(module, _MODE, _none) for module in operators if hasattr(module, _MODE)]
+    with torch.compiler.set_stance("force_eager"):
+        from torch._dynamo import eval_frame
+
+        changes.append((eval_frame, _CALLED, _telling(getattr(eval_frame, _CALLED), listener)))
+        with replaced(*changes):
+            yield
+
+
+def _telling(original: Callable[[Any], Any], listener: Listener) -> Callable[[Any], Any]:
+    """What torch asks at each call of a compiled function: how it is to run."""
+
+    def stance(callback: Any) -> Any:
+        if callable(callback) and not _is_of_flex(sys._getframe(1)):
+            listener.on_assumption("compiler", "torch.compile", "predicted as eager")
+        return original(callback)
+
+    return stance
+
+
+def _is_of_flex(frame: FrameType) -> bool:
+    """flex_attention compiles its own body with a backend that leaves it as it is."""
+    return frame.f_back is not None and frame.f_back.f_code.co_filename == _FLEX
 
 
 def is_higher_order(func: Any) -> bool:
@@ -66,7 +88,7 @@ def remember_kernel(outputs: tuple[Tensor, ...]) -> None:
 
 
 def _is_compiled(frame: FrameType | None) -> bool:
-    """flex_attention compiles its own body, of which no kernel is made; a compiler around it is the user's."""
+    """A compiler around flex_attention is the user's; the one within makes no kernel."""
     while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != (_FLEX, "flex_attention"):
         frame = frame.f_back
     while frame is not None and not _is_compilers(frame.f_code):

@@ -297,12 +297,6 @@ def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
     return memo[id(self)]
 
 
-def _scatter(tensor: Tensor, devices: list[int], sizes: list[int] | None, dim: int, *_: Any) -> tuple[Tensor, ...]:
-    """`torch._C._scatter`, which DataParallel calls also where there is one device."""
-    parts = tensor.chunk(len(devices), dim) if sizes is None else tensor.split(sizes, dim)
-    return tuple(part.to(torch.device("cuda", device)) for part, device in zip(parts, devices, strict=False))
-
-
 def _library_calls(mode: FakeTensorMode) -> list[tuple[Any, str, Any]]:
     swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
 
@@ -315,8 +309,7 @@ def _library_calls(mode: FakeTensorMode) -> list[tuple[Any, str, Any]]:
         swap(first, second)
 
     return [
-        (torch._C, "_scatter", _scatter), (torch, "Generator", _Generator),
-        (torch, "save", _always(None)), (torch.utils, "swap_tensors", swap_tensors),
+        (torch, "Generator", _Generator), (torch, "save", _always(None)), (torch.utils, "swap_tensors", swap_tensors),
         (nn.Module, "_apply", moving(nn.Module._apply)),
         (nn.RNNBase, "flatten_parameters", _flatten_parameters), (fake_tensor, "init_gpu_context", _always(None)),
         (fake_tensor, "run_fallback_kernel", run_on_zeros),

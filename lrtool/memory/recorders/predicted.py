@@ -4,9 +4,9 @@ import linecache
 import os
 import re
 import sys
+from dataclasses import replace
 
 import torch
-import torch.distributed as dist
 
 from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
@@ -40,7 +40,7 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
                 num_steps=settings.num_steps,
                 kind=kind,
                 seed=settings.seed,
-                gpu=fake_gpu(settings.gpu),
+                gpu=fake_gpu(settings.gpu, count=settings.gpus),
                 keeps_failed=True,
             ),
         )
@@ -63,15 +63,18 @@ def record_traced(factory: Factory, settings: RecordSettings) -> Recording:
         most_by_category=most_by_category(trace),
         peak_interval=interval,
         devices=fullest.devices,
-        on_card=card_memory(settings.gpu, played.peaks.reserved_bytes, interval) if kind == "predicted" else None,
+        on_card=card_memory(settings.gpu, played.peaks.reserved_bytes, interval, num_ranks=traced.num_ranks)
+        if kind == "predicted"
+        else None,
         assumptions=traced.assumptions,
     )
 
 
-def card_memory(card_name: str, reserved_bytes: int, interval: PeakInterval | None) -> CardMemory:
-    """What nvidia-smi would show of this process on that card; with a communicator where it is one of several ranks."""
+def card_memory(
+    card_name: str, reserved_bytes: int, interval: PeakInterval | None, *, num_ranks: int = 0
+) -> CardMemory:
+    """What nvidia-smi would show of this process on that card; with a communicator where it is one of `num_ranks`."""
     context = context_bytes(find_card(card_name), cuda_version=_cuda_version())
-    num_ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 0
     parts = [context, communicator_bytes(num_ranks)] if num_ranks else [context]
     low, high = (reserved_bytes, reserved_bytes) if interval is None else interval.reserved_ends
     return CardMemory(
@@ -88,13 +91,16 @@ def _cuda_version() -> tuple[int, int]:
     return (int(found[0]), int(found[1])) if len(found) > 1 else (12, 8)
 
 
-def fake_gpu(card_name: str) -> FakeGpu:
-    """The card as user code sees it while it is traced."""
+def fake_gpu(card_name: str, *, count: int = 1) -> FakeGpu:
+    """The card as user code sees it while it is traced, with `count` of them."""
     card = find_card(card_name)
     if card is None or card.capability is None or card.num_multiprocessors is None:
-        return H100
+        return replace(H100, count=count)
     return FakeGpu(
-        capability=card.capability, total_bytes=card.total_bytes, num_multiprocessors=card.num_multiprocessors
+        capability=card.capability,
+        total_bytes=card.total_bytes,
+        num_multiprocessors=card.num_multiprocessors,
+        count=count,
     )
 
 

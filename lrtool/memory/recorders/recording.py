@@ -32,6 +32,7 @@ class RecordSettings:
     seed: int
     device: str = "auto"
     gpu: str = "h100"
+    gpus: int = 1
     capacity_bytes: int | None = None
     settings: str = ""
     history: tuple[int, ...] = ()

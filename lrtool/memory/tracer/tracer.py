@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 
 from lrtool.errors import UnavailableError, WorkloadError
 from lrtool.memory.fake_cuda.answers import Answers
@@ -100,7 +101,7 @@ class TracedRun:
     end of which it runs. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
     a prediction took for granted, and `branches` the lines at which another answer can be given, one for each assumption, None
     where there is no other; `seen_shares` what part of the most they could selections took, by line. `peak_bytes` are the
-    most that were requested at once.
+    most that were requested at once, `num_ranks` those of the process group that the program is in, 0 where it is in none.
     """
 
     trace: AllocationTrace
@@ -120,6 +121,7 @@ class TracedRun:
     branches: tuple[str | None, ...] = ()
     seen_shares: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    num_ranks: int = 0
 
 
 def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
@@ -187,8 +189,8 @@ def recording(
             recorder.seen_shares = answers.seen_shares
             stack.enter_context(fake_cuda(gpu, listener=listener, answers=answers))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())
-            stack.enter_context(own_groups())
-        stack.enter_context(without_compiler())
+            stack.enter_context(own_groups(listener))
+        stack.enter_context(without_compiler(listener))
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(watched_optimizers(recorder))
         stack.enter_context(watched_resizing(recorder))
@@ -272,11 +274,19 @@ class _Run:
             warnings=warnings,
             failure=self._failure,
             garbage_bytes=tuple(self._recorder.garbage_bytes),
-            assumptions=self._recorder.assumptions,
+            assumptions=tuple(map(self._bounded, self._recorder.assumptions)),
             branches=self._recorder.branches,
             seen_shares=self._recorder.seen_shares,
             peak_bytes=log.peak_bytes,
+            num_ranks=dist.get_world_size() if dist.is_available() and dist.is_initialized() else 0,
         )
+
+    def _bounded(self, assumption: Assumption) -> Assumption:
+        """A compiler may free all but what is there between steps, and nobody knows how much of it."""
+        if assumption.kind != "compiler":
+            return assumption
+        log = self._recorder.log
+        return replace(assumption, below_bytes=log.peak_bytes - max(log.live_bytes_at_ends))
 
     def _traceable_epoch(self, epoch_steps: int | None) -> int | None:
         """The epoch's length where its end can be waited for; a run that ends before it need not wait either."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from lrtool.memory.fake_cuda.gpu import FakeGpu
+from lrtool.memory.trace.devices import devices_of, on_device
 from lrtool.memory.trace.live import walk
 from lrtool.memory.tracer.tracer import TracedRun, recording
 from tests.memory.tracer.test_features import traced
@@ -176,7 +178,11 @@ def test_compiled_code_runs_as_it_is_written(options: dict[str, Any]) -> None:
         return workload(model, [torch.randn(4, 8)], lambda m, x: m(x).sum())
 
     plain, compiled = (traced(lambda each=each: build(compiles=each), 2) for each in (False, True))
+    told = [each for each in compiled.assumptions if each.kind == "compiler"]
     assert plain.live_bytes == compiled.live_bytes
+    assert [(each.taken, each.times) for each in told] == [("predicted as eager", 2)]
+    assert told[0].below_bytes == compiled.peak_bytes - max(compiled.live_bytes)
+    assert not [each for each in plain.assumptions if each.kind == "compiler"]
 
 
 def test_attention_of_ones_own_scores_is_a_kernel_where_it_is_compiled() -> None:
@@ -208,3 +214,41 @@ def test_a_mask_selects_no_more_than_was_marked() -> None:
         assert torch.where(some)[0].shape == (5,)
         others[10:].logical_or_(rows[10:, 1] > 0)
         assert rows[others].shape == (100, 4)
+
+
+def _in_parallel(width: int, *, on_host: bool) -> dict[str, Any]:
+    model = nn.DataParallel(nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)).cuda())
+
+    def step(batch: Tensor, optimizer: torch.optim.Optimizer) -> Any:
+        optimizer.zero_grad()
+        loss = model(batch.cpu() if on_host else batch).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return {"model": model, "optimizer": optimizer, "train_loader": [torch.randn(8, width)], "step": step}
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+def test_replicas_take_their_parameters_and_inputs_on_each_gpu(on_host: bool) -> None:
+    """Between steps the other GPUs are empty; in one, they hold the parameters in one buffer, and two of four rows each."""
+    width, gpus = 64, 4
+    found = traced(lambda: _in_parallel(width, on_host=on_host), 2, gpu=FakeGpu(count=gpus))
+    parameters = 2 * (width * width + width) * FLOAT
+    born = {number: on_device(found.trace, number) for number in range(gpus)}
+
+    assert devices_of(found.trace) == tuple(range(gpus))
+    for number in range(1, gpus):
+        changes = walk(born[number]).changes
+        assert changes.sum() == 0
+        assert changes.max() == parameters
+        assert 2 * width * FLOAT in changes
+
+
+def test_one_gpu_is_taken_for_granted_where_a_program_takes_all_there_are() -> None:
+    found = traced(lambda: _in_parallel(8, on_host=False), 2)
+
+    assert [(each.kind, each.taken) for each in found.assumptions] == [
+        ("devices", "1; --gpus tells how many there are")
+    ]
