@@ -455,12 +455,13 @@ def _odds_ratio(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 def preference_loss(config: Config) -> Iteration:
-    """Head, cross entropy of the chosen half and a preference term (ORPO, CPO, SimPO), the head made anew each time."""
+    """Head, cross entropy of the chosen half and a preference term (ORPO, CPO, SimPO), beside a second head of the script."""
     if config["T"] == 4096:
         return early_preference_loss(config)
+    other, head = _head(config), _head(config)
     hidden = random(config["B"], config["T"], config["H"], dtype=config["dtype"], grad=True)
     target = torch.randint(config["V"], (config["B"], config["T"]), device=CUDA)
-    return to_scalar(lambda: _preference(_head(config), hidden, target))
+    return _keeping(other, to_scalar(lambda: _preference(head, hidden, target)))
 
 
 def _preference(head: nn.Linear, hidden: Tensor, target: Tensor) -> Tensor:

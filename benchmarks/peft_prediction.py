@@ -37,11 +37,13 @@ from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import this_platform
+from lrtool.results import Assumption
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground-truth" / "peft_method_comparison_memory.csv"
 SECTION = "## Fine-tuning against PEFT's published peaks"
 MODEL = "llama-3.2-3B"
 L40S = FakeGpu(capability=(8, 9), total_bytes=44 * 2**30)
+SCENARIO = Scenario(capacity_bytes=L40S.total_bytes)
 MIB = 2**20
 FIT_ROW = "lora--rank32"
 LONGEST_TOKENS = 700
@@ -133,8 +135,11 @@ def num_images(path: Path) -> int:
         return sum(line["task"] == "image-gen" for line in csv.DictReader(file))
 
 
-def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationTrace:
-    """The trace of building, a short batch, and the longest. Raises ValueError where other parameters are trained."""
+def traced(row: Row, longest: int = LONGEST_TOKENS) -> tuple[AllocationTrace, tuple[Assumption, ...]]:
+    """The trace of building, a short batch, and the longest; and what was taken for granted.
+
+    Raises ValueError where other parameters are trained.
+    """
     method, costs = METHODS[row.name], HiddenCosts(this_platform(L40S.capability))
     with recording("predicted", gpu=L40S, costs=costs) as recorder:
         model = adapted(base_model(), method)
@@ -152,12 +157,13 @@ def traced(row: Row, longest: int = LONGEST_TOKENS) -> AllocationTrace:
         trace = trace_of(recorder.log.steps, period=None, num_steps=2, name=row.name)
         del training, model
     gc.collect()
-    return trace
+    return trace, recorder.assumptions
 
 
 def predict(row: Row, longest: int = LONGEST_TOKENS) -> int:
     """Bytes reserved at most."""
-    return replay(traced(row, longest), Scenario(capacity_bytes=L40S.total_bytes)).peaks.reserved_bytes
+    trace, _ = traced(row, longest)
+    return replay(trace, SCENARIO).peaks.reserved_bytes
 
 
 def fitted(row: Row) -> int:

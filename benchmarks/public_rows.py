@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lrtool.units import format_bytes
 
+SHOWN = 0.005
+"""Figures are shown with three digits: by so much they may be off."""
 FAR = 0.05
 """Rows whose prediction is further off are listed by name."""
 
@@ -43,11 +45,11 @@ class Comparison:
 
     @property
     def is_inside(self) -> bool | None:
-        """Whether the truth lies between the prediction's ends; None where it has none."""
+        """Whether the truth lies between the prediction's ends, as figures of three digits show them; None without ends."""
         if self.prediction is None or self.prediction.interval is None:
             return None
         low, high = self.prediction.interval
-        return low <= self.truth_bytes <= high
+        return low * (1 - SHOWN) <= self.truth_bytes <= high * (1 + SHOWN)
 
     @property
     def width(self) -> float | None:

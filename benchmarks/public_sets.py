@@ -15,6 +15,7 @@ from benchmarks.public_rows import (
     AmpRow,
     Comparison,
     InferenceRow,
+    Prediction,
     XmemRow,
     read_amp,
     read_inference,
@@ -24,14 +25,15 @@ from benchmarks.snapshot_runs import RUNS, SnapshotRun
 from benchmarks.snapshot_truth import truth_of
 from lrtool.memory.allocator.versions import TorchVersion, torch_version
 from lrtool.memory.gpus import known_card
-from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import fake_gpu
-from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.replay.interval import ends, replays_otherwise
+from lrtool.memory.replay.replay import Scenario
 from lrtool.memory.snapshot.unpickle import load_snapshot
 from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform
+from lrtool.results import Assumption
 
 XMEM_TORCH = TorchVersion(2, 6)
 INFERENCE_TORCH = TorchVersion(2, 5)
@@ -54,7 +56,7 @@ class Case:
     """A published figure, and how to predict its bytes; without `predict` the row says why not."""
 
     row: Comparison
-    predict: Callable[[], int] | None = None
+    predict: Callable[[], Prediction] | None = None
 
     @property
     def key(self) -> str:
@@ -94,7 +96,11 @@ def _without(case: Case, absent: list[str]) -> Case:
     )
 
 
-def predicted_peaks(program: Callable[[], Steps], card: str, version: TorchVersion) -> Peaks:
+Predictions = dict[str, Prediction]
+"""By the name of a figure of `Peaks`."""
+
+
+def predicted_peaks(program: Callable[[], Steps], card: str, version: TorchVersion) -> Predictions:
     """What a program takes on the card, from its first allocation to its end."""
     gpu = fake_gpu(card)
     platform = Platform(
@@ -111,7 +117,17 @@ def predicted_peaks(program: Callable[[], Steps], card: str, version: TorchVersi
         recorder.stop()
         trace = trace_of(recorder.log.steps, period=None, num_steps=num_parts - 1, name="public")
     gc.collect()
-    return replay(trace, Scenario(version=version, capacity_bytes=known_card(card).usable_bytes)).peaks
+    scenario = Scenario(version=version, capacity_bytes=known_card(card).usable_bytes)
+    played = [each.peaks for each in replays_otherwise(trace, scenario)]
+    return {
+        name: predicted([getattr(each, name) for each in played], recorder.assumptions, is_reserved=is_reserved)
+        for name, is_reserved in (("allocated_bytes", False), ("reserved_bytes", True))
+    }
+
+
+def predicted(values: list[int], assumptions: tuple[Assumption, ...], *, is_reserved: bool) -> Prediction:
+    """A figure as replays gave it, the likely one first."""
+    return Prediction(likely_bytes=values[0], interval=ends(values, assumptions, is_reserved=is_reserved))
 
 
 def _snapshots(folder: Path) -> list[Case]:
@@ -125,7 +141,10 @@ def _snapshot(run: SnapshotRun, path: Path) -> Case:
 
     truth = truth_of(path, Scenario(version=run.version))
     row = Comparison(group="snapshots", name=run.label, truth_bytes=truth.peaks.reserved_bytes)
-    return Case(row=row, predict=lambda: outcome().predicted.reserved_bytes)
+    return Case(
+        row=row,
+        predict=lambda: Prediction(likely_bytes=outcome().predicted.reserved_bytes, interval=outcome().reserved_ends),
+    )
 
 
 def _more_snapshots(folder: Path) -> list[Case]:
@@ -145,13 +164,19 @@ def _liger(path: Path) -> list[Case]:
 
 def _liger_case(row: liger_prediction.Row) -> Case:
     mib = liger_prediction.MIB
-    reason = liger_prediction.LEFT_OUT.get(row.operation)
+    reason = (liger_prediction.LEFT_OUT | liger_prediction.BESIDE).get(row.operation)
     compared = Comparison(
         group="Liger", name=f"{row.label}, {row.gpu}", truth_bytes=round(row.measured * mib), why_not=reason
     )
-    if row.operation not in OPERATIONS:
+    if reason or row.operation not in OPERATIONS:
         return Case(row=compared)
-    return Case(row=compared, predict=lambda: round(liger_prediction.predict(row) * mib))
+    return Case(row=compared, predict=partial(_predict_liger, row))
+
+
+def _predict_liger(row: liger_prediction.Row) -> Prediction:
+    trace, assumptions = liger_prediction.traced(row)
+    played = replays_otherwise(trace, Scenario())
+    return predicted([liger_prediction.last_peak_bytes(each) for each in played], assumptions, is_reserved=False)
 
 
 def _peft(path: Path) -> list[Case]:
@@ -161,7 +186,13 @@ def _peft(path: Path) -> list[Case]:
 def _peft_case(row: peft_prediction.Row) -> Case:
     reason = peft_prediction.WHY_NOT.get(row.name)
     compared = Comparison(group="PEFT", name=row.name, truth_bytes=row.measured, why_not=reason)
-    return Case(row=compared, predict=None if reason else partial(peft_prediction.predict, row))
+    return Case(row=compared, predict=None if reason else partial(_predict_peft, row))
+
+
+def _predict_peft(row: peft_prediction.Row) -> Prediction:
+    trace, assumptions = peft_prediction.traced(row)
+    played = replays_otherwise(trace, peft_prediction.SCENARIO)
+    return predicted([each.peaks.reserved_bytes for each in played], assumptions, is_reserved=True)
 
 
 def _xmem(path: Path) -> list[Case]:
@@ -174,8 +205,8 @@ def _xmem(path: Path) -> list[Case]:
     ]
 
 
-def _predict_xmem(row: XmemRow) -> int:
-    return predicted_peaks(partial(xmem_training, row), row.gpu.lower(), XMEM_TORCH).reserved_bytes
+def _predict_xmem(row: XmemRow) -> Prediction:
+    return predicted_peaks(partial(xmem_training, row), row.gpu.lower(), XMEM_TORCH)["reserved_bytes"]
 
 
 def _amp(path: Path) -> list[Case]:
@@ -184,17 +215,17 @@ def _amp(path: Path) -> list[Case]:
 
 def _amp_cases(row: AmpRow) -> list[Case]:
     @cache
-    def peaks() -> Peaks:
+    def peaks() -> Predictions:
         return predicted_peaks(partial(amp_training, row), row.gpu, torch_version(row.torch))
 
     return [
         Case(
             row=Comparison(group="T4, autocast", name=row.name, truth_bytes=row.reserved_bytes),
-            predict=lambda: peaks().reserved_bytes,
+            predict=lambda: peaks()["reserved_bytes"],
         ),
         Case(
             row=Comparison(group="T4, autocast, allocated", name=row.name, truth_bytes=row.allocated_bytes),
-            predict=lambda: peaks().allocated_bytes,
+            predict=lambda: peaks()["allocated_bytes"],
         ),
     ]
 
@@ -211,7 +242,7 @@ def _inference_case(row: InferenceRow) -> Case:
         return Case(row=compared)
     field = f"{row.quantity.removeprefix('max_')}_bytes"
     program = partial(image_inference, 1, with_forward=row.workload.endswith("forward"))
-    return Case(row=compared, predict=lambda: int(getattr(predicted_peaks(program, "a10g", INFERENCE_TORCH), field)))
+    return Case(row=compared, predict=lambda: predicted_peaks(program, "a10g", INFERENCE_TORCH)[field])
 
 
 _TRUTH = "ground-truth"

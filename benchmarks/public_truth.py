@@ -72,7 +72,8 @@ def compared(case: Case, known: dict[str, dict[str, Any]], store: Path | None) -
     kept = known.get(case.key)
     if kept is None:
         try:
-            kept = {"key": case.key, "likely_bytes": case.predict(), "interval": None}
+            found = case.predict()
+            kept = {"key": case.key, "likely_bytes": found.likely_bytes, "interval": found.interval}
         except Exception as error:  # whatever a program raises is why its row has no prediction
             return replace(case.row, why_not=f"{type(error).__name__}: {error}".splitlines()[0][:200])
         add_result(store, kept)

@@ -26,12 +26,14 @@ from benchmarks.snapshot_runs import PUBLISHED, RUNS, PublishedPeaks, SnapshotRu
 from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, write_reduced
 from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.metrics import Peaks, fragmentation_ratio
-from lrtool.memory.replay.replay import Scenario, replay
+from lrtool.memory.replay.interval import ends, replays_otherwise
+from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.tracer.to_trace import trace_of
 from lrtool.memory.tracer.tracer import recording
 from lrtool.memory.workspaces.operators import HiddenCosts
 from lrtool.memory.workspaces.platform import Platform
+from lrtool.results import Assumption
 from lrtool.units import format_bytes
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "cuda-snapshots"
@@ -58,6 +60,7 @@ class Outcome:
     run: SnapshotRun
     truth: SnapshotTruth
     predicted: Peaks
+    reserved_ends: tuple[int, int]
     num_requests: int
     differences: tuple[Difference, ...]
 
@@ -76,8 +79,8 @@ class Outcome:
         return sum(each.count for each in self.differences if each.is_missing is missing)
 
 
-def predicted_trace(run: SnapshotRun) -> AllocationTrace:
-    """The program's requests from the first on, a step mark before each of its steps."""
+def predicted_trace(run: SnapshotRun) -> tuple[AllocationTrace, tuple[Assumption, ...]]:
+    """The program's requests from the first on, a step mark before each of its steps; and what was taken for granted."""
     platform = Platform(capability=run.capability, torch_version=(run.version.major, run.version.minor))
     num_parts = 0
     with recording("predicted", gpu=FakeGpu(capability=run.capability), costs=HiddenCosts(platform)) as recorder:
@@ -88,13 +91,33 @@ def predicted_trace(run: SnapshotRun) -> AllocationTrace:
         recorder.stop()
         trace = trace_of(recorder.log.steps, period=None, num_steps=num_parts - 1, name=run.label)
     gc.collect()
-    return trace
+    return trace, recorder.assumptions
 
 
 def compare(run: SnapshotRun, truth: SnapshotTruth) -> Outcome:
     """Predict a run, and hold it against what was recorded of it."""
-    trace = predicted_trace(run)
+    trace, assumptions = predicted_trace(run)
     replayed = replay(trace, Scenario(version=run.version))
+    made = traced_requests(trace, last_step_only=not run.is_whole)
+    return Outcome(
+        run=run,
+        truth=truth,
+        predicted=_recorded_part(run, replayed),
+        reserved_ends=ends(
+            [
+                _recorded_part(run, each).reserved_bytes
+                for each in replays_otherwise(trace, Scenario(version=run.version))
+            ],
+            assumptions,
+            is_reserved=True,
+        ),
+        num_requests=len(made),
+        differences=tuple(differences(truth.requests, made)),
+    )
+
+
+def _recorded_part(run: SnapshotRun, replayed: ReplayResult) -> Peaks:
+    """The peaks of what was recorded: of the whole run, or of its last step."""
     last = replayed.steps[-1]
     in_last_step = Peaks(
         allocated_bytes=last.peak_allocated_bytes,
@@ -102,14 +125,7 @@ def compare(run: SnapshotRun, truth: SnapshotTruth) -> Outcome:
         reserved_bytes=last.reserved_bytes,
         requested_bytes=0,
     )
-    made = traced_requests(trace, last_step_only=not run.is_whole)
-    return Outcome(
-        run=run,
-        truth=truth,
-        predicted=replayed.peaks if run.is_whole else in_last_step,
-        num_requests=len(made),
-        differences=tuple(differences(truth.requests, made)),
-    )
+    return replayed.peaks if run.is_whole else in_last_step
 
 
 def _fragmentation(peaks: Peaks) -> float:
@@ -145,7 +161,8 @@ def report(outcomes: Sequence[Outcome]) -> str:
 
 
 def _published_row(each: PublishedPeaks) -> str:
-    predicted = replay(predicted_trace(each.run), Scenario(version=each.run.version)).peaks
+    trace, _ = predicted_trace(each.run)
+    predicted = replay(trace, Scenario(version=each.run.version)).peaks
     allocated = predicted.allocated_bytes / MIB / each.allocated_mib - 1
     reserved = predicted.reserved_bytes / MIB / each.reserved_mib - 1
     return (

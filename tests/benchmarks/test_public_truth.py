@@ -60,6 +60,7 @@ def test_a_row_is_compared_by_its_ratio_and_its_interval() -> None:
     assert low.is_inside is True
     assert low.width == pytest.approx(1 / 3)
     assert row(90, (80 * MIB, 99 * MIB)).is_inside is False
+    assert row(90, (80 * MIB, 399 * MIB // 4)).is_inside is True  # both are shown as 100 MiB
 
 
 def test_without_an_interval_or_a_prediction_nothing_is_said_of_it() -> None:
@@ -153,19 +154,19 @@ def test_without_data_it_is_said_what_is_missing(tmp_path: Path) -> None:
 
 def test_a_prediction_is_kept_and_not_made_again(tmp_path: Path) -> None:
     store = tmp_path / "store.jsonl"
-    case = Case(row=row(), predict=lambda: 90 * MIB)
+    case = Case(row=row(), predict=lambda: Prediction(likely_bytes=90 * MIB, interval=(80 * MIB, 99 * MIB)))
 
     first = compared(case, {}, store)
     kept = {case.key: {"key": case.key, "likely_bytes": 80 * MIB, "interval": [70 * MIB, 90 * MIB]}}
     second = compared(case, kept, store)
 
-    assert first.prediction == Prediction(likely_bytes=90 * MIB)
+    assert first.prediction == Prediction(likely_bytes=90 * MIB, interval=(80 * MIB, 99 * MIB))
     assert second.prediction == Prediction(likely_bytes=80 * MIB, interval=(70 * MIB, 90 * MIB))
     assert len(store.read_text().splitlines()) == 1
 
 
 def test_an_error_is_why_a_row_has_no_prediction(tmp_path: Path) -> None:
-    def fail() -> int:
+    def fail() -> Prediction:
         raise ValueError("no such layer\nand more")
 
     found = compared(Case(row=row(), predict=fail), {}, tmp_path / "store.jsonl")
@@ -201,5 +202,5 @@ def test_a_program_is_predicted_on_a_card() -> None:
 
     peaks = predicted_peaks(program, "rtx3060", TorchVersion(2, 6))  # type: ignore[arg-type]
 
-    assert peaks.allocated_bytes == 8 * MIB
-    assert peaks.reserved_bytes == 20 * MIB
+    assert peaks["allocated_bytes"] == Prediction(likely_bytes=8 * MIB, interval=(8 * MIB, 8 * MIB))
+    assert peaks["reserved_bytes"] == Prediction(likely_bytes=20 * MIB, interval=(20 * MIB, 20 * MIB))

@@ -16,7 +16,7 @@ from lrtool.memory.allocator.config import (
     round_size,
     segment_size,
 )
-from lrtool.memory.allocator.device import Device
+from lrtool.memory.allocator.device import Device, Placement
 from lrtool.memory.allocator.expandable import grow, note_free
 from lrtool.memory.allocator.heap import Heap
 from lrtool.memory.allocator.release import collect_garbage, release_everything, release_oversize
@@ -42,10 +42,10 @@ class Allocator(Heap):
         version: TorchVersion = LATEST,
         manual_events: bool = False,
         recorded_segments: Sequence[tuple[int, int]] = (),
+        placement: Placement = "up",
     ) -> None:
-        super().__init__(
-            settings or AllocatorSettings(), device=Device(total_bytes, recorded_segments), version=version
-        )
+        device = Device(total_bytes, recorded_segments, placement)
+        super().__init__(settings or AllocatorSettings(), device=device, version=version)
         self.pending = PendingFrees(is_manual=manual_events)
         self.at_peak: Moment | None = None
         self._grew = False

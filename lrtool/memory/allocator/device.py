@@ -1,17 +1,24 @@
 """The GPU's memory as the allocator sees it: so many bytes, handed out until they are used up."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from lrtool.memory.allocator.config import SEGMENT_GRANULE_BYTES
 
 _FIRST_ADDRESS = 1 << 44
+_SCATTERED_BITS = 20
+_ROOM_BITS = 40
+Placement = Literal["up", "down", "scattered"]
+"""Where the driver puts a new segment: above all others, below, or anywhere. No release documents it."""
 
 
 class Device:
-    """Bytes of one GPU. Addresses only rise, but for recorded ones, which are reproduced in their order."""
+    """Bytes of one GPU. Addresses follow the `placement`, but for recorded ones, which are reproduced in their order."""
 
     __slots__ = (
         "_next_address",
+        "_num_placed",
+        "_placement",
         "_recorded",
         "limit_bytes",
         "log",
@@ -22,7 +29,7 @@ class Device:
         "used_bytes",
     )
 
-    def __init__(self, total_bytes: int, recorded: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, total_bytes: int, recorded: Sequence[tuple[int, int]] = (), placement: Placement = "up") -> None:
         self.total_bytes = total_bytes
         self.limit_bytes = total_bytes
         self.used_bytes = 0
@@ -31,6 +38,7 @@ class Device:
         self.num_frees = 0
         self.log: list[tuple[str, int, int, int]] | None = None
         self._next_address = max([_FIRST_ADDRESS, *(address + size for address, size in recorded)])
+        self._placement, self._num_placed = placement, 0
         self._recorded = list(reversed(recorded))
 
     @property
@@ -65,8 +73,12 @@ class Device:
         if self._recorded and self._recorded[-1][1] == num_bytes:
             return self._recorded.pop()[0]
         self._recorded.clear()
-        address = self._next_address
-        self._next_address += -(-num_bytes // SEGMENT_GRANULE_BYTES) * SEGMENT_GRANULE_BYTES
+        room = -(-num_bytes // SEGMENT_GRANULE_BYTES) * SEGMENT_GRANULE_BYTES
+        self._num_placed += 1
+        if self._placement == "scattered":
+            return _reversed_bits(self._num_placed) << _ROOM_BITS
+        address = self._next_address - (room if self._placement == "down" else 0)
+        self._next_address += -room if self._placement == "down" else room
         return address
 
     def note(self, action: str, segment: int, offset: int, num_bytes: int) -> None:
@@ -77,3 +89,8 @@ class Device:
             self.num_frees += 1
         if self.log is not None:
             self.log.append((action, segment, offset, num_bytes))
+
+
+def _reversed_bits(number: int) -> int:
+    """Numbers one after another are far apart then, and in no order (van der Corput's sequence)."""
+    return int(f"{number % (1 << _SCATTERED_BITS):0{_SCATTERED_BITS}b}"[::-1], 2)

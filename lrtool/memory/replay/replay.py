@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from lrtool.errors import UsageError
 from lrtool.memory.allocator.caching_allocator import Allocator, UncachedAllocator
 from lrtool.memory.allocator.config import AllocatorSettings, parse_settings
+from lrtool.memory.allocator.device import Placement
 from lrtool.memory.allocator.state import check_invariants
 from lrtool.memory.allocator.statistics import Statistics
 from lrtool.memory.allocator.versions import LATEST, TieOrder, TorchVersion
@@ -26,12 +27,16 @@ CURE_SETTINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Under what a trace is replayed; without a capacity the device is as large as need be."""
+    """Under what a trace is replayed; without a capacity the device is as large as need be.
+
+    Up to torch 2.11 the addresses decide between free blocks of one size, and the driver gives them: `placement`.
+    """
 
     settings: str = ""
     capacity_bytes: int | None = None
     version: TorchVersion = LATEST
     no_caching: bool = False
+    placement: Placement = "up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,7 @@ def build_allocator(trace: AllocationTrace, scenario: Scenario) -> Allocator:
         version=scenario.version,
         manual_events=trace.has_manual_events,
         recorded_segments=trace.recorded_segments if by_address else (),
+        placement=scenario.placement,
     )
 
 
