@@ -7,14 +7,14 @@ from benchmarks.gpu_recording import NUM_STEPS, Truth
 from benchmarks.gpu_workloads import find_workload
 from benchmarks.request_differences import Difference, Request, by_operator, differences, traced_requests
 from lrtool.memory.allocator.versions import TorchVersion
-from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.metrics import Peaks, fragmentation_ratio, peaks
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.builder import TraceBuilder
-from lrtool.memory.tracer.tracer import TraceSettings, trace
-from lrtool.memory.workspaces.platform import Platform
+from lrtool.tracing.fake_cuda.gpu import FakeGpu
+from lrtool.tracing.tracer.tracer import TraceSettings, trace
+from lrtool.tracing.workspaces.platform import Platform
 from lrtool.workload.target import from_callable
 
 MAX_PLACES = 4

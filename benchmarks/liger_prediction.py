@@ -26,14 +26,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.liger_operations import OPERATIONS
-from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.replay.replay import ReplayResult, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.to_trace import trace_of
-from lrtool.memory.tracer.tracer import recording
-from lrtool.memory.workspaces.operators import HiddenCosts
-from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Assumption
+from lrtool.tracing.fake_cuda.gpu import FakeGpu
+from lrtool.tracing.tracer.to_trace import trace_of
+from lrtool.tracing.tracer.tracer import recording
+from lrtool.tracing.workspaces.operators import HiddenCosts
+from lrtool.tracing.workspaces.platform import this_platform
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground-truth" / "liger_memory.csv"
 RESULTS = Path(__file__).parent / "RESULTS.md"

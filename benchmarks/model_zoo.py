@@ -36,7 +36,7 @@ from benchmarks.zoo import language, perception, tuning, vision
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.table import Result, report, result_of
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.tracer.tracer import Kind, TraceSettings, trace
+from lrtool.tracing.tracer.tracer import Kind, TraceSettings, trace
 from lrtool.workload.target import from_callable
 
 SECTION = "## A zoo of models"

@@ -30,14 +30,14 @@ import torch
 from benchmarks.liger_prediction import RESULTS, quantile, write_section
 from benchmarks.peft_methods import METHODS
 from benchmarks.peft_training import Training, adapted, base_model, batch_of, num_parameters
-from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.replay.replay import Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.to_trace import trace_of
-from lrtool.memory.tracer.tracer import recording
-from lrtool.memory.workspaces.operators import HiddenCosts
-from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Assumption
+from lrtool.tracing.fake_cuda.gpu import FakeGpu
+from lrtool.tracing.tracer.to_trace import trace_of
+from lrtool.tracing.tracer.tracer import recording
+from lrtool.tracing.workspaces.operators import HiddenCosts
+from lrtool.tracing.workspaces.platform import this_platform
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ground-truth" / "peft_method_comparison_memory.csv"
 SECTION = "## Fine-tuning against PEFT's published peaks"

@@ -29,11 +29,11 @@ from lrtool.memory.recorders.predicted import fake_gpu
 from lrtool.memory.replay.interval import ends, replays_otherwise
 from lrtool.memory.replay.replay import Scenario
 from lrtool.memory.snapshot.unpickle import load_snapshot
-from lrtool.memory.tracer.to_trace import trace_of
-from lrtool.memory.tracer.tracer import recording
-from lrtool.memory.workspaces.operators import HiddenCosts
-from lrtool.memory.workspaces.platform import Platform
 from lrtool.results import Assumption
+from lrtool.tracing.tracer.to_trace import trace_of
+from lrtool.tracing.tracer.tracer import recording
+from lrtool.tracing.workspaces.operators import HiddenCosts
+from lrtool.tracing.workspaces.platform import Platform
 
 XMEM_TORCH = TorchVersion(2, 6)
 INFERENCE_TORCH = TorchVersion(2, 5)

@@ -24,16 +24,16 @@ from benchmarks.liger_prediction import MIB, RESULTS, quantile, write_section
 from benchmarks.request_differences import Difference, by_operator, differences, traced_requests
 from benchmarks.snapshot_runs import PUBLISHED, RUNS, PublishedPeaks, SnapshotRun
 from benchmarks.snapshot_truth import SnapshotTruth, read_reduced, truth_of, write_reduced
-from lrtool.memory.fake_cuda.gpu import FakeGpu
 from lrtool.memory.metrics import Peaks, fragmentation_ratio
 from lrtool.memory.replay.interval import ends, replays_otherwise
 from lrtool.memory.replay.replay import ReplayResult, Scenario, replay
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.to_trace import trace_of
-from lrtool.memory.tracer.tracer import recording
-from lrtool.memory.workspaces.operators import HiddenCosts
-from lrtool.memory.workspaces.platform import Platform
 from lrtool.results import Assumption
+from lrtool.tracing.fake_cuda.gpu import FakeGpu
+from lrtool.tracing.tracer.to_trace import trace_of
+from lrtool.tracing.tracer.tracer import recording
+from lrtool.tracing.workspaces.operators import HiddenCosts
+from lrtool.tracing.workspaces.platform import Platform
 from lrtool.units import format_bytes
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "cuda-snapshots"

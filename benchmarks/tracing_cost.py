@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from lrtool.memory.tracer.tracer import TraceSettings, trace
+from lrtool.tracing.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import from_callable
-from tests.memory.tracer import traced_models as models
+from tests.tracing.tracer import traced_models as models
 
 BOUNDS = {"gpt2": (0.5, None), "llama": (2.0, 300)}
 

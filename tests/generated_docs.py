@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from lrtool.cli import app
 from lrtool.diagnosis.causes.cause import all_causes
 from lrtool.errors import EXIT_CODES
-from lrtool.memory.workspaces.operators import UNKNOWN
 from lrtool.report.glossary import GROUPS, Term
 from lrtool.results import RESULTS, SCHEMA, Check, Doctor, KnownCards, Run, RunSummary
+from lrtool.tracing.workspaces.operators import UNKNOWN
 from tests import DOCS
 
 Schema = dict[str, Any]

@@ -37,26 +37,30 @@ ALLOWED = {
     "memory.replay": GROUND | {"memory.allocator", "memory.trace", "memory.metrics", "memory.gpus", "results"},
     "memory.attribution": GROUND | {"memory.replay", "memory.allocator", "memory.trace", "memory.gpus", "results"},
     "memory.environment": GROUND | {"memory.allocator", "results"},
-    "memory.fake_cuda": GROUND | {"memory.workspaces", "results"},
-    "memory.workspaces": GROUND | {"memory.gpus"},
-    "memory.tracer": GROUND
-    | {"memory.fake_cuda", "memory.workspaces", "memory.trace", "memory.allocator", "workload", "workload.distributed"}
-    | {"results"},
+    "tracing": set(),
+    "tracing.patching": set(),
+    "tracing.workspaces": GROUND | {"memory.gpus"},
+    "tracing.fake_values": GROUND | {"tracing.patching", "results"},
+    "tracing.fake_kernels": GROUND | {"tracing.fake_values", "tracing.patching", "tracing.workspaces", "results"},
+    "tracing.fake_cuda": GROUND | {"tracing.fake_kernels", "tracing.fake_values", "tracing.patching", "results"},
+    "tracing.tracer": GROUND
+    | {"tracing.fake_cuda", "tracing.fake_kernels", "tracing.fake_values", "tracing.patching", "tracing.workspaces"}
+    | {"memory.trace", "memory.allocator", "workload", "workload.distributed", "results"},
     "memory.recorders": GROUND
-    | {"memory.tracer", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
-    | {"memory.fake_cuda", "memory.metrics", "memory.context", "workload", "results"},
-    "sweep.executors": GROUND | {"memory.allocator", "memory.tracer", "workload", "workload.distributed", "results"},
+    | {"tracing.tracer", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
+    | {"tracing.fake_cuda", "memory.metrics", "memory.context", "workload", "results"},
+    "sweep.executors": GROUND | {"memory.allocator", "tracing.tracer", "workload", "workload.distributed", "results"},
     "sweep": GROUND
-    | {"sweep.executors", "memory.recorders", "memory.growth", "memory.metrics", "memory.tracer", "memory.workspaces"}
+    | {"sweep.executors", "memory.recorders", "memory.growth", "memory.metrics", "tracing.tracer", "tracing.workspaces"}
     | {"lr", "workload", "results"},
     "diagnosis.run_figures": GROUND | {"memory.attribution", "memory.growth", "results"},
     "diagnosis.causes": GROUND | {"diagnosis.run_figures", "memory.growth", "results"},
     "diagnosis.cures": GROUND | {"memory.allocator", "memory.trace", "workload"},
     "diagnosis.cure_trials": GROUND
-    | {"diagnosis.cures", "sweep.executors", "memory.recorders", "memory.tracer", "memory.replay", "memory.allocator"}
+    | {"diagnosis.cures", "sweep.executors", "memory.recorders", "tracing.tracer", "memory.replay", "memory.allocator"}
     | {"memory.trace", "workload", "results"},
     "diagnosis": GROUND
-    | {"diagnosis.run_figures", "diagnosis.causes", "sweep", "sweep.executors", "memory.recorders", "memory.tracer"}
+    | {"diagnosis.run_figures", "diagnosis.causes", "sweep", "sweep.executors", "memory.recorders", "tracing.tracer"}
     | {"memory.snapshot", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
     | {"memory.environment", "memory.growth", "memory.metrics", "workload", "results"},
     "gate.limits": {"errors", "units", "results"},
@@ -65,7 +69,7 @@ ALLOWED = {
     "cli": GROUND
     | {"cli", "report", "gate", "gate.limits", "diagnosis", "diagnosis.cures", "diagnosis.cure_trials"}
     | {"sweep", "sweep.executors", "lr", "lr.ramp", "lr.curve", "memory.gpus", "memory.allocator", "memory.environment"}
-    | {"memory.recorders", "memory.replay", "memory.snapshot", "memory.trace", "memory.tracer"}
+    | {"memory.recorders", "memory.replay", "memory.snapshot", "memory.trace", "tracing.tracer"}
     | {"workload", "workload.distributed", "results"},
     "pytest_plugin": GROUND
     | {"gate", "gate.limits", "memory.recorders", "memory.growth", "report", "workload", "results"},

@@ -22,8 +22,8 @@ from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
-from lrtool.memory.tracer.tracer import TracedRun
 from lrtool.results import Budget, Oom, StepSeries, Trial
+from lrtool.tracing.tracer.tracer import TracedRun
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20

@@ -36,8 +36,8 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
         return _measured(setup)
     from lrtool.diagnosis.sources import figures_of_traced_run
     from lrtool.memory.recorders.predicted import fake_gpu
-    from lrtool.memory.tracer.alternatives import trace_with_alternatives
-    from lrtool.memory.tracer.tracer import TraceSettings
+    from lrtool.tracing.tracer.alternatives import trace_with_alternatives
+    from lrtool.tracing.tracer.tracer import TraceSettings
 
     version = torch_version()
     traced = trace_with_alternatives(

@@ -4,16 +4,16 @@ import re
 import socket
 from pathlib import Path
 
-from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
-from lrtool.memory.workspaces.platform import this_platform
 from lrtool.results import Condition, Recorder, SelfTest, StepSeries, is_measured
 from lrtool.results.stored.trial_dir import read_series, trial_dir
 from lrtool.sweep.executors.executor import Executor
 from lrtool.sweep.plan import PlannedTrial, Setup
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
+from lrtool.tracing.tracer.canary import BATCH_BYTES, STEADY_BYTES
+from lrtool.tracing.workspaces.platform import this_platform
 
 NUM_STEPS = 5
-TARGET = "lrtool.memory.tracer.canary:build"
+TARGET = "lrtool.tracing.tracer.canary:build"
 RECORDERS: tuple[Recorder, ...] = ("cuda", "predicted", "cpu")
 _GPU = "h100"
 _CAPABILITY = (9, 0)

@@ -12,11 +12,11 @@ from lrtool.diagnosis.reports import DiagnosisSetup
 from lrtool.errors import WorkloadError
 from lrtool.memory.attribution.budget import budget_at_peak
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.tracer.tracer import TraceSettings, trace
 from lrtool.results import Diagnosis
+from lrtool.tracing.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import from_callable
-from tests.memory.tracer import traced_models as models
 from tests.sweep.running import InlineExecutor
+from tests.tracing.tracer import traced_models as models
 
 MIB = 2**20
 CASES: dict[str, tuple[str, int | None]] = {

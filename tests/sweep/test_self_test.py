@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lrtool.memory.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from lrtool.results import Recorder, SelfTest, StepSeries, TrialStatus
 from lrtool.sweep.reports import TrialReport
 from lrtool.sweep.self_test import NUM_STEPS, expected_bytes, judge, run_self_tests, without_names
+from lrtool.tracing.tracer.canary import BATCH_BYTES, STEADY_BYTES
 from tests.sweep.made_trials import condition, trial
 from tests.sweep.running import InlineExecutor
 

@@ -73,7 +73,7 @@ def _absent() -> "dict[Recorder, str]":
     """The recorders that this machine has nothing for, and why."""
     import torch
 
-    from lrtool.memory.tracer.canary import send_canary
+    from lrtool.tracing.tracer.canary import send_canary
 
     absent: dict[Recorder, str] = {}
     if not torch.cuda.is_available():

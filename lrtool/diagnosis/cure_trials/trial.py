@@ -32,9 +32,9 @@ from lrtool.memory.recorders.predicted import fake_gpu
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.memory.replay.interval import fits_surely
 from lrtool.memory.replay.replay import Scenario, replay
-from lrtool.memory.tracer.alternatives import trace_with_alternatives
-from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, recording
 from lrtool.results import is_measured
+from lrtool.tracing.tracer.alternatives import trace_with_alternatives
+from lrtool.tracing.tracer.tracer import TracedRun, TraceSettings, recording
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.devices import pick_device
 from lrtool.workload.target import Factory, load

@@ -58,7 +58,7 @@ def _automatic(device: str) -> Choice:
 
 def _why_not_predicted() -> str | None:
     """What speaks against a prediction; before one is made, a step with known requests is traced."""
-    from lrtool.memory.tracer.canary import send_canary
+    from lrtool.tracing.tracer.canary import send_canary
 
     return send_canary().reason
 

@@ -12,17 +12,17 @@ from lrtool.errors import LrtoolError
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.attribution.peak import PeakPart, most_by_category, peak_breakdown
 from lrtool.memory.context import communicator_bytes, context_bytes
-from lrtool.memory.fake_cuda.gpu import H100, FakeGpu
 from lrtool.memory.gpus import find_card
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns, series_of
 from lrtool.memory.replay.devices import play_fullest
 from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import Scenario
 from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.memory.tracer.alternatives import trace_with_alternatives
-from lrtool.memory.tracer.leaks import Leak
-from lrtool.memory.tracer.tracer import Kind, TraceSettings
 from lrtool.results import CardMemory, GrowthSource, Oom, PeakInterval, PeakShare
+from lrtool.tracing.fake_cuda.gpu import H100, FakeGpu
+from lrtool.tracing.tracer.alternatives import trace_with_alternatives
+from lrtool.tracing.tracer.leaks import Leak
+from lrtool.tracing.tracer.tracer import Kind, TraceSettings
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import is_users_file
 

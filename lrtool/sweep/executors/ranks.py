@@ -28,7 +28,7 @@ def among_ranks(recorder: Recorder, *, world_size: int | None = None) -> Abstrac
         return trial_group(launch, os.environ[GROUP], device=rank_device(recorder))
     if launch is None and world_size is None:
         return nullcontext()
-    from lrtool.memory.tracer.simulated_ranks import simulated_ranks
+    from lrtool.tracing.tracer.simulated_ranks import simulated_ranks
 
     if launch is not None:
         return simulated_ranks(launch.world_size, rank=launch.rank)
@@ -52,7 +52,7 @@ def spread(workload: Workload, *, shard: Shard, device: str) -> Workload:
         return workload
     at = torch.device(device)
     if dist.get_backend() == "fake":
-        from lrtool.memory.tracer.simulated_ranks import spread_simulated
+        from lrtool.tracing.tracer.simulated_ranks import spread_simulated
 
         return spread_simulated(workload, shard, device=at)
     from lrtool.workload.distributed.wrapping import distribute

@@ -15,7 +15,7 @@ from lrtool.diagnosis.cures.checkpointing import named_blocks
 from lrtool.diagnosis.cures.registry import CURES, find_cures
 from lrtool.errors import UsageError
 from lrtool.memory.replay.replay import replay
-from lrtool.memory.tracer.tracer import TracedRun, TraceSettings, trace
+from lrtool.tracing.tracer.tracer import TracedRun, TraceSettings, trace
 from lrtool.workload.blocks import repeated_blocks
 from lrtool.workload.target import from_callable
 from tests.diagnosis.cures import cured_models

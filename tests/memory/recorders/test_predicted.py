@@ -3,15 +3,15 @@
 import pytest
 
 from lrtool.memory.allocator.versions import TorchVersion
-from lrtool.memory.fake_cuda.gpu import H100
 from lrtool.memory.recorders import predicted as traced
 from lrtool.memory.recorders.predicted import fake_gpu, record_traced
 from lrtool.memory.recorders.recording import RecordSettings
 from lrtool.memory.trace.allocation_trace import Op
 from lrtool.memory.trace.builder import TraceBuilder
 from lrtool.memory.trace.steps import step_of
+from lrtool.tracing.fake_cuda.gpu import H100
 from lrtool.workload.target import from_callable
-from tests.memory.tracer import traced_models as models
+from tests.tracing.tracer import traced_models as models
 
 
 def test_a_request_stands_in_its_step_also_where_steps_are_stored_once() -> None:
