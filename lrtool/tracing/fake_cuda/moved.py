@@ -18,7 +18,7 @@ _set_data: Callable[[Tensor, Tensor], None] = torch._C.TensorBase.data.__set__  
 
 def take_data(tensor: Tensor, value: Tensor) -> None:
     """`tensor.data = value`: a tensor on the CPU may be real, and must become a fake one to take on a fake one's data."""
-    if isinstance(value, FakeTensor) and not isinstance(tensor, FakeTensor) and not _is_wrapper(tensor):
+    if isinstance(value, FakeTensor) and not _is_wrapper(tensor) and not _can_take(tensor, value):
         _become_fake(tensor, value.fake_mode)
     _set_data(tensor, value)
     if isinstance(tensor, FakeTensor) and isinstance(value, FakeTensor):
@@ -50,6 +50,11 @@ def moving(original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return apply
 
 
+def _can_take(tensor: Tensor, value: Tensor) -> bool:
+    """Data of a GPU fits a tensor of the CPU, and not one of the meta device."""
+    return isinstance(tensor, FakeTensor) and (tensor.device.type != "meta" or value.device.type == "meta")
+
+
 def _is_wrapper(tensor: Tensor) -> bool:
     return bool(is_traceable_wrapper_subclass(tensor))
 
@@ -63,7 +68,8 @@ def _become_fake(tensor: Any, mode: FakeTensorMode) -> None:
     """The object stays, the C++ tensor below it is another: what hangs on the old one is hung on the new one."""
     with no_dispatch():
         meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    fake: Any = FakeTensor(mode, meta, tensor.device)
+    device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
+    fake: Any = FakeTensor(mode, meta, device)
     fake = nn.Parameter(fake) if isinstance(tensor, nn.Parameter) else fake
     fake.requires_grad_(tensor.requires_grad)
     for name in ("grad", *_HOOKS):

@@ -141,3 +141,25 @@ def test_an_optimizer_in_backward_frees_each_gradient(is_built_on_gpu: bool) -> 
         }
 
     assert traced(build).live_bytes[-1] == 3 * PARAMETERS
+
+
+def test_a_model_without_data_gets_some_on_the_gpu(width: int) -> None:
+    """As large language models are loaded: first on the meta device, then empty on the GPU."""
+
+    def build() -> dict[str, Any]:
+        with torch.device("meta"):
+            model = nn.Sequential(nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False))
+        model[1].weight = model[0].weight
+        weight = model[0].weight
+        model.to_empty(device="cuda")
+        assert model[0].weight is model[1].weight is weight
+        assert isinstance(weight, nn.Parameter)
+        assert weight.requires_grad
+        return {
+            "model": model,
+            "optimizer": torch.optim.SGD(model.parameters(), 0.1),
+            "train_loader": [torch.ones(2, width)],
+            "loss": lambda m, x: m(x).sum(),
+        }
+
+    assert traced(build, 1).live_bytes == (width * width * FLOAT, 2 * width * width * FLOAT)
