@@ -45,7 +45,7 @@ ALLOWED = {
     "tracing.fake_cuda": GROUND | {"tracing.fake_kernels", "tracing.fake_values", "tracing.patching", "results"},
     "tracing.tracer": GROUND
     | {"tracing.fake_cuda", "tracing.fake_kernels", "tracing.fake_values", "tracing.patching", "tracing.workspaces"}
-    | {"memory.trace", "memory.allocator", "workload", "workload.distributed", "results"},
+    | {"memory.trace", "memory.allocator", "memory.growth", "workload", "workload.distributed", "results"},
     "memory.recorders": GROUND
     | {"tracing.tracer", "memory.attribution", "memory.replay", "memory.allocator", "memory.trace", "memory.gpus"}
     | {"tracing.fake_cuda", "memory.metrics", "memory.context", "workload", "results"},

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
-from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, is_growing
+from lrtool.memory.growth import BoundedGrowth, FragmentationGrowth, fragmentation_growth, is_growing
 from lrtool.results import (
     Assumption,
     Budget,
@@ -30,6 +30,7 @@ class RunFigures:
     `profiles` are of the build and of each distinct step, `leftovers` what one step left behind, by line.
     `side_reserved_bytes` are segments of other streams than the default, of which `side_free_bytes` are unused.
     `garbage_bytes` were left to Python's collector before training, `step_garbage_bytes` by a step at most.
+    Growth that came to its end is `bounded_growth`, of which `has_kept_graph` says that autograd graphs are kept.
     `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known.
     """
 
@@ -60,10 +61,12 @@ class RunFigures:
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
     devices: tuple[DeviceMemory, ...] = ()
+    bounded_growth: BoundedGrowth | None = None
+    has_kept_graph: bool = False
 
     @property
     def is_growing(self) -> bool:
-        return is_growing(self.growth)
+        return self.bounded_growth is None and is_growing(self.growth)
 
     @property
     def steady(self) -> tuple[StepProfile, ...]:

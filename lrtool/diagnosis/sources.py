@@ -11,7 +11,7 @@ from lrtool.memory.allocator.environment import allocator_variables, conf_asked_
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
 from lrtool.memory.gpus import CONTEXT_BYTES
-from lrtool.memory.growth import step_growth
+from lrtool.memory.growth import bounded_growth, step_growth
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.predicted import card_memory, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
@@ -75,6 +75,8 @@ def figures_of_traced_run(
     trace, limited = fullest.trace, fullest.played
     free = limited if scenario.capacity_bytes is None else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
+    bounded = bounded_growth([each.allocated_bytes for each in free.steps[: traced.num_traced_steps]])
+    leaks = traced.leaks if bounded is None else traced.early_leaks
     return _replayed(
         scenario,
         free,
@@ -86,7 +88,9 @@ def figures_of_traced_run(
         budget=_budget(trace, scenario, unlimited, limited),
         profiles=profile_steps(trace),
         leftovers=leftovers(trace),
-        sources=tuple(map(source_of, traced.leaks)),
+        sources=tuple(map(source_of, leaks)),
+        bounded_growth=bounded,
+        has_kept_graph=any(leak.has_graph for leak in leaks),
         garbage_bytes=traced.garbage_bytes[0],
         step_garbage_bytes=max(traced.garbage_bytes[1:], default=0),
         settings_problems=settings_problems,

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 from lrtool.results import StepGrowth
 
 MIN_STEPS = 3
+STEADY_FROM_STEP = 2
+"""The first step in which everything is there: optimizer state appears at the end of step 1."""
+STEPS_OF_GROWTH = 6
+_MOSTLY = 0.75
+_FLAT_PART = 0.2
 LONGEST_PERIOD_STEPS = 4096
 """Longer epochs are not searched for: the search is quadratic."""
 _SCORED_STEPS = 1024
@@ -30,6 +35,43 @@ class FragmentationGrowth:
     """Reserved memory climbs while active memory is flat: free pieces pile up that no request fits into."""
 
     reserved_bytes_per_step: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundedGrowth:
+    """Memory at the steps' ends rose until `until_step` to `level_bytes`, by `added_bytes`, and not beyond.
+
+    With `falls` it fell again afterwards, and may rise anew.
+    """
+
+    until_step: int
+    level_bytes: int
+    added_bytes: int
+    falls: bool
+
+
+def bounded_growth(allocated_bytes: Sequence[int]) -> BoundedGrowth | None:
+    """Growth that came to an end within a run; None where there is none, or it goes on.
+
+    Steps before everything is there are taken to have added as much as the others did.
+    It is growth where most of the steps up to the highest end higher than the one before, and an end where as many
+    steps as make growth, and a fifth of those it took, follow without rising further.
+    """
+    levels = np.asarray(allocated_bytes[STEADY_FROM_STEP - 1 :], dtype=np.int64)
+    if len(levels) < 2 * STEPS_OF_GROWTH:
+        return None
+    top = int(np.argmax(levels))
+    rising, after = np.diff(levels[: top + 1]), levels[top + 1 :]
+    is_growth = len(rising) >= STEPS_OF_GROWTH and np.count_nonzero(rising > 0) >= _MOSTLY * len(rising)
+    if not is_growth or len(after) < max(STEPS_OF_GROWTH, top * _FLAT_PART):
+        return None
+    added = int(levels[top] - levels[0]) + STEADY_FROM_STEP * int(np.median(rising))
+    return BoundedGrowth(
+        until_step=top + STEADY_FROM_STEP,
+        level_bytes=int(levels[top]),
+        added_bytes=added,
+        falls=bool(levels[top] - after.min() > added // 2),
+    )
 
 
 def step_growth(allocated_bytes: Sequence[int]) -> StepGrowth | None:

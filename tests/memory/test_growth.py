@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtool.memory.growth import (
+    BoundedGrowth,
+    bounded_growth,
     device_allocs_per_step,
     forecast_step,
     fragmentation_growth,
@@ -188,3 +190,36 @@ def test_device_allocations_are_counted_after_the_warm_up() -> None:
     assert device_allocs_per_step([5, 9, 9, 9], warmup_steps=2) == 0
     assert device_allocs_per_step([5, 9, 10, 12], warmup_steps=2) == 1.5
     assert device_allocs_per_step([5], warmup_steps=2) is None
+
+
+def rising(num_steps: int, by: int, start: int = 100) -> list[int]:
+    return [start + by * step for step in range(1, num_steps + 1)]
+
+
+def test_a_pool_that_fills_up_has_a_bound() -> None:
+    """50 steps of 3 each on 100, of which the first is there when everything else is."""
+    assert bounded_growth([*rising(50, 3), *[250] * 14]) == BoundedGrowth(
+        until_step=50, level_bytes=250, added_bytes=150, falls=False
+    )
+
+
+def test_what_is_dropped_at_an_epochs_end_falls() -> None:
+    assert bounded_growth([*rising(10, 3), *rising(10, 3), *rising(10, 3)]) == BoundedGrowth(
+        until_step=10, level_bytes=130, added_bytes=30, falls=True
+    )
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        rising(40, 3),
+        [*rising(40, 3), *[220] * 7],
+        [100] * 40,
+        [*rising(4, 3), *[112] * 30],
+        [100, 103, 101, 104, 102, 105, 103, 106, *[106] * 20],
+        [],
+    ],
+    ids=["goes on", "has only begun to be flat", "flat", "a warm-up", "half of it falls", "nothing"],
+)
+def test_other_series_have_none(series: list[int]) -> None:
+    assert bounded_growth(series) is None

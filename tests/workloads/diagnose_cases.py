@@ -1,6 +1,8 @@
 """Set-ups with one thing wrong each, as somebody wrote it once, and some with nothing wrong."""
 
 import copy
+import functools
+import random
 
 import torch
 from torch import nn
@@ -54,6 +56,51 @@ def kept_losses():
     def step(model, batch, optimizer):
         loss, _ = train(model, batch, optimizer)
         history.append(loss)
+        return loss
+
+    return setup(step=step)
+
+
+def pool_of_outputs():
+    return _pool(lambda output: output)
+
+
+def healthy_pool():
+    return _pool(lambda output: output.detach())
+
+
+def _pool(kept, size=30):
+    pool = []
+
+    def step(model, batch, optimizer):
+        loss, output = train(model, batch, optimizer, retain_graph=True)
+        if len(pool) == size:
+            pool.pop(random.randrange(size))
+        pool.append(kept(output))
+        return loss
+
+    return setup(step=step)
+
+
+@functools.cache
+def bias_of(length, device):
+    return torch.zeros(length, WIDTH, device=device)
+
+
+def cached_by_length():
+    lengths = [(length * 37) % 101 + 50 for length in range(101)]
+    loader = [torch.ones(length, WIDTH) for length in lengths]
+    return setup(loader=loader, loss=lambda model, x: model(x + bias_of(len(x), x.device)).sum())
+
+
+def kept_for_an_epoch():
+    outputs = []
+
+    def step(model, batch, optimizer):
+        loss, output = train(model, batch, optimizer)
+        outputs.append(output.detach().repeat(1, 40))
+        if len(outputs) == 12:
+            outputs.clear()
         return loss
 
     return setup(step=step)

@@ -11,6 +11,8 @@ from lrtool.results import Finding, GrowthSource
 from lrtool.units import format_bytes
 
 STEPS_THAT_GET_LONGER = 4
+CACHE = "lru_cache"
+BOUND_THE_CACHE = "bound the cache, functools.lru_cache(maxsize=...), or empty it with cache_clear()"
 EVALUATION_WORDS = re.compile(
     r"(?i)(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|metrics?|preds?)(?:[^a-z]|$)"
 )
@@ -56,6 +58,21 @@ def kept_evaluation(figures: RunFigures, name: str) -> Finding | None:
     )
 
 
+@cause("kept-tensors", "growth")
+def kept_tensors(figures: RunFigures, name: str) -> Finding | None:
+    """Tensors without a graph pile up in a cache."""
+    first = figures.sources[0] if figures.sources else None
+    if not figures.is_growing or first is None or figures.has_kept_graph or CACHE not in (first.container or ""):
+        return None
+    return _growing(
+        figures,
+        cause=name,
+        title="a cache keeps tensors",
+        evidence=["it ends where all arguments came by, or with the cache's maxsize"],
+        cure=BOUND_THE_CACHE,
+    )
+
+
 @cause("retained-graph", "growth")
 def retained_graph(figures: RunFigures, name: str) -> Finding | None:
     """Tensors of training steps pile up: kept losses or outputs, and the graphs behind them."""
@@ -91,7 +108,7 @@ def _growing(
         cause=cause,
         title=title,
         confidence="high" if source is not None else "medium",
-        evidence=(rate, *evidence, *map(_source_line, figures.sources[:2]), *full),
+        evidence=(rate, *evidence, *map(source_line, figures.sources[:2]), *full),
         proof=f"lrtool mem-sweep {figures.target} --step-sizes 100,200: the longer run ends higher, by its steps",
         cure=cure,
         num_bytes=max(round(growth.bytes_per_step), 1),
@@ -99,7 +116,8 @@ def _growing(
     )
 
 
-def _source_line(source: GrowthSource) -> str:
+def source_line(source: GrowthSource) -> str:
+    """What one line keeps."""
     held = f", held by {source.container}" if source.container else ""
     line = f" {source.line}" if source.line else ""
     return f"{format_bytes(round(source.bytes_per_step))} per step from {source.source}{line}{held}"

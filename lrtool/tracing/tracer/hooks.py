@@ -151,6 +151,13 @@ def watched_collectives(recorder: StorageRecorder) -> Iterator[None]:
     if not (dist.is_available() and dist.is_initialized()):
         yield
         return
+    with labelled_collectives(recorder):
+        yield
+
+
+@contextmanager
+def labelled_collectives(recorder: StorageRecorder) -> Iterator[None]:
+    """Label what DDP and fully_shard allocate for themselves."""
     with replaced(*_labelled(recorder)):
         yield
 

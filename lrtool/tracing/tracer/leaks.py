@@ -27,13 +27,14 @@ class Leak:
     """A line whose storages pile up, with the bytes requested that it leaves per step on average.
 
     `source` is the line of birth, `holder` the container by its name in the user's code, `stored_at` the line that
-    puts things into it; each None where it was not found.
+    puts things into it; each None where it was not found. `has_graph` tells that an autograd graph keeps them alive.
     """
 
     source: str | None
     bytes_per_step: float
     holder: str | None
     stored_at: str | None
+    has_graph: bool = False
 
 
 class LeakWatch:
@@ -67,6 +68,7 @@ class LeakWatch:
                 bytes_per_step=bytes_per_step,
                 holder=None if holder is None else holder.name,
                 stored_at=None if holder is None else holder.stored_at,
+                has_graph=search.has_graph(old[source]),
             )
             found.append(leak)
         return tuple(sorted(found, key=lambda each: -each.bytes_per_step))

@@ -62,6 +62,7 @@ class TraceLog:
         self.steps: list[TracedStep] = []
         self.live_bytes = 0
         self.peak_bytes = 0
+        self.num_requests = 0
         self.live_bytes_at_ends: list[int] = []
         self._requests: list[Request] = []
         self._notes: list[OpenNote] = []
@@ -116,6 +117,7 @@ class TraceLog:
 
     def end_step(self) -> TracedStep:
         """Close the current step."""
+        self.num_requests += len(self._requests)
         digest = _digest(self._requests, [note.device for note in self._notes])
         step = self._known.get(digest)
         if step is None:

@@ -1,6 +1,7 @@
 """Who keeps storages alive: the Python container, its name in the user's code, and the line that puts things into it."""
 
 import gc
+import linecache
 import re
 import sys
 from collections import Counter, deque
@@ -19,6 +20,8 @@ from lrtool.workload.user_code import is_users_file
 MAX_NODES = 20_000
 _CONTAINERS = (list, dict, set, deque, tuple)
 _MAX_NESTING = 4
+_LRU_CACHE = type(cache(len))
+LRU_CACHE = "functools.lru_cache"
 _MAX_NAMED_TENSORS = 6
 _STORING = r"\.(?:append|extend|add|update|appendleft|insert|setdefault)\(|\[[^\]]*\]\s*[-+*/|]?=(?!=)|\s*[-+*/|]=(?!=)"
 _ASSIGNING = r"\s*=(?!=)"
@@ -53,6 +56,10 @@ class ReferrerSearch:
                 self._names[id(tensor)] = set(_named_referrers(tensor, self._referrers))
             found.update(self._names[id(tensor)])
         return max(found, key=lambda each: (each.stored_at is not None, found[each]), default=None)
+
+    def has_graph(self, storages: frozenset[int]) -> bool:
+        """Whether a tensor with a graph behind it keeps any of `storages`."""
+        return any(kept & storages and tensor.grad_fn is not None for tensor, kept in self._kept)
 
 
 def kept_storages(tensor: Tensor) -> set[int]:
@@ -144,6 +151,7 @@ def _of_dict(holder: dict[Any, Any], value: object, referrers: _Referrers, depth
         return
     owner = next((each for each in referrers.of(holder) if getattr(each, "__dict__", None) is holder), None)
     if owner is None:
+        yield from _caches(holder, referrers)
         yield from _named_referrers(holder, referrers, depth + 1)
         return
     file = getattr(sys.modules.get(type(owner).__module__), "__file__", None)
@@ -151,6 +159,18 @@ def _of_dict(holder: dict[Any, Any], value: object, referrers: _Referrers, depth
         yield _holder(f"{key} of {type(owner).__name__}", str(key), file)
     elif not isinstance(owner, Tensor):
         yield from _named_referrers(owner, referrers, depth + 1)
+
+
+def _caches(holder: dict[Any, Any], referrers: _Referrers) -> Iterator[Referrer]:
+    """`functools.lru_cache` of a function in user code, which keeps what that returned."""
+    for cache_of in referrers.of(holder):
+        function = getattr(cache_of, "__wrapped__", None)
+        if isinstance(cache_of, _LRU_CACHE) and isinstance(function, FunctionType):
+            code = function.__code__
+            if is_users_file(code.co_filename):
+                line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+                place = f"{Path(code.co_filename).name}:{code.co_firstlineno} {line}"
+                yield Referrer(f"{LRU_CACHE} of {_plain(function.__qualname__)}", place)
 
 
 def _plain(qualified_name: str) -> str:

@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 
 from lrtool.errors import UnavailableError, WorkloadError
+from lrtool.memory.growth import bounded_growth
 from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.results import Assumption, Category
 from lrtool.tracing.fake_cuda.gaps import missing_operator, source_of, way_out
@@ -25,6 +26,7 @@ from lrtool.tracing.fake_values.values import EVERYTHING, FROM_THE_BATCH, Limits
 from lrtool.tracing.tracer.collector import collector_held
 from lrtool.tracing.tracer.hooks import (
     has_even_batches,
+    labelled_collectives,
     loading_in_process,
     names_of,
     state_tensors,
@@ -52,6 +54,14 @@ from lrtool.workload.workload import Workload, loader_length
 Kind = Literal["predicted", "cpu"]
 DEFAULT_MAX_TRACED_STEPS = 400
 MAX_EPOCH_STEPS = 128
+MAX_REGULAR_GROWTH_STEPS = 128
+MAX_GROWING_STEPS = 640
+MAX_GROWING_REQUESTS = 40_000
+"""Growth is traced on for so long, as a pool or a cache may fill up: that of equal steps, that of others, and by requests."""
+FLAT_PART = 0.25
+"""So much of a trace has to show that growth has come to its end."""
+LOOKS_AT_GROWTH = (6, 12, 24)
+"""After so many steps it is looked at what piles up: later, a pool that has filled up shows no growth any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +106,13 @@ class TracedRun:
     """A traced run. `trace` covers the build and `num_steps` training steps, of which `num_traced_steps` were traced.
 
     Without a `period` nothing is known of what follows the traced steps, and `num_steps` is their number.
-    `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `survivors` is
-    what grows, largest first. `garbage_bytes` were left to Python's collector by the build and by each traced step, at the
-    end of which it runs. `num_operations` are the floating-point operations of each traced step. `assumptions` are what
-    a prediction took for granted, and `branches` the lines at which another answer can be given, one for each assumption, None
-    where there is no other; `seen_shares` what part of the most they could selections took, by line. `peak_bytes` are the
-    most that were requested at once, `num_ranks` those of the process group that the program is in, 0 where it is in none.
+    `live_bytes` are the bytes requested and not freed at the end of the build and of each traced step; `leaks` are
+    what grows, largest first, `early_leaks` what grew in the first steps. `garbage_bytes` were left to Python's collector
+    by the build and by each traced step, at the end of which it runs. `num_operations` are the floating-point operations of
+    each traced step. `assumptions` are what a prediction took for granted, and `branches` the lines at which another answer
+    can be given, one for each assumption, None where there is no other; `seen_shares` what part of the most they could
+    selections took, by line. `peak_bytes` are the most that were requested at once, `num_ranks` those of the process group
+    that the program is in, 0 where it is in none.
     """
 
     trace: AllocationTrace
@@ -122,6 +133,7 @@ class TracedRun:
     seen_shares: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     num_ranks: int = 0
+    early_leaks: tuple[Leak, ...] = ()
 
 
 def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
@@ -189,7 +201,7 @@ def recording(
             recorder.seen_shares = answers.seen_shares
             stack.enter_context(fake_cuda(gpu, listener=listener, answers=answers))
             recorder.on_step_end = stack.enter_context(unnoticed_fakes())
-            stack.enter_context(own_groups(listener))
+            stack.enter_context(own_groups(listener, partial(labelled_collectives, recorder)))
         stack.enter_context(without_compiler(listener))
         stack.enter_context(watched_engine(recorder.engine, on_start=recorder.backward_begins))
         stack.enter_context(watched_optimizers(recorder))
@@ -218,6 +230,7 @@ class _Run:
         self._warnings: list[str] = []
         self._failure: WorkloadError | None = None
         self._watch = LeakWatch(recorder)
+        self._early_leaks: tuple[Leak, ...] = ()
 
     def build(self) -> None:
         recorder = self._recorder
@@ -243,7 +256,10 @@ class _Run:
         while len(self._durations) < settings.num_steps:
             if not self._take_step(self._step):
                 return
+            self._look_at_growth()
             if settings.until_steady and self._is_steady():
+                if self._may_fill_up():
+                    continue
                 return
             if settings.until_steady and self._is_enough():
                 self._warnings.append(
@@ -268,6 +284,7 @@ class _Run:
             period=self._period,
             live_bytes=tuple(log.live_bytes_at_ends),
             leaks=self._watch.leaks(self._period),
+            early_leaks=self._early_leaks,
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
             num_operations=tuple(self._num_operations),
@@ -331,7 +348,30 @@ class _Run:
         """More steps would teach nothing: each does more than the one before, or the limits are reached."""
         settings, live_bytes = self._settings, self._recorder.log.live_bytes_at_ends
         is_late = time.perf_counter() - self._begin > settings.max_duration_s
-        return is_late or len(self._durations) >= settings.max_traced_steps or grows_regularly(live_bytes)
+        is_long = len(self._durations) >= settings.max_traced_steps and not self._may_fill_up()
+        return is_late or is_long or grows_regularly(live_bytes) or self._has_filled_up()
+
+    def _has_filled_up(self) -> bool:
+        """Whether what grew has come to its end and stays: steps that replace at random never repeat."""
+        found = bounded_growth(self._recorder.log.live_bytes_at_ends[1:]) if self._early_leaks else None
+        return found is not None and not found.falls
+
+    def _may_fill_up(self) -> bool:
+        """Whether what grows is worth tracing on, as it may come to its end."""
+        longest = MAX_GROWING_STEPS if self._period is None else MAX_REGULAR_GROWTH_STEPS
+        is_short = len(self._durations) < longest and self._recorder.log.num_requests < MAX_GROWING_REQUESTS
+        return is_short and self._has_grown()
+
+    def _has_grown(self) -> bool:
+        """Memory at the steps' ends is higher than ever before, or was until lately."""
+        levels = self._recorder.log.live_bytes_at_ends[2:]
+        top = max(levels, default=0)
+        since = len(levels) - levels.index(top) if levels else 0
+        return self._grows() or (bool(self._early_leaks) and since <= FLAT_PART * len(levels))
+
+    def _look_at_growth(self) -> None:
+        if not self._early_leaks and len(self._durations) in LOOKS_AT_GROWTH and self._grows():
+            self._early_leaks = self._watch.leaks(None)
 
 
 def _marked(workload: Workload, recorder: StorageRecorder) -> Workload:

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lrtool.memory.trace.devices import devices_of, on_device
 from lrtool.memory.trace.live import walk
+from lrtool.results import Category
 from lrtool.tracing.fake_cuda.gpu import FakeGpu
 from lrtool.tracing.tracer.tracer import TracedRun, recording
 from tests.tracing.tracer.test_features import traced
@@ -129,7 +130,10 @@ def test_a_group_of_ones_own_is_one_rank_of_it() -> None:
         wrapped = DistributedDataParallel(nn.Linear(64, 64).cuda(), device_ids=[0])
         return workload(wrapped, [torch.randn(4, 64)], lambda m, x: m(x).sum())
 
-    assert traced(build, 3).live_bytes[-1] == 3 * bytes_of(model)
+    found = traced(build, 3)
+    assert found.live_bytes[-1] == 3 * bytes_of(model)
+    assert Category.GRADIENT_BUCKET in {note.category for note in found.trace.note_table}
+    assert found.num_ranks == 2
     assert not dist.is_initialized()
 
 

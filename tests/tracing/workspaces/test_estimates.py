@@ -9,6 +9,7 @@ from lrtool.tracing.workspaces.operators import HiddenCosts, estimated_outputs
 from lrtool.tracing.workspaces.platform import Platform
 from lrtool.tracing.workspaces.recurrent import Layers, reserve, workspace
 
+MIB = 2**20
 COSTS = HiddenCosts(Platform(capability=(8, 0), torch_version=(2, 13)))
 LSTM = Layers(kind="lstm", num_rows=25_000, width=320, num_layers=4, num_directions=1, element_bytes=4,
               weight_bytes=4 * 3_034_880)  # fmt: skip
@@ -69,7 +70,7 @@ def test_a_convolution_takes_its_weights_or_a_copy_of_everything() -> None:
     """3 x 3 from 8 to 16 channels: 1,152 weights; 2 x 8 x 10 x 10 inputs, 2 x 16 x 8 x 8 outputs."""
     (found,) = COSTS.estimates("convolution", convolution(meta(2, 8, 10, 10), meta(16, 8, 3, 3)))
     assert (found.low_bytes, found.likely_bytes) == (0, 4608)
-    assert found.high_bytes == 4 * (1600 + 2048) + 2 * 4608
+    assert found.high_bytes == 4 * (1600 + 2048) + 2 * 4608 + MIB
 
 
 def test_a_seen_workspace_lies_within() -> None:
@@ -88,7 +89,16 @@ def test_a_convolution_of_one_by_one_takes_nothing_as_a_rule() -> None:
 def test_channels_last_need_no_copies() -> None:
     x = meta(2, 8, 10, 10, dtype=torch.float16).to(memory_format=torch.channels_last)
     (found,) = COSTS.estimates("convolution", convolution(x, meta(16, 8, 3, 3, dtype=torch.float16)))
-    assert found.high_bytes == 1152 * (2 + 4)
+    assert found.high_bytes == 1152 * (2 + 4) + MIB
+
+
+def test_copies_in_half_precision_have_channels_in_eights() -> None:
+    """4 channels take the room of 8, and 12 that of 16; in single precision their own."""
+    (half,) = COSTS.estimates("convolution", convolution(meta(2, 4, 10, 10).half(), meta(12, 4, 3, 3).half()))
+    (single,) = COSTS.estimates("convolution", convolution(meta(2, 4, 10, 10), meta(12, 4, 3, 3)))
+
+    assert half.high_bytes == 2 * (2 * 8 * 100 + 2 * 16 * 64) + 432 * (2 + 4) + MIB
+    assert single.high_bytes == 4 * (2 * 4 * 100 + 2 * 12 * 64) + 432 * (4 + 4) + MIB
 
 
 def test_torchs_own_depthwise_convolution_takes_nothing() -> None:
@@ -100,7 +110,7 @@ def test_torchs_own_depthwise_convolution_takes_nothing() -> None:
 def test_a_transposed_convolution_is_as_large_as_its_output() -> None:
     """From 10 to 12 in each direction: 2 x 4 x 12 x 12 outputs."""
     (found,) = COSTS.estimates("convolution", convolution(meta(2, 8, 10, 10), meta(8, 4, 3, 3), transposed=True))
-    assert found.high_bytes == 4 * (1600 + 1152) + 2 * 4 * 288
+    assert found.high_bytes == 4 * (1600 + 1152) + 2 * 4 * 288 + MIB
 
 
 @pytest.mark.parametrize(("wanted", "count"), [([True, True, False], 2), ([False, True, True], 1)])
