@@ -15,7 +15,8 @@ class Oom:
     Its cause is "fragmentation" where all free memory, cached or on the device, would have been enough in one piece, and
     else "capacity". `is_barred` says that even one free piece was large enough, but tied to another stream, kept by a
     setting, or smaller than the segment torch would ask for. `request` is its number as it happened. `status` is "oom",
-    or "error" where torch raises something else than OutOfMemoryError; `detail` then says what.
+    or "error" where torch raises something else than OutOfMemoryError; `detail` then says what. `at_start` says that what a
+    recorded process held before its first request does not fit already; `size_bytes` is then what was live.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Oom:
     operator: str | None = None
     source: str | None = None
     detail: str | None = None
+    at_start: bool = False
 
     @property
     def as_stored_of_trial(self) -> "TrialOom":
@@ -56,7 +58,7 @@ class ReplayOom:
     """The request at which a replayed program runs out of memory, in bytes, and the settings under which it does not.
 
     "fragmentation" means that no free piece was large enough though all of them together were; `is_barred` that one was,
-    but tied to another stream or kept by a setting.
+    but tied to another stream or kept by a setting. `at_start` says that what was live before the first one does not fit.
     """
 
     request: Count
@@ -69,3 +71,4 @@ class ReplayOom:
     free_bytes: Count
     detail: str | None
     surviving_settings: tuple[str, ...]
+    at_start: bool = False

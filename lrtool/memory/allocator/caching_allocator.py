@@ -112,8 +112,8 @@ class Allocator(Heap):
         release_everything(self)
 
     def set_limit(self, num_bytes: int) -> None:
-        """Make only `num_bytes` of the device available, as other processes on it would."""
-        self.device.limit_bytes = num_bytes
+        """Make only `num_bytes` of the device available, as other processes on it would; never more than it has."""
+        self.device.limit_bytes = min(num_bytes, self.device.total_bytes)
 
     def change_settings(self, conf: str) -> None:
         """Change settings at run time by a configuration string. Raises UsageError."""

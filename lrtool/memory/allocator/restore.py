@@ -11,8 +11,23 @@ from lrtool.memory.trace.allocation_trace import StartBlock, StartSegment, Start
 def restore(allocator: Allocator, start: StartState) -> dict[int, Block]:
     """Reserve and allocate what `start` says; returns the live block of each slot.
 
-    Start segments count as reserved in the order of their addresses, whatever the capacity is.
+    Start segments count as reserved in the order of their addresses. Where they are more than the device has, what is only
+    cached goes back, as on any cudaMalloc that fails; see `holds` for whether the rest fits.
     """
+    live = _restored(allocator, start)
+    if not holds(allocator) and not isinstance(allocator, UncachedAllocator):
+        allocator.empty_cache()
+        allocator.statistics.counts.num_alloc_retries += 1
+        _reset_peaks(allocator)
+    return live
+
+
+def holds(allocator: Allocator) -> bool:
+    """Whether what is reserved is no more than the device has, and than a memory fraction allows."""
+    return allocator.device.used_bytes <= allocator.device.limit_bytes and allocator.is_allowed(0)
+
+
+def _restored(allocator: Allocator, start: StartState) -> dict[int, Block]:
     if isinstance(allocator, UncachedAllocator):
         return dict(_restore_tensors(allocator, start))
     live: dict[int, Block] = {}
@@ -24,9 +39,13 @@ def restore(allocator: Allocator, start: StartState) -> dict[int, Block]:
             live |= _restore_segment(allocator, segment)
     for ranges in groups.values():
         live |= _restore_reservation(allocator, ranges, start)
+    _reset_peaks(allocator)
+    return live
+
+
+def _reset_peaks(allocator: Allocator) -> None:
     for tally in allocator.statistics.tallies:
         tally.reset_peaks()
-    return live
 
 
 def _restore_tensors(allocator: UncachedAllocator, start: StartState) -> Iterator[tuple[int, Block]]:

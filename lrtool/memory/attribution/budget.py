@@ -35,7 +35,10 @@ def budget_at_peak(trace: AllocationTrace, scenario: Scenario) -> Budget | None:
 
 
 def peak_moment(trace: AllocationTrace, scenario: Scenario) -> Moment | None:
-    """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played."""
+    """Where allocated memory is highest, first of equals; what is proven to repeat has no higher peak than what was played.
+
+    The start counts too: what a recorded process held before its first request may be the most there ever was.
+    """
     watch = _PeakWatch(trace, scenario)
     watch.player.play()
     return watch.peak
@@ -111,8 +114,8 @@ class _PeakWatch:
     def __init__(self, trace: AllocationTrace, scenario: Scenario) -> None:
         self.player = Player(trace, build_allocator(trace, scenario), watch=self._look, step_peaks=False)
         self._tally = self.player.allocator.statistics.overall
-        self._highest = -1
-        self.peak: Moment | None = None
+        self._highest = self._tally.allocated_bytes if trace.start is not None else -1
+        self.peak = None if trace.start is None else Moment(request=0, step=0)
 
     def _look(self, request: int) -> None:
         if self._tally.allocated_bytes > self._highest:

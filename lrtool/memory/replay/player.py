@@ -12,13 +12,14 @@ from lrtool.errors import UsageError
 from lrtool.memory.allocator.blocks import Block
 from lrtool.memory.allocator.caching_allocator import Allocator, DeviceAllocationError, OutOfMemoryError
 from lrtool.memory.allocator.heap import AllocatorAssertError
-from lrtool.memory.allocator.restore import restore
+from lrtool.memory.allocator.restore import holds, restore
 from lrtool.memory.allocator.state import Progress, Quick, State, full_state, progress_of, quick_state, skip_periods
 from lrtool.memory.allocator.statistics import EventCounts
 from lrtool.memory.metrics import died_of_fragmentation
 from lrtool.memory.trace.allocation_trace import ALL_STREAMS, AllocationTrace, Op, Repeat, TraceError
 from lrtool.memory.trace.steps import rounds, step_of
 from lrtool.results import Oom
+from lrtool.units import format_bytes
 
 CHUNK = 65_536
 MAX_STEPS = 100_000
@@ -58,7 +59,8 @@ class _Milestone:
 class Player:
     """One run of a trace; `num_played` of the requests were simulated, the others followed from a proof.
 
-    `steps` tells how each step ended, up to the first MAX_STEPS; `watch` is told the number of each request played.
+    `starts` says whether what is live at the start fits, `steps` how each step ended, up to the first MAX_STEPS.
+    `watch` is told the number of each request played.
     With `step_peaks`, the allocator's own peak of allocated bytes is whole again only once `play` is over.
     """
 
@@ -86,6 +88,7 @@ class Player:
         if trace.start is not None:
             for slot, block in restore(allocator, trace.start).items():
                 self.live[slot] = block
+        self.starts = holds(allocator)
 
     @property
     def is_in_step(self) -> bool:
@@ -93,7 +96,9 @@ class Player:
         return self._in_step
 
     def play(self) -> Oom | None:
-        """Play to the end, or to the first request that fails."""
+        """Play to the end, or to the first request that fails; not at all where the start state does not fit."""
+        if not self.starts:
+            return self._oom_at_start()
         for part in rounds(self.trace):
             oom = self._play_rounds(part)
             if oom is not None:
@@ -158,6 +163,24 @@ class Player:
             operator=note.operator,
             source=note.source,
             detail=str(error) if isinstance(error, AllocatorAssertError) else None,
+        )
+
+    def _oom_at_start(self) -> Oom:
+        """Why it cannot even begin: too much is live, or what is live keeps segments from going back that are too much."""
+        start, room = self.trace.start, self.allocator.device.limit_bytes
+        assert start is not None
+        if self.allocator.allowed_bytes is not None:
+            room = min(room, self.allocator.allowed_bytes)
+        return Oom(
+            step=0,
+            request=0,
+            size_bytes=start.live_bytes,
+            cause="capacity" if start.live_bytes > room else "fragmentation",
+            largest_free_bytes=room,
+            free_bytes=room,
+            at_start=True,
+            detail=f"{format_bytes(start.live_bytes)} are live when the recording begins, in segments of "
+            f"{format_bytes(self.allocator.device.used_bytes)} that cannot be given back",
         )
 
     def _advance(self, count: int) -> None:

@@ -60,7 +60,12 @@ def segments_after(
 
 
 def played_until(trace: AllocationTrace, scenario: Scenario, *, request: int) -> Player:
-    """A replay that stops right after the request of that number; where a proof would skip it, all is played."""
+    """A replay that stops right after the request of that number, or before the first where it is below 0.
+
+    Where a proof would skip the request, all is played.
+    """
+    if request < 0:
+        return Player(trace, build_allocator(trace, scenario))
 
     def stop(number: int) -> None:
         if number == request:

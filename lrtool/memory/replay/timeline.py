@@ -7,7 +7,7 @@ from lrtool.memory.allocator.blocks import Block
 from lrtool.memory.allocator.caching_allocator import Allocator, OutOfMemoryError
 from lrtool.memory.replay.player import FAILURES, Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Op
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Op, TraceError
 
 Row = dict[str, object]
 
@@ -19,6 +19,10 @@ def per_op_rows(trace: AllocationTrace, scenario: Scenario | None = None) -> Ite
     order of creation, offset in bytes], else None; `stats` is torch.cuda.memory_stats.
     """
     player = Player(trace, build_allocator(trace, scenario or Scenario()), step_peaks=False)
+    if not player.starts:
+        raise TraceError(
+            f"{trace.name}: what is live when it begins does not fit", hint="give a larger --capacity, or none"
+        )
     failed: set[int] = set()
     for index in stored_order(trace):
         status, block = _perform(player, index, failed)
@@ -90,6 +94,7 @@ def usage_of(trace: AllocationTrace, scenario: Scenario | None = None, *, max_sa
     allocator = build_allocator(trace, scenario or Scenario())
     sampler = _Sampler(allocator, bucket=max(1, -(-len(trace) // max_samples)))
     player = Player(trace, allocator, watch=sampler)
+    sampler.best = _sample(allocator, 0)  # what is there at the start may be the most
     oom = player.play()
     samples = [*sampler.samples, sampler.best]
     if oom is None and len(trace):

@@ -32,7 +32,7 @@ def replay_answer(result: Replay) -> str:
     if row.death is not None:
         survivors = f"; it survives with {row.death.surviving_settings[0]}" if row.death.surviving_settings else ""
         tried = "Every row runs" if len(result.rows) > 1 else "It runs"
-        return f"{tried} out of memory ({row.death.cause}){_on(row)} at request {row.death.request + 1:,}{survivors}."
+        return f"{tried} out of memory ({row.death.cause}){_on(row)} {_when(row.death)}{survivors}."
     if len(result.rows) == 1:
         return f"It survives{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
     return f"Best: {settings_name(row)}{_on(row)}: {what}, fragmentation {percent(row.fragmentation)}."
@@ -97,16 +97,27 @@ def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
     number = result.rows.index(row) + 1
     lines = [
         "",
-        f"Row {number} runs out of memory ({oom.cause}) at request {oom.request + 1:,} of {result.num_requests:,}"
+        f"Row {number} runs out of memory ({oom.cause}) {_when(oom)}"
+        + ("" if oom.at_start else f" of {result.num_requests:,}")
         + (f" ({where})" if where else ""),
-        f"  asked for {format_bytes(oom.size_bytes)}; largest free piece {format_bytes(oom.largest_free_bytes)}, "
-        f"all free {format_bytes(oom.free_bytes)}",
-        f"  {_way_out(oom)}",
     ]
-    return lines if oom.detail is None else [*lines, f"  {oom.detail}"]
+    if not oom.at_start:
+        lines.append(
+            f"  asked for {format_bytes(oom.size_bytes)}; largest free piece {format_bytes(oom.largest_free_bytes)}, "
+            f"all free {format_bytes(oom.free_bytes)}"
+        )
+    if oom.detail is not None:
+        lines.append(f"  {oom.detail}")
+    return [*lines, f"  {_way_out(result, oom)}"]
 
 
-def _way_out(oom: ReplayOom) -> str:
+def _when(oom: ReplayOom) -> str:
+    return "before its first request" if oom.at_start else f"at request {oom.request + 1:,}"
+
+
+def _way_out(result: Replay, oom: ReplayOom) -> str:
+    if result.starts_from == "a running process":
+        return "it needs less memory, or more of it (--min-capacity); the middle of a run does not tell what other settings do"
     if not oom.surviving_settings:
         return "no settings tried would survive here: it needs less memory, or more of it (--min-capacity)"
     return f"would survive with {' or '.join(oom.surviving_settings)}"
