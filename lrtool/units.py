@@ -110,6 +110,11 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes} B"
 
 
+def count_of(number: int, noun: str) -> str:
+    """ "1 segment", "2,043 segments"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def three_digits(value: float) -> str:
     """A plain decimal with three significant digits: 0.0123, 3.58, 22.3, 512, 1024."""
     if value == 0 or not math.isfinite(value):

@@ -8,13 +8,17 @@ that does.
 from collections.abc import Iterable
 
 from lrtool.diagnosis.causes.cause import Group, all_causes
+from lrtool.diagnosis.causes.proofs import plain_run
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
 from lrtool.units import format_bytes
 
 
 def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
-    """All findings, most telling first; one with cause "none" where nothing is wrong."""
+    """All findings, most telling first; one with cause "none" where nothing is wrong.
+
+    A cause that accounts for 0 bytes is none.
+    """
     grows = _all("growth", figures)[:1]
     from_outside = _all("outside", figures)
     wasted = sorted(_all("waste", figures), key=lambda finding: -(finding.num_bytes or 0))
@@ -26,7 +30,10 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     found = [*grows, *from_outside, *explains, *fragmented, *full, *aside]
     if figures.oom is not None and fragmented and not grows:
         found = [*from_outside, *fragmented, *explains, *full, *aside]
-    return _without_repeats(found) or (healthy(figures),)
+    untold = _all("untold", figures)
+    if untold and figures.oom is None:  # what is there says nothing of a peak, nor of what is unused then
+        found = from_outside
+    return _without_repeats([*found, *untold]) or (healthy(figures),)
 
 
 def healthy(figures: RunFigures) -> Finding:
@@ -50,14 +57,14 @@ def healthy(figures: RunFigures) -> Finding:
         title=title,
         confidence="low" if figures.may_not_fit else "high" if figures.growth is not None else "medium",
         evidence=tuple(evidence),
-        proof=f"lrtool mem-sweep {figures.target}",
+        proof=plain_run(figures),
         cure="none is needed",
     )
 
 
 def _all(group: Group, figures: RunFigures) -> list[Finding]:
     found = (each.find(figures, each.name) for each in all_causes() if each.group == group)
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in found if finding is not None and finding.num_bytes != 0]
 
 
 def _without_repeats(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -24,6 +24,18 @@ STEADY_FROM = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a snapshot without history shows, in bytes: its segments, and the largest of their live blocks by line."""
+
+    num_segments: int
+    reserved_bytes: int
+    active_bytes: int
+    split_bytes: int
+    largest_free_bytes: int
+    largest_blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
     """One run. Peaks are without a limit where the run was traced, and up to its end else; bytes.
 
@@ -31,7 +43,8 @@ class RunFigures:
     `side_reserved_bytes` are segments of other streams than the default, of which `side_free_bytes` are unused.
     `garbage_bytes` were left to Python's collector before training, `step_garbage_bytes` by a step at most.
     Growth that came to its end is `bounded_growth`, of which `has_kept_graph` says that autograd graphs are kept.
-    `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known.
+    `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known,
+    `is_file` that the target is a recording, not a program. `held` is all there is of a snapshot without history.
     """
 
     target: str
@@ -43,6 +56,8 @@ class RunFigures:
     peak_reserved_bytes: int
     recorder: Recorder | None = None
     is_traced: bool = False
+    is_file: bool = False
+    held: Held | None = None
     oom: Oom | None = None
     budget: Budget | None = None
     profiles: tuple[StepProfile, ...] = ()

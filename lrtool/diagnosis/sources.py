@@ -1,5 +1,6 @@
 """Run figures from a recording, a trace, a stored trial or a snapshot."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.diagnosis.snapshots import devices_of, held_by
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
@@ -17,11 +19,11 @@ from lrtool.memory.recorders.predicted import card_memory, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
 from lrtool.memory.replay.devices import play_fullest
 from lrtool.memory.replay.interval import peak_interval
-from lrtool.memory.replay.replay import ReplayResult, Scenario, recorded_settings, replay
+from lrtool.memory.replay.replay import CANNOT_COMPARE, ReplayResult, Scenario, is_otherwise, recorded_settings, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
-from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
+from lrtool.memory.trace.allocation_trace import AllocationTrace, FailedRequest, Op
 from lrtool.results import Budget, Oom, StepSeries, Trial
 from lrtool.tracing.tracer.tracer import TracedRun
 
@@ -102,20 +104,51 @@ def figures_of_traced_run(
     )
 
 
-def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str, oom: Oom | None = None) -> RunFigures:
-    """A recorded trace, replayed with and without the capacity; `oom` is the one that the recording holds."""
-    free = replay(trace, replace(scenario, capacity_bytes=None))
-    limited = free if oom is not None or scenario.capacity_bytes is None else replay(trace, scenario)
+def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str) -> RunFigures:
+    """A recorded trace, replayed with and without the capacity. An out-of-memory that the recording holds comes first."""
+    unlimited = replace(scenario, capacity_bytes=None)
+    free, recorded = replay(trace, unlimited), trace.recorded_oom
+    limited = free if recorded is not None or scenario.capacity_bytes is None else replay(trace, scenario)
+    is_what_if = trace.start is not None and is_otherwise(trace, scenario)
     return _replayed(
         scenario,
         free,
-        segments_after(trace, scenario, request=len(trace)),
+        segments_after(trace, unlimited, request=len(trace)),
         target=target,
-        oom=oom or limited.oom,
-        budget=budget_at_peak(trace, scenario),
+        is_file=True,
+        oom=limited.oom if recorded is None else _as_oom(recorded),
+        budget=_recorded_budget(trace, scenario, limited),
         request_sizes_vary=_sizes_vary(trace),
-        notes=trace.warnings,
+        notes=(*trace.warnings, CANNOT_COMPARE) if is_what_if else trace.warnings,
     )
+
+
+def _as_oom(failed: FailedRequest) -> Oom:
+    is_in_pieces = failed.largest_free_bytes < failed.size_bytes <= failed.free_bytes
+    return Oom(
+        step=0,
+        request=failed.request,
+        size_bytes=failed.size_bytes,
+        cause="fragmentation" if is_in_pieces else "capacity",
+        is_barred=failed.size_bytes <= failed.largest_free_bytes,
+        largest_free_bytes=failed.largest_free_bytes,
+        free_bytes=failed.free_bytes,
+        source=failed.source,
+    )
+
+
+def _recorded_budget(trace: AllocationTrace, scenario: Scenario, limited: ReplayResult) -> Budget | None:
+    """Where the recording ran out of memory, where the replay does, or at the peak."""
+    unlimited = replace(scenario, capacity_bytes=None)
+    if not trace.has_history:
+        return budget_at(trace, unlimited, Moment(request=len(trace), step=0, name="the snapshot"))
+    if trace.recorded_oom is not None:
+        failed, values = trace.recorded_oom.request, array("q", trace.values)
+        for each in trace.recorded_oom.earlier:
+            values[each] = 0  # it was not granted then, and so took nothing
+        moment = Moment(request=failed, step=0, name="the recorded out-of-memory")
+        return budget_at(replace(trace, values=values), unlimited, moment)
+    return _budget(trace, scenario, unlimited, limited)
 
 
 def _measured(
@@ -182,7 +215,7 @@ def _budget(trace: AllocationTrace, scenario: Scenario, unlimited: Scenario, lim
     oom = limited.oom
     if oom is None or not oom.request:
         return budget_at_peak(trace, unlimited)
-    return budget_at(trace, scenario, Moment(request=oom.request, step=oom.step))
+    return budget_at(trace, scenario, Moment(request=oom.request, step=oom.step, name="the out-of-memory"))
 
 
 def figures_of_file(
@@ -196,28 +229,14 @@ def figures_of_file(
     own = scenario if scenario.settings else replace(scenario, settings=recorded_settings(trace, scenario.version))
     if snapshot is None:
         return figures_of_trace(trace, own, target=str(path))
-    figures = figures_of_trace(trace, own, target=str(path), oom=_last_oom(snapshot))
-    figures = replace(figures, settings_problems=_not_in_force(snapshot, own, environment))
-    return _with_limits(figures, snapshot, total_bytes=total_bytes)
-
-
-def _last_oom(snapshot: Snapshot) -> Oom | None:
-    """The last out-of-memory of the recording, with what the final segments hold: torch releases its cache first."""
-    failed = [event for event in snapshot.events if event.action == "oom"]
-    if not failed:
-        return None
-    device_free = failed[-1].address
-    free = [block.size for segment in snapshot.segments for block in segment.blocks if not block.is_active]
-    largest, total = max([device_free, *free]), device_free + sum(free)
-    size = failed[-1].size
-    return Oom(
-        step=0,
-        size_bytes=size,
-        cause="fragmentation" if largest < size <= total else "capacity",
-        largest_free_bytes=largest,
-        free_bytes=total,
-        source=failed[-1].source,
+    figures = figures_of_trace(trace, own, target=str(path))
+    figures = replace(
+        figures,
+        settings_problems=_not_in_force(snapshot, own, environment),
+        held=None if trace.has_history else held_by(snapshot),
+        devices=tuple(devices_of(snapshot, trace)),
     )
+    return _with_limits(figures, trace, total_bytes=total_bytes)
 
 
 def _not_in_force(snapshot: Snapshot, scenario: Scenario, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -229,11 +248,10 @@ def _not_in_force(snapshot: Snapshot, scenario: Scenario, environment: Mapping[s
     return tuple(problem for text in asked for problem in not_in_force(text, recorded, scenario.version))
 
 
-def _with_limits(figures: RunFigures, snapshot: Snapshot, *, total_bytes: int | None) -> RunFigures:
+def _with_limits(figures: RunFigures, trace: AllocationTrace, *, total_bytes: int | None) -> RunFigures:
     """Where it ran out: what there was for this process, and what others held of the device."""
-    failed = [event for event in snapshot.events if event.action == "oom"]
-    if not failed:
+    if trace.recorded_oom is None:
         return figures
-    room = failed[-1].address + sum(segment.size for segment in snapshot.segments)
+    room = trace.recorded_oom.capacity_bytes
     others = None if total_bytes is None else max(0, total_bytes - room - CONTEXT_BYTES)
     return replace(figures, capacity_bytes=figures.capacity_bytes or room, other_processes_bytes=others)

@@ -52,7 +52,7 @@ from lrtool.results.mem_sweep import (
     is_measured,
 )
 from lrtool.results.metric import Metric, Unit, metrics_of
-from lrtool.results.oom import Oom, ReplayOom, TrialOom
+from lrtool.results.oom import Oom, RecordedOom, ReplayOom, TrialOom
 from lrtool.results.range_test import (
     FEWEST_SIZES,
     Band,
@@ -80,6 +80,7 @@ from lrtool.results.replay import (
     ReplayBlock,
     ReplayRow,
     ReplaySegment,
+    Start,
     Timeline,
 )
 from lrtool.results.stored.runs import (
@@ -159,6 +160,7 @@ __all__ = [
     "RangeTest",
     "RankMemory",
     "Ranks",
+    "RecordedOom",
     "Recorder",
     "Replay",
     "ReplayBlock",
@@ -172,6 +174,7 @@ __all__ = [
     "SelfTest",
     "SelfTestStatus",
     "Shard",
+    "Start",
     "StepGrowth",
     "StepSeries",
     "Stopped",

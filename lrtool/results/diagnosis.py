@@ -42,7 +42,8 @@ class Budget:
     """Where the bytes are at one moment: the peak of allocated memory, or where it ran out. `lines` add up to reserved.
 
     `modules` are the largest holders of activations, by module. With the context and what other processes hold it adds up
-    to `device_used_bytes`, which is known on a GPU only; `context_bytes` is assumed where it was not measured.
+    to `device_used_bytes`, which is known on a GPU only; `context_bytes` is assumed where it was not measured. `moment` says
+    which moment it is, and its place.
     """
 
     step: Count
@@ -54,6 +55,15 @@ class Budget:
     is_context_measured: bool
     other_processes_bytes: Count | None
     device_used_bytes: Count | None
+    moment: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The moment, and where it lies."""
+        if self.moment is not None:
+            return self.moment
+        step = f"step {self.step:,}" if self.step else "the build"
+        return f"{step}, in {self.phase}" if self.phase else step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,25 @@ class TrialOom:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedOom:
+    """The last out-of-memory that a recording holds, on the device of that number, in bytes; `num_ooms` counts all.
+
+    `request` is its place among the recording's requests, from 0. `reserved_bytes` were held by then, `device_free_bytes`
+    free on the device, and `largest_free_bytes` is the largest free piece, of `free_bytes` in all.
+    """
+
+    device: Count
+    request: Count
+    size_bytes: Count
+    device_free_bytes: Count
+    reserved_bytes: Count
+    largest_free_bytes: Count
+    free_bytes: Count
+    source: str | None
+    num_ooms: Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayOom:
     """The request at which a replayed program runs out of memory, in bytes, and the settings under which it does not.
 

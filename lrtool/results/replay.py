@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from lrtool.results.checks import Count, Duration, NonEmpty, Ratio, Size, check_columns, check_index
-from lrtool.results.oom import ReplayOom
+from lrtool.results.oom import RecordedOom, ReplayOom
+
+Start = Literal["an empty pool", "a running process"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +57,10 @@ class ReplaySegment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayRow:
-    """One replay: under what, what it used (bytes; ratios are None where nothing was reserved), and how it ended."""
+    """One replay: under what, what it used (bytes; ratios are None where nothing was reserved), and how it ended.
+
+    A row `starts_from` what the recording does, or all the same from an empty pool; None: as the recording does.
+    """
 
     settings: str
     capacity_bytes: Count | None
@@ -80,19 +85,26 @@ class ReplayRow:
     least_capacity: LeastCapacity | None
     timeline: Timeline | None
     segments: tuple[ReplaySegment, ...]
+    starts_from: Start | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What `lrtool replay` found: a row for each settings on each capacity; `best` is the index of the one to prefer."""
+    """What `lrtool replay` found: a row for each settings on each capacity; `best` is the index of the one to prefer.
+
+    `recorded_oom` is the out-of-memory that the recording itself met. Without a history there was nothing to replay. Of a
+    recording that begins in the middle of a process, other settings are played from an empty device too.
+    """
 
     trace: str
     num_requests: Count
-    starts_from: Literal["an empty pool", "a running process"]
+    starts_from: Start
     warnings: tuple[str, ...]
     best: int
     rows: Annotated[tuple[ReplayRow, ...], NonEmpty]
     duration_s: Duration
+    recorded_oom: RecordedOom | None = None
+    has_history: bool = True
 
     def __post_init__(self) -> None:
         check_index(self.best, self.rows, name="best")

@@ -1,6 +1,7 @@
 """Causes of running out of memory where all that is active at once does not fit: what makes it so much. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.proofs import THEN_AGAIN, needed, ran_out
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Category, Finding
 from lrtool.units import format_bytes
@@ -35,7 +36,7 @@ def workspaces(figures: RunFigures, name: str) -> Finding | None:
         cause=name,
         title="workspaces of cuBLAS and cuDNN use what is missing",
         evidence=(f"{format_bytes(size)} of workspaces at the peak, {size / figures.peak_allocated_bytes:.0%} of it",),
-        proof="CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment: lrtool diagnose again",
+        proof=f"CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment, {THEN_AGAIN}",
         cure="CUBLAS_WORKSPACE_CONFIG=:4096:2 or smaller; torch.backends.cudnn.benchmark = False",
         size=size,
     )
@@ -52,7 +53,7 @@ def weight_copies(figures: RunFigures, name: str) -> Finding | None:
         cause=name,
         title="autocast's copies of the weights use what is missing",
         evidence=(f"{format_bytes(size)} of half-precision copies of weights are live at the peak",),
-        proof="without autocast, or with the model in bfloat16: lrtool diagnose again",
+        proof=f"without autocast, or with the model in bfloat16, {THEN_AGAIN}",
         cure="keep the model in bfloat16, or torch.autocast(..., cache_enabled=False)",
         size=size,
     )
@@ -75,7 +76,7 @@ def foreach_temporaries(figures: RunFigures, name: str) -> Finding | None:
             f"it ran out of memory in the optimizer's step, in {oom.operator}",
             f"that step makes {format_bytes(size)} of temporaries at once",
         ),
-        proof="foreach=False or fused=True in the optimizer: lrtool diagnose again",
+        proof=f"foreach=False or fused=True in the optimizer, {THEN_AGAIN}",
         cure="fused=True, or foreach=False (slower), in the optimizer",
         size=size,
     )
@@ -99,7 +100,7 @@ def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
         title="the optimizer's state, made at the first step, does not fit",
         evidence=(f"the first forward and backward fit; it ran out of memory in step {oom.step}, {how}",
                   f"optimizer state uses {format_bytes(state)}"),
-        proof="torch.optim.SGD without momentum: lrtool diagnose again",
+        proof=f"torch.optim.SGD without momentum, {THEN_AGAIN}",
         cure="an 8-bit or stateless optimizer, or less of everything else",
         size=state,
     )  # fmt: skip
@@ -139,17 +140,27 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
     total = sum(size for _, size in shares) or 1
     parts = ", ".join(f"{NAMES.get(name, name)} {size / total:.0%}" for name, size in shares[:4])
     first = shares[0][0] if shares else ""
-    where = f", in {figures.oom.phase}" if figures.oom and figures.oom.phase else ""
-    step = figures.oom.step if figures.oom else 0
     return _lack(
         figures,
         cause=name,
         title=f"too little memory: {NAMES[first]} dominate" if first in NAMES else "too little memory",
-        evidence=(f"it ran out of memory in step {step}{where}", f"at the peak: {parts}" if parts else ""),
-        proof=f"lrtool diagnose {figures.target} --cures",
+        evidence=(ran_out(figures), _request(figures), f"at the peak: {parts}" if parts else ""),
+        proof=needed(figures),
         cure=CURES.get(first, "a smaller batch, bf16 autocast, or activation checkpointing"),
-        size=dict(shares).get(first),
+        size=dict(shares).get(first) or None,
+        source=figures.oom.source if figures.is_file and figures.oom is not None else None,
     )
+
+
+def _request(figures: RunFigures) -> str:
+    """What a recording asked for in vain."""
+    oom = figures.oom
+    if oom is None or not figures.is_file or oom.free_bytes is None or oom.largest_free_bytes is None:
+        return ""
+    if oom.at_start:
+        return oom.detail or ""
+    size = "" if oom.size_bytes is None else f"the failing request asked for {format_bytes(oom.size_bytes)}: "
+    return f"{size}largest free piece {format_bytes(oom.largest_free_bytes)}, all free {format_bytes(oom.free_bytes)}"
 
 
 def _lacks(figures: RunFigures) -> bool:
@@ -162,8 +173,9 @@ def _lacks(figures: RunFigures) -> bool:
 
 
 def _lack(
-    figures: RunFigures, *, cause: str, title: str, evidence: tuple[str, ...], proof: str, cure: str, size: int | None
-) -> Finding:
+    figures: RunFigures, *, cause: str, title: str, evidence: tuple[str, ...], proof: str, cure: str, size: int | None,
+    source: str | None = None,
+) -> Finding:  # fmt: skip
     need = f"{format_bytes(figures.peak_active_bytes)} are needed at once"
     room = f", {format_bytes(figures.capacity_bytes)} are there" if figures.capacity_bytes is not None else ""
     return Finding(
@@ -174,4 +186,5 @@ def _lack(
         proof=proof,
         cure=cure,
         num_bytes=size,
+        source=source,
     )

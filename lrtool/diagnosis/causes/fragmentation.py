@@ -1,6 +1,7 @@
 """Causes of memory that is reserved and cannot be used: more is reserved than is ever active at once. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.proofs import THEN_AGAIN, other_settings, ran_out
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import device_allocs_per_step
 from lrtool.results import Confidence, Finding
@@ -26,7 +27,7 @@ def side_streams(figures: RunFigures, name: str) -> Finding | None:
             f"{format_bytes(size)} are reserved for streams other than the default one, {format_bytes(free)} of it unused",
             "a block is reused on the stream it was allocated on only",
         ),
-        proof="allocate on the default stream, and use the tensors on the other: lrtool diagnose again",
+        proof=f"allocate on the default stream, and use the tensors on the other, {THEN_AGAIN}",
         cure="make tensors on the stream that trains, keep few long-lived side streams, record_stream what crosses",
         num_bytes=free,
     )
@@ -53,18 +54,21 @@ def _fragmented(figures: RunFigures, name: str, *, is_varying: bool) -> Finding 
         shapes = f"batches come in {sizes} sizes" if sizes else "steps ask for different sizes"
     else:
         shapes = "batches have one size" if sizes else "steps ask for the same sizes"
+    oom = figures.oom
     unused = figures.peak_reserved_bytes - figures.peak_active_bytes
-    ran_out = figures.oom is not None
-    confidence: Confidence = "high" if ran_out or figures.fragmentation_growth is not None else "medium"
+    if figures.is_file and oom is not None and oom.free_bytes:
+        unused = oom.free_bytes  # what lay there in pieces when it was needed, whatever was reserved at other times
+    confidence: Confidence = "high" if oom is not None or figures.fragmentation_growth is not None else "medium"
     return Finding(
         cause=name,
         title="batches of varying shape fragment memory" if is_varying else "split blocks fragment memory",
         confidence=confidence,
         evidence=(*evidence, shapes),
-        proof=f'lrtool mem-sweep {figures.target} --settings "" --settings expandable_segments:True',
+        proof=other_settings(figures),
         cure="PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
         + ("; longest batch first, or batches bucketed by length" if is_varying else "; or max_split_size_mb"),
-        num_bytes=unused,
+        num_bytes=max(unused, 0),
+        source=oom.source if figures.is_file and oom is not None else None,
     )
 
 
@@ -74,7 +78,7 @@ def _evidence(figures: RunFigures) -> list[str]:
     lost = 1 - active / max(reserved, 1)
     figure = f"peak reserved {format_bytes(reserved)} for {format_bytes(active)} active at once, {lost:.1%} lost"
     if figures.oom is not None:
-        return [figure, *_oom_lines(figures)] if _is_the_cause(figures) else []
+        return [*([figure] if reserved > active else []), *_oom_lines(figures)] if _is_the_cause(figures) else []
     climb = figures.fragmentation_growth
     churn = device_allocs_per_step(figures.series.num_device_allocs, warmup_steps=WARMUP_STEPS) or 0.0
     if climb is not None:
@@ -100,8 +104,10 @@ def _is_the_cause(figures: RunFigures) -> bool:
 def _oom_lines(figures: RunFigures) -> list[str]:
     oom = figures.oom
     assert oom is not None
-    lines = [f"it ran out of memory at step {oom.step} though all that is active at once would fit"]
-    if oom.size_bytes is not None and oom.free_bytes is not None and oom.largest_free_bytes is not None:
+    lines = [f"{ran_out(figures)} though all that is active at once would fit"]
+    if oom.at_start and oom.detail is not None:
+        lines.append(oom.detail)
+    elif oom.size_bytes is not None and oom.free_bytes is not None and oom.largest_free_bytes is not None:
         lines.append(
             f"the failing request asked for {format_bytes(oom.size_bytes)}: largest free piece "
             f"{format_bytes(oom.largest_free_bytes)}, all free {format_bytes(oom.free_bytes)}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.proofs import longer_runs
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import forecast_step
 from lrtool.results import Finding, GrowthSource
@@ -109,7 +110,7 @@ def _growing(
         title=title,
         confidence="high" if source is not None else "medium",
         evidence=(rate, *evidence, *map(source_line, figures.sources[:2]), *full),
-        proof=f"lrtool mem-sweep {figures.target} --step-sizes 100,200: the longer run ends higher, by its steps",
+        proof=longer_runs(figures),
         cure=cure,
         num_bytes=max(round(growth.bytes_per_step), 1),
         source=None if source is None else f"{source.source} {source.line or ''}".strip(),

@@ -1,6 +1,7 @@
 """Causes that use memory which training does not need: told by what is live beyond its time. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.proofs import THEN_AGAIN
 from lrtool.diagnosis.run_figures import RunFigures, most
 from lrtool.results import Category, Confidence, Finding
 from lrtool.units import format_bytes
@@ -18,7 +19,7 @@ def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
     """A pass that nothing goes back through saves its activations."""
     graphs = [(profile.evaluation_graph_bytes, profile.evaluation_source) for profile in figures.profiles[1:]]
     size, source = max(graphs, key=lambda each: each[0], default=(0, None))
-    if size < EVALUATION_SHARE * figures.own_peak_bytes:
+    if size < EVALUATION_SHARE * figures.own_peak_bytes or not size:
         return None
     return _waste(
         figures,
@@ -28,7 +29,7 @@ def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
             f"{format_bytes(size)} of activations are saved by a forward pass that no backward pass follows",
             f"first at {source}" if source else "",
         ),
-        proof="with torch.no_grad(): around that pass; lrtool diagnose again",
+        proof=f"with torch.no_grad(): around that pass, {THEN_AGAIN}",
         cure="evaluate under torch.no_grad() or torch.inference_mode()",
         size=size,
         source=source,
@@ -97,7 +98,7 @@ def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
         cause=name,
         title="saving copies the model's state on the GPU",
         evidence=(*evidence, f"at {largest.state_copy_source}" if largest.state_copy_source else ""),
-        proof="leave the copy out: lrtool diagnose again",
+        proof=f"leave the copy out, {THEN_AGAIN}",
         cure="copy to the CPU: {k: v.cpu() for k, v in model.state_dict().items()}; torch.save needs no copy",
         size=largest.state_copy_bytes,
         source=largest.state_copy_source,
@@ -120,7 +121,7 @@ def gradients_kept(figures: RunFigures, name: str) -> Finding | None:
         evidence=(
             f"{format_bytes(size)} of gradients are live when a step's forward begins, and no step makes new ones{where}",
         ),
-        proof="optimizer.zero_grad(set_to_none=True): lrtool diagnose again",
+        proof=f"optimizer.zero_grad(set_to_none=True), {THEN_AGAIN}",
         cure="optimizer.zero_grad(set_to_none=True), torch's default since 2.0, before forward",
         size=size,
     )

@@ -12,7 +12,7 @@ from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.replay.player import Player
 from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.segments import played_until
-from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note
+from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 from lrtool.memory.trace.live import Walk, walk_as_played
 from lrtool.results import Budget, BudgetLine, Category
 
@@ -22,10 +22,11 @@ PLURALS: dict[str, str] = {each: each.plural for each in Category}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """A moment of a replay: after `request` requests, in `step` (0 is the build)."""
+    """A moment of a replay: after `request` requests, in `step` (0 is the build), and what a person would call it."""
 
     request: int
     step: int
+    name: str = "the peak"
 
 
 def budget_at_peak(trace: AllocationTrace, scenario: Scenario) -> Budget | None:
@@ -50,9 +51,11 @@ def budget_at(trace: AllocationTrace, scenario: Scenario, moment: Moment) -> Bud
     allocator = player.allocator
     walked = walk_as_played(trace, moment.request)
     lines, modules = _live_lines(player, _notes_by_slot(trace, walked))
+    phase = _last_note(trace, walked).phase
     return Budget(
         step=moment.step,
-        phase=_last_note(trace, walked).phase,
+        phase=phase,
+        moment=_told(trace, moment, phase),
         lines=tuple(BudgetLine(name=name, num_bytes=size) for name, size in _all_lines(lines, allocator)),
         modules=tuple(BudgetLine(name=name, num_bytes=size) for name, size in modules.most_common(MAX_MODULES)),
         reserved_bytes=allocator.now().reserved_bytes,
@@ -63,9 +66,25 @@ def budget_at(trace: AllocationTrace, scenario: Scenario, moment: Moment) -> Bud
     )
 
 
+def _told(trace: AllocationTrace, moment: Moment, phase: str | None) -> str:
+    """The moment by its name and its place: a step where the trace has steps, else a request."""
+    if not trace.has_history:
+        return moment.name
+    if moment.step or trace.repeats or Op.STEP in trace.ops:
+        place = f"step {moment.step:,}" if moment.step else "the build"
+        place += f", in {phase}" if phase else ""
+    elif moment.request:
+        place = f"request {moment.request:,} of {len(trace):,}"
+    else:
+        place = "as the recording begins"
+    return f"{moment.name}: {place}"
+
+
 def _notes_by_slot(trace: AllocationTrace, walked: Walk) -> dict[int, Note]:
     """Of what is live; tensors without a slot share the note of the last one."""
-    return {trace.slots[each]: trace.note(each) for each in walked.requests[walked.live_after()].tolist()}
+    segments = () if trace.start is None else trace.start.segments
+    at_start = {block.slot: Note(source=block.source) for segment in segments for block in segment.blocks}
+    return at_start | {trace.slots[each]: trace.note(each) for each in walked.requests[walked.live_after()].tolist()}
 
 
 def _last_note(trace: AllocationTrace, walked: Walk) -> Note:

@@ -17,6 +17,10 @@ from lrtool.memory.trace.text import plain_text
 from lrtool.results import Oom
 
 UNLIMITED_CAPACITY_BYTES = 2**47
+CANNOT_COMPARE = (
+    "what the process held when the recording began was laid out under the settings it ran with: nothing can be compared "
+    "with a replay from there under others"
+)
 CURE_SETTINGS = (
     "expandable_segments:True",
     "max_split_size_mb:128",
@@ -112,6 +116,17 @@ def recorded_settings(trace: AllocationTrace, version: TorchVersion = LATEST) ->
             hint="name the ones to replay it under, with --settings",
         ) from None
     return conf
+
+
+def is_otherwise(trace: AllocationTrace, scenario: Scenario) -> bool:
+    """Whether a scenario asks for other settings than those that the recording ran with."""
+    own, asked = (each or "" for each in (trace.recorded_settings, scenario.settings))
+    if scenario.no_caching or own == asked:
+        return scenario.no_caching
+    try:
+        return parse_scenario(replace(scenario, settings=own)) != parse_scenario(scenario)
+    except UsageError:
+        return True
 
 
 def best(results: Iterable[ReplayResult]) -> ReplayResult:

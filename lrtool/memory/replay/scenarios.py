@@ -2,19 +2,43 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 
 from lrtool.memory.gpus import Card
 from lrtool.memory.replay.min_capacity import min_capacity
-from lrtool.memory.replay.replay import ReplayResult, Scenario, best, replay, surviving_settings
+from lrtool.memory.replay.replay import (
+    CANNOT_COMPARE,
+    ReplayResult,
+    Scenario,
+    best,
+    is_otherwise,
+    replay,
+    surviving_settings,
+)
 from lrtool.memory.replay.segments import BlockState, SegmentView, segments_after
 from lrtool.memory.replay.timeline import Usage, usage_of
-from lrtool.memory.trace.allocation_trace import AllocationTrace
-from lrtool.results import LeastCapacity, Oom, Replay, ReplayBlock, ReplayOom, ReplayRow, ReplaySegment, Timeline
+from lrtool.memory.trace.allocation_trace import AllocationTrace, FailedRequest
+from lrtool.memory.trace.from_empty import from_empty
+from lrtool.results import (
+    LeastCapacity,
+    Oom,
+    RecordedOom,
+    Replay,
+    ReplayBlock,
+    ReplayOom,
+    ReplayRow,
+    ReplaySegment,
+    Start,
+    Timeline,
+)
 
 MAX_DETAILED = 6
 """Rows that get a timeline and their segments: what fits a page."""
+FROM_EMPTY = (
+    "rows from an empty device ask anew for what was live at the start, in the order of addresses; these can be compared "
+    "with each other"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,20 +62,27 @@ def replay_scenarios(
         for text in settings
         for place in places
     ]
-    results = [replay(trace, scenario) for scenario, _ in asked]
-    preferred = results.index(best(results))
+    is_what_if = trace.start is not None and any(is_otherwise(trace, scenario) for scenario, _ in asked)
+    plays = [(trace, *each) for each in asked]
+    if is_what_if:
+        empty = from_empty(trace)
+        plays += [(empty, *each) for each in asked]
+    results = [replay(played, scenario) for played, scenario, _ in plays]
+    preferred = results.index(best(results[len(asked) :] if is_what_if else results))
     rows = [
-        _row(trace, result, place, least=least, detailed=number < MAX_DETAILED or number == preferred)
-        for number, (result, (_, place)) in enumerate(zip(results, asked, strict=True))
+        _row(played, result, place, least=least, detailed=number < MAX_DETAILED or number == preferred)
+        for number, (result, (played, _, place)) in enumerate(zip(results, plays, strict=True))
     ]
     return Replay(
         trace=trace.name,
         num_requests=len(trace),
-        starts_from="an empty pool" if trace.start is None else "a running process",
-        warnings=trace.warnings,
+        starts_from=_start_of(trace),
+        warnings=(*trace.warnings, CANNOT_COMPARE, FROM_EMPTY) if is_what_if else trace.warnings,
         best=preferred,
         rows=tuple(rows),
         duration_s=time.perf_counter() - begin,
+        recorded_oom=None if trace.recorded_oom is None else _recorded(trace.recorded_oom),
+        has_history=trace.has_history,
     )
 
 
@@ -83,7 +114,17 @@ def _row(trace: AllocationTrace, result: ReplayResult, place: Place, *, least: b
         least_capacity=_least(trace, scenario) if least else None,
         timeline=None if usage is None else _timeline(usage, skipped=result.num_requests - result.num_played),
         segments=() if usage is None else _segments(trace, scenario, usage),
+        starts_from=_start_of(trace),
     )
+
+
+def _start_of(trace: AllocationTrace) -> Start:
+    return "an empty pool" if trace.start is None else "a running process"
+
+
+def _recorded(failed: FailedRequest) -> RecordedOom:
+    known = asdict(failed)
+    return RecordedOom(num_ooms=1 + len(known.pop("earlier")), **known)
 
 
 def _stored(trace: AllocationTrace, scenario: Scenario, oom: Oom) -> ReplayOom:

@@ -1,11 +1,12 @@
-"""The parts of a CUDA memory snapshot that a replay needs, checked: events of one device, and its final segments."""
+"""The parts of a CUDA memory snapshot that a replay needs, checked: of each device its events and its final segments."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from lrtool.memory.snapshot.lines import own_line
 from lrtool.memory.trace.allocation_trace import MAX_SIZE_BYTES, TraceError
 from lrtool.memory.trace.text import plain_text
 
@@ -32,7 +33,6 @@ _CONF = "PYTORCH_CUDA_ALLOC_CONF"
 MAX_SETTINGS_TEXT = 4096
 MAX_NUMBER = 2**63
 MAX_LINE = 2**31
-_LIBRARY_PATHS = ("/torch/", "site-packages/", "dist-packages/", "<frozen", "/lib/python", "??")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +44,18 @@ class Event:
     size: int
     stream: int
     source: str | None
+    time_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalBlock:
-    """A block as the snapshot shows it."""
+    """A block as the snapshot shows it; `source` is the user's line that allocated it, where torch recorded that."""
 
     address: int
     size: int
     requested: int
     is_active: bool
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class FinalSegment:
 class Snapshot:
     """One device's part of a snapshot; `settings_shown` is what the allocator said was in force, where torch recorded that.
 
-    `unknown_actions` counts the events of kinds that lrtool does not know.
+    `unknown_actions` counts the events of kinds that lrtool does not know. `others` are those of the file's other devices.
     """
 
     device: int
@@ -81,6 +83,17 @@ class Snapshot:
     segments: list[FinalSegment]
     settings_shown: Mapping[str, Setting] | None
     unknown_actions: Mapping[str, int]
+    others: tuple["Snapshot", ...] = ()
+
+    @property
+    def has_history(self) -> bool:
+        """Whether it holds what led to its segments; a mark, or the end of a free from before, is no history."""
+        return any(event.action not in ("", "oom", "free_completed") for event in self.events)
+
+    @property
+    def last_oom_us(self) -> int | None:
+        """When memory last ran out, None where it never did; 0 where torch recorded no times."""
+        return max((event.time_us for event in self.events if event.action == "oom"), default=None)
 
     @property
     def settings(self) -> str | None:
@@ -90,36 +103,75 @@ class Snapshot:
 
 
 def checked_snapshot(data: Any, *, name: str) -> Snapshot:
-    """The part of the device with most events. Raises TraceError naming the entry that is not as torch writes it.
+    """The part of the device that tells most: that ran out of memory, last of all; else that has most events, or holds most.
 
-    Of each value, the type is looked at first: to show, to compare or to walk through another one may take for ever.
+    Raises TraceError naming the entry that is not as torch writes it. Of each value, the type is looked at first: to show,
+    to compare or to walk through another one may take for ever.
     """
-    traces, segments = (data.get("device_traces"), data.get("segments")) if type(data) is dict else (None, None)
-    if type(traces) is not list or type(segments) is not list or not all(type(each) is list for each in traces):
-        raise TraceError(f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT)
-    device = max(range(len(traces)), key=lambda each: len(traces[each]), default=0)
-    if not traces or not traces[device]:
-        raise TraceError(f"{name}: the snapshot holds no events", hint=_HINT)
-    sources, unknown = _Sources(), Counter[str]()
-    events = [
-        _entry(name, f"event {number}", raw, lambda raw: _event(raw, sources, unknown))
-        for number, raw in _distinct(name, "event", traces[device])
-    ]
-    own = [
-        (number, raw)
-        for number, raw in _distinct(name, "segment", segments)
-        if _entry(name, f"segment {number}", raw, _device) == device
-    ]
-    blocks: set[int] = set()
-    final = [_entry(name, f"segment {number}", raw, lambda raw: _segment(raw, blocks)) for number, raw in own]
-    _check_places(name, [number for number, _ in own], final)
-    return Snapshot(
-        device=device,
-        events=events,
-        segments=final,
-        settings_shown=_entry(name, "allocator_settings", data.get("allocator_settings"), _settings),
-        unknown_actions=unknown,
+    traces, segments = _parts(data, name)
+    own_segments = _by_device(segments, name)
+    devices = sorted({*own_segments, *(number for number, events in enumerate(traces) if events)})
+    if not devices:
+        raise TraceError(f"{name}: the snapshot holds no events and no segments", hint=_HINT)
+    sources = _Sources()
+    settings = (
+        None if type(data) is list else _entry(name, "allocator_settings", data.get("allocator_settings"), _settings)
     )
+    blocks: set[int] = set()
+    parts = [
+        Snapshot(
+            device=device,
+            events=_events(name, traces, device, sources, unknown := Counter[str]()),
+            segments=_final(name, own_segments.get(device, []), blocks, sources),
+            settings_shown=settings,
+            unknown_actions=unknown,
+        )
+        for device in devices
+    ]
+    chosen = max(parts, key=_tells)
+    return replace(chosen, others=tuple(part for part in parts if part is not chosen))
+
+
+def _events(name: str, traces: list[list[Any]], device: int, sources: "_Sources", unknown: Counter[str]) -> list[Event]:
+    place = f"device {device}, event" if sum(map(bool, traces)) > 1 else "event"
+    entries = traces[device] if device < len(traces) else []
+    return [
+        _entry(name, f"{place} {number}", raw, lambda raw: _event(raw, sources, unknown))
+        for number, raw in _distinct(name, "event", entries)
+    ]
+
+
+def _final(
+    name: str, entries: list[tuple[int, dict[str, Any]]], blocks: set[int], sources: "_Sources"
+) -> list[FinalSegment]:
+    final = [
+        _entry(name, f"segment {number}", raw, lambda raw: _segment(raw, blocks, sources)) for number, raw in entries
+    ]
+    _check_places(name, [number for number, _ in entries], final)
+    return final
+
+
+def _parts(data: Any, name: str) -> tuple[list[Any], list[Any]]:
+    """The traces of devices and the segments; torch.cuda.memory_snapshot() is a list of segments alone."""
+    traces: Any = data.get("device_traces", []) if type(data) is dict else []
+    segments: Any = data.get("segments") if type(data) is dict else data
+    is_either = type(traces) is list and type(segments) is list and all(type(each) is list for each in traces)
+    if not is_either or (type(data) is list and not all(type(each) is dict and "blocks" in each for each in data)):
+        raise TraceError(f"{name}: no CUDA memory snapshot: it has no device_traces and segments", hint=_HINT)
+    return traces, segments
+
+
+def _by_device(segments: list[Any], name: str) -> dict[int, list[tuple[int, dict[str, Any]]]]:
+    found: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+    for number, raw in _distinct(name, "segment", segments):
+        found.setdefault(_entry(name, f"segment {number}", raw, _device), []).append((number, raw))
+    return found
+
+
+def _tells(part: Snapshot) -> tuple[bool, int, int, int, int]:
+    oom_us = part.last_oom_us
+    held = sum(segment.size for segment in part.segments)
+    return oom_us is not None, oom_us or 0, len(part.events), held, -part.device
 
 
 def _entry(name: str, place: str, raw: Any, parse: Callable[[Any], _T]) -> _T:
@@ -161,11 +213,10 @@ def _own_line(frame: Any) -> str | None:
     frame = _typed(frame, dict, "a frame")
     filename = _typed(frame.get("filename"), str, "the file of a frame")
     line = _typed(frame.get("line"), int, "the line of a frame")
-    if not filename.endswith(".py") or any(part in filename for part in _LIBRARY_PATHS):
-        return None
-    if not 0 <= line < MAX_LINE:
+    own = own_line(filename, line)
+    if own is not None and not 0 <= line < MAX_LINE:
         raise _Odd("the line of a frame is none")
-    return f"{plain_text(filename.rsplit('/', 1)[-1])}:{line}"
+    return own
 
 
 def _event(raw: Any, sources: _Sources, unknown: Counter[str]) -> Event:
@@ -182,6 +233,7 @@ def _event(raw: Any, sources: _Sources, unknown: Counter[str]) -> Event:
         size=_size(raw.get("size"), "its size"),
         stream=_number(raw.get("stream", 0), "its stream"),
         source=sources.of(raw.get("frames")) if action in ("alloc", "oom") else None,
+        time_us=_time(raw.get("time_us")) if action == "oom" else 0,
     )
     if action == "oom":
         _size(address, "what was free on the device")
@@ -192,11 +244,15 @@ def _event(raw: Any, sources: _Sources, unknown: Counter[str]) -> Event:
     return event
 
 
+def _time(raw: Any) -> int:
+    return 0 if raw is None else _number(raw, "its time")
+
+
 def _device(raw: Any) -> int:
     return _number(_typed(raw, dict, "it").get("device", 0), "its device")
 
 
-def _segment(raw: dict[str, Any], seen: set[int]) -> FinalSegment:
+def _segment(raw: dict[str, Any], seen: set[int], sources: "_Sources") -> FinalSegment:
     """A segment; `seen` are the lists of blocks that others have."""
     address, total = _number(raw.get("address"), "its address"), _size(raw.get("total_size"), "its size")
     entries = _typed(raw.get("blocks"), list, "its blocks")
@@ -207,7 +263,7 @@ def _segment(raw: dict[str, Any], seen: set[int]) -> FinalSegment:
         raise _Odd("it has no blocks")
     blocks, position = [], address
     for entry in entries:
-        block = _block(entry, position)
+        block = _block(entry, position, sources)
         blocks.append(block)
         position += block.size
     if position != address + total:
@@ -228,7 +284,7 @@ def _segment(raw: dict[str, Any], seen: set[int]) -> FinalSegment:
     )
 
 
-def _block(raw: Any, position: int) -> FinalBlock:
+def _block(raw: Any, position: int, sources: "_Sources") -> FinalBlock:
     raw = _typed(raw, dict, "a block")
     size = _size(raw.get("size"), "the size of a block")
     state = _typed(raw.get("state"), str, "the state of a block")
@@ -242,7 +298,22 @@ def _block(raw: Any, position: int) -> FinalBlock:
     is_active = state != "inactive"
     if is_active and requested > size:
         raise _Odd(f"the block at {position:#x} is smaller than what was requested of it")
-    return FinalBlock(address=position, size=size, requested=requested if is_active else 0, is_active=is_active)
+    return FinalBlock(
+        address=position,
+        size=size,
+        requested=requested if is_active else 0,
+        is_active=is_active,
+        source=_block_source(raw, sources) if is_active else None,
+    )
+
+
+def _block_source(raw: dict[str, Any], sources: "_Sources") -> str | None:
+    """Of torch 2.0, the last of a block's history has its frames."""
+    history = raw.get("history")
+    if history is None:
+        return sources.of(raw.get("frames"))
+    last = _typed(history, list, "the history of a block")[-1:]
+    return sources.of(_typed(last[0], dict, "the history of a block").get("frames")) if last else None
 
 
 def _pool(raw: Any) -> tuple[int, int]:

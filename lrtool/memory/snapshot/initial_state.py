@@ -16,6 +16,7 @@ class _Live:
     address: int
     requested: int
     size: int | None
+    source: str | None = None
 
 
 def rebuild_start(snapshot: Snapshot, *, adopt: Callable[[Hashable], int]) -> StartState | None:
@@ -154,7 +155,7 @@ def _as_start(segment: FinalSegment) -> StartSegment:
 def _undo_blocks(snapshot: Snapshot) -> list[_Live]:
     """Blocks live before the first event: still there at the end, or freed without having been allocated."""
     live = {
-        block.address: _Live(address=block.address, requested=block.requested, size=block.size)
+        block.address: _Live(address=block.address, requested=block.requested, size=block.size, source=block.source)
         for segment in snapshot.segments
         for block in segment.blocks
         if block.is_active
@@ -187,5 +188,7 @@ def _laid_out(
         if block.size is None and not segment.is_small and not segment.is_expandable and gap <= SMALL_LIMIT_BYTES:
             size += gap
         slot = adopt(block.address)
-        laid_out.append(StartBlock(address=block.address, size=size, requested=block.requested, slot=slot))
+        laid_out.append(
+            StartBlock(address=block.address, size=size, requested=block.requested, slot=slot, source=block.source)
+        )
     return tuple(laid_out)

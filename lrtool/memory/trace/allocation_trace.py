@@ -68,12 +68,13 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartBlock:
-    """A block that is live when the trace begins; `size` and `requested` in bytes."""
+    """A block that is live when the trace begins; `size` and `requested` in bytes, `source` as in a Note."""
 
     address: int
     size: int
     requested: int
     slot: int
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,12 @@ class StartSegment:
     is_small: bool
     is_expandable: bool
     blocks: tuple[StartBlock, ...]
+
+    def free_pieces(self) -> Iterator[int]:
+        """The sizes of what lies free before, between and behind its blocks."""
+        begins = [*(block.address for block in self.blocks), self.address + self.size]
+        ends = [self.address, *(block.address + block.size for block in self.blocks)]
+        return (begin - end for end, begin in zip(ends, begins, strict=True) if begin > end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +115,38 @@ class StartState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRequest:
+    """The last out-of-memory that a recording holds, on the device of that number, in bytes; `earlier` are other requests
+    that failed before it.
+
+    `request` is its place among the trace's requests. `reserved_bytes` were held by then, `device_free_bytes` were free on
+    the device, and `largest_free_bytes` is the largest free piece, of `free_bytes` in all.
+    """
+
+    device: int
+    request: int
+    size_bytes: int
+    device_free_bytes: int
+    reserved_bytes: int
+    largest_free_bytes: int
+    free_bytes: int
+    source: str | None
+    earlier: tuple[int, ...] = ()
+
+    @property
+    def capacity_bytes(self) -> int:
+        """What there was for the process."""
+        return self.device_free_bytes + self.reserved_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationTrace:
     """Requests as parallel columns: `ops[i]` acts on `slots[i]` (which tensor) with `values[i]` on `streams[i]`.
 
     A value is a size in bytes, a stream, a limit in bytes, or an index into `texts` or `fractions`. Slots are small
     numbers, reused once freed. `recorded_segments` are (address, bytes) of the segments that CUDA handed out, in order,
-    and `recorded_settings` the allocator configuration of the recorded process, where the source knows them.
+    and `recorded_settings` the allocator configuration of the recorded process, where the source knows them;
+    `recorded_oom` is the last out-of-memory that it met. Without a history there is nothing but the `start`.
     """
 
     name: str
@@ -130,6 +163,8 @@ class AllocationTrace:
     start: StartState | None = None
     recorded_segments: tuple[tuple[int, int], ...] = ()
     recorded_settings: str | None = None
+    recorded_oom: FailedRequest | None = None
+    has_history: bool = True
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from lrtool.memory.trace.allocation_trace import (
     NO_NOTE,
     NO_SLOT,
     AllocationTrace,
+    FailedRequest,
     Note,
     Op,
     Repeat,
@@ -149,6 +150,8 @@ class TraceBuilder:
         start: StartState | None = None,
         recorded_segments: tuple[tuple[int, int], ...] = (),
         recorded_settings: str | None = None,
+        recorded_oom: FailedRequest | None = None,
+        has_history: bool = True,
         warnings: tuple[str, ...] = (),
     ) -> AllocationTrace:
         """The finished trace."""
@@ -169,6 +172,8 @@ class TraceBuilder:
             start=start,
             recorded_segments=recorded_segments,
             recorded_settings=recorded_settings,
+            recorded_oom=recorded_oom,
+            has_history=has_history,
             warnings=warnings,
         )
 

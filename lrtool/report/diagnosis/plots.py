@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
-from lrtool.results import Budget, BudgetLine, Category, Diagnosis
+from lrtool.results import BudgetLine, Category, Diagnosis
 from lrtool.results.stored.csv_table import csv_text
 from lrtool.units import format_bytes, printable
 
@@ -33,7 +33,7 @@ def draw_budget(result: Diagnosis) -> Figure:
     unit, name = (GIB, "GiB") if budget.reserved_bytes >= 2 * GIB else (MIB, "MiB")
     _bars(left, [*lines, total], unit)
     _capacity(left, result, unit)
-    left.set_title(_place(budget), loc="left", fontsize=10)
+    left.set_title(f"At {budget.place}", loc="left", fontsize=10)
     left.set_xlabel(name)
     if modules:
         _bars(right, modules, unit)
@@ -79,11 +79,6 @@ def _capacity(axes: Axes, result: Diagnosis, unit: int) -> None:
         f"capacity {format_bytes(capacity)}", (capacity / unit, 0), xytext=(-4, 0), textcoords="offset points",
         rotation=90, va="top", ha="right", fontsize=8,
     )  # fmt: skip
-
-
-def _place(budget: Budget) -> str:
-    place = f"step {budget.step:,}" if budget.step else "the build"
-    return f"At {place}{f', in {budget.phase}' if budget.phase else ''}"
 
 
 def _of_modules(lines: list[BudgetLine]) -> str:

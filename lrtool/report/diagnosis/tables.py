@@ -59,8 +59,7 @@ def finding_table(number: int, finding: Finding) -> Facts:
 
 def budget_table(budget: Budget) -> Grid:
     """Where the bytes are, with the largest holders of activations below their line."""
-    place = f"step {budget.step:,}" if budget.step else "the build"
-    first = Column(heading=f"at {place}{f', in {budget.phase}' if budget.phase else ''}", wraps="between words")
+    first = Column(heading=f"at {budget.place}", wraps="between words")
     modules = [Row(cells=(f"  {each.name}", format_bytes(each.num_bytes), ""), tone="minor") for each in budget.modules]
     rows = []
     for name, size in budget_rows(budget):

@@ -6,7 +6,14 @@ from rich.text import Text
 
 from lrtool.report.page import Page, Plots, Section, blocks_of
 from lrtool.report.parts import percent
-from lrtool.report.replay.tables import figure_table, least_lines, oom_lines, replay_answer, scenario_table
+from lrtool.report.replay.tables import (
+    figure_table,
+    least_lines,
+    oom_lines,
+    recorded_lines,
+    replay_answer,
+    scenario_table,
+)
 from lrtool.results import Replay
 from lrtool.units import format_bytes
 
@@ -38,6 +45,8 @@ def _sections(result: Replay, plots: Plots) -> Iterator[Section]:
     )
     yield Section(place="timeline", heading="Memory over the requests", blocks=(plots["timeline"],))
     yield Section(place="timeline", heading="The segments", blocks=(plots["segments"],))
+    if recorded := [Text(line) for line in recorded_lines(result)]:
+        yield Section(place="findings", heading="What the recording met", blocks=blocks_of(recorded))
     if failures := [Text(line) for row in result.rows for line in oom_lines(result, row)]:
         yield Section(
             place="findings", heading="What runs out of memory, and what would survive", blocks=blocks_of(failures)

@@ -35,7 +35,7 @@ def draw_timeline(result: Replay) -> Figure:
     unit, name = _unit(max(row.peak_reserved_bytes for row in rows))
     highest = max(row.peak_reserved_bytes for row in rows) or unit
     for axes, row in zip(panels, rows, strict=True):
-        _draw_row(axes, row, unit)
+        _draw_row(axes, result, row, unit)
         axes.set_ylabel(name)
         axes.set_ylim(0, 1.25 * highest / unit)
     panels[-1].set_xlabel("allocator requests")
@@ -67,7 +67,7 @@ def draw_segments(result: Replay) -> Figure:
     return figure
 
 
-def _draw_row(axes: Axes, row: ReplayRow, unit: int) -> None:
+def _draw_row(axes: Axes, result: Replay, row: ReplayRow, unit: int) -> None:
     timeline = row.timeline
     assert timeline is not None
     x = timeline.request
@@ -79,7 +79,7 @@ def _draw_row(axes: Axes, row: ReplayRow, unit: int) -> None:
     axes.plot(x, active, color=BLUE, linewidth=1.0, drawstyle="steps-post")
     axes.plot(x, reserved, color=VERMILLION, linewidth=1.6, drawstyle="steps-post")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(_row_title(row), loc="left", fontsize=10)
+    axes.set_title(_row_title(result, row), loc="left", fontsize=10)
     axes.margins(x=0)
     if row.capacity_bytes is not None and row.capacity_bytes <= 1.25 * row.peak_reserved_bytes:
         axes.axhline(row.capacity_bytes / unit, color="black", linewidth=0.8, linestyle="--")
@@ -122,10 +122,11 @@ def _label(axes: Axes, x: float, y: float, text: str, color: str) -> None:
     )
 
 
-def _row_title(row: ReplayRow) -> str:
+def _row_title(result: Replay, row: ReplayRow) -> str:
     where = "" if row.capacity_bytes is None else f" on {format_bytes(row.capacity_bytes)}"
     end = "survives" if row.death is None else f"out of memory ({row.death.cause})"
-    return f"{settings_name(row)}{where}: {end}, reserves {format_bytes(row.peak_reserved_bytes)} at its peak"
+    empty = ", from an empty device" if result.starts_from != (row.starts_from or result.starts_from) else ""
+    return f"{settings_name(row)}{where}{empty}: {end}, reserves {format_bytes(row.peak_reserved_bytes)} at its peak"
 
 
 def _segments_title(row: ReplayRow) -> str:

@@ -18,6 +18,7 @@ def replay_lines(result: Replay) -> list[RenderableType]:
         "",
         figure_table(result),
     ]
+    parts += [Text(line) for line in recorded_lines(result)]
     parts += [Text(line) for row in result.rows for line in oom_lines(result, row)]
     least = least_lines(result)
     parts += ["", *map(Text, least)] if least else []
@@ -28,6 +29,18 @@ def replay_lines(result: Replay) -> list[RenderableType]:
 def replay_answer(result: Replay) -> str:
     """The replay in one sentence."""
     row = result.rows[result.best]
+    if not result.has_history and row.death is None:
+        held = f"{format_bytes(row.peak_allocated_bytes)} of {format_bytes(row.peak_reserved_bytes)} reserved were live"
+        return f"There is no history to replay: when the snapshot was taken, {held}."
+    return f"{_outcome(result, row)}{_recorded(result)}"
+
+
+def _recorded(result: Replay) -> str:
+    """That the recording itself ran out of memory, where it did."""
+    return "" if result.recorded_oom is None else " The recording itself ran out of memory."
+
+
+def _outcome(result: Replay, row: ReplayRow) -> str:
     what = f"peak reserved {format_bytes(row.peak_reserved_bytes)}, peak allocated {format_bytes(row.peak_allocated_bytes)}"
     if row.death is not None:
         survivors = f"; it survives with {row.death.surviving_settings[0]}" if row.death.surviving_settings else ""
@@ -49,12 +62,25 @@ def _on(row: ReplayRow) -> str:
     return f" on {format_bytes(row.capacity_bytes)}" + (f" ({row.card})" if row.card else "")
 
 
+def _start(result: Replay, row: ReplayRow) -> str:
+    """From where a row starts, where rows differ in that."""
+    if _is_moved(result, row):
+        return ", from an empty device"
+    return ", from the recorded start" if any(_is_moved(result, each) for each in result.rows) else ""
+
+
+def _is_moved(result: Replay, row: ReplayRow) -> bool:
+    """Whether a row starts elsewhere than the recording does."""
+    return row.starts_from not in (None, result.starts_from)
+
+
 def scenario_table(result: Replay) -> Facts:
     """What each row of the figures was replayed under."""
     rows = []
     for number, row in enumerate(result.rows, 1):
         best = "  (best)" if number - 1 == result.best and len(result.rows) > 1 else ""
-        rows.append(Fact(label=str(number), text=f"{settings_name(row)}{_on(row)}, torch {row.torch}{best}"))
+        text = f"{settings_name(row)}{_on(row)}, torch {row.torch}{_start(result, row)}{best}"
+        rows.append(Fact(label=str(number), text=text))
     return Facts(rows=tuple(rows), is_numbered=True)
 
 
@@ -88,6 +114,25 @@ def figure_table(result: Replay) -> Grid:
     return Grid(columns=columns, rows=tuple(Row(cells=cells) for cells in rows), gap=1)
 
 
+def recorded_lines(result: Replay) -> list[str]:
+    """The out-of-memory that the recording holds, after an empty line; none where it holds none."""
+    oom = result.recorded_oom
+    if oom is None:
+        return []
+    at = f", at {oom.source}" if oom.source else ""
+    more = f", the last of {oom.num_ooms:,} times" if oom.num_ooms > 1 else ""
+    capacity_bytes = oom.device_free_bytes + oom.reserved_bytes
+    return [
+        "",
+        f"The recording ran out of memory on cuda:{oom.device} at request {oom.request + 1:,} of {result.num_requests:,}"
+        f"{at}{more}",
+        f"  asked for {format_bytes(oom.size_bytes)}, with {format_bytes(oom.reserved_bytes)} reserved and "
+        f"{format_bytes(oom.device_free_bytes)} free on the device; largest free piece "
+        f"{format_bytes(oom.largest_free_bytes)}, all free {format_bytes(oom.free_bytes)}",
+        f"  a replay without a capacity grants what failed; --capacity {capacity_bytes} is what there was",
+    ]
+
+
 def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
     """How a row runs out of memory, and what would let it survive, after an empty line; none where it survives."""
     oom = row.death
@@ -98,7 +143,7 @@ def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
     lines = [
         "",
         f"Row {number} runs out of memory ({oom.cause}) {_when(oom)}"
-        + ("" if oom.at_start else f" of {result.num_requests:,}")
+        + ("" if oom.at_start or _is_moved(result, row) else f" of {result.num_requests:,}")
         + (f" ({where})" if where else ""),
     ]
     if not oom.at_start:
@@ -108,15 +153,15 @@ def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
         )
     if oom.detail is not None:
         lines.append(f"  {oom.detail}")
-    return [*lines, f"  {_way_out(result, oom)}"]
+    return [*lines, f"  {_way_out(row, oom)}"]
 
 
 def _when(oom: ReplayOom) -> str:
     return "before its first request" if oom.at_start else f"at request {oom.request + 1:,}"
 
 
-def _way_out(result: Replay, oom: ReplayOom) -> str:
-    if result.starts_from == "a running process":
+def _way_out(row: ReplayRow, oom: ReplayOom) -> str:
+    if row.starts_from == "a running process":
         return "it needs less memory, or more of it (--min-capacity); the middle of a run does not tell what other settings do"
     if not oom.surviving_settings:
         return "no settings tried would survive here: it needs less memory, or more of it (--min-capacity)"

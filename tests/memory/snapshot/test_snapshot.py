@@ -148,7 +148,7 @@ def test_releases_are_replayed_as_empty_cache_and_said_so() -> None:
     trace = trace_in(data)
     assert Op.EMPTY_CACHE in trace.ops
     assert trace.warnings == (
-        "1 releases of cached memory are replayed as empty_cache: the trace does not say who asked",
+        "1 release of cached memory is replayed as empty_cache: the trace does not say who asked",
     )
 
 
@@ -170,7 +170,7 @@ def test_the_recorded_settings_and_private_pools_are_told() -> None:
     data["segments"][0]["segment_pool_id"] = (0, 1)
     trace = trace_in(data)
     assert trace.recorded_settings == "max_split_size_mb:64"
-    assert trace.warnings == ("1 segments of private pools (CUDA graphs) are replayed as if they were shared",)
+    assert trace.warnings == ("1 segment of private pools (CUDA graphs) is replayed as if shared",)
 
 
 def unmapped(count: int) -> Snapshot:
