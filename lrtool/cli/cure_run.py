@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lrtool.cli.console import Terminal, stdout_to_stderr
 from lrtool.config import DiagnoseSettings
 from lrtool.errors import Interrupted, LrtoolError
-from lrtool.units import format_bytes
+from lrtool.units import count_of, format_bytes
 
 if TYPE_CHECKING:
     from lrtool.diagnosis.cure_trials.reports import CureSetup
@@ -49,6 +49,11 @@ def with_cures(
     return found, None
 
 
+def progress_line(name: str, num_done: int, num_planned: int) -> str:
+    """What was tried, and how far it is; what runs by itself is not counted."""
+    return f"cures: {name} done" if num_planned == 1 else f"cures: {num_done:,} of {num_planned:,} done, {name}"
+
+
 def try_line(each: "BatchTry") -> str:
     """A size that was tried, in one line."""
     peak = "" if each.peak_reserved_bytes is None else f", peak {format_bytes(each.peak_reserved_bytes)} reserved"
@@ -75,16 +80,17 @@ def _cure_setup(setup: "DiagnosisSetup", own: DiagnoseSettings, *, capacity_byte
 
 def _tried(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "Cures":
     from lrtool.diagnosis.cure_trials.session import num_at_once, try_cures
-    from lrtool.diagnosis.cures.registry import CURES, find_cures
+    from lrtool.diagnosis.cures.registry import CURES, OPTIONS, find_cures, find_options
 
     def tell(name: str, num_done: int, num_planned: int) -> None:
-        terminal.note(f"cures: {num_done} of {num_planned} done, {name}")
+        terminal.note(progress_line(name, num_done, num_planned))
 
-    terminal.note(f"trying cures, each in a process of its own, {setup.num_steps} steps each")
+    terminal.note(f"trying cures, each in a process of its own, {count_of(setup.num_steps, 'step')} each")
     with stdout_to_stderr():
         executor = _executor(setup, own, jobs=num_at_once(setup))
         cures = find_cures(own.only) if own.only else CURES
-        return try_cures(setup, run_dir / CURES_FOLDER, executor, cures=cures, on_trial=tell)
+        options = find_options(own.only) if own.only else OPTIONS
+        return try_cures(setup, run_dir / CURES_FOLDER, executor, cures=cures, options=options, on_trial=tell)
 
 
 def _searched(terminal: Terminal, setup: "CureSetup", own: DiagnoseSettings, run_dir: Path) -> "MaxBatch":

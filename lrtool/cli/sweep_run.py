@@ -19,7 +19,7 @@ from lrtool.results.stored.run_dir import create_run_dir, find_run, owned
 from lrtool.results.stored.secrets import masked
 from lrtool.settings_file import SettingsFile
 from lrtool.sweep.wording import at_step, shown_value
-from lrtool.units import format_bytes, format_duration
+from lrtool.units import count_of, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from lrtool.sweep.executors.executor import Executor
@@ -204,7 +204,7 @@ def _announce(terminal: Terminal, plan: "Plan", *, is_given: bool, file: Setting
 
 def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") -> str:
     """A finished trial in one line."""
-    figures = [f"{trial.num_steps:,} steps"]
+    figures = [f"{count_of(trial.num_steps, 'step')}"]
     if trial.max_memory_allocated_bytes is not None and trial.max_memory_reserved_bytes is not None:
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")

@@ -11,7 +11,7 @@ from lrtool.diagnosis.causes.cause import Group, all_causes
 from lrtool.diagnosis.causes.proofs import plain_run
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
-from lrtool.units import format_bytes
+from lrtool.units import count_of, format_bytes
 
 
 def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
@@ -25,8 +25,8 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     explains = [each for each in wasted if figures.would_fit_without(each.num_bytes or 0)]
     aside = [each for each in wasted if each not in explains]
     fragmented, full = _all("fragmentation", figures)[:1], _all("capacity", figures)[:1]
-    if grows:  # growth ends at some limit, and memory may be fragmented there: that is no cause
-        full, fragmented = [], [each for each in fragmented if each.confidence == "high"]
+    if grows:  # growth ends at some limit, and memory may be fragmented there: that is no cause, unless it climbs too
+        full, fragmented = [], fragmented if figures.fragmentation_growth is not None else []
     found = [*grows, *from_outside, *explains, *fragmented, *full, *aside]
     if figures.oom is not None and fragmented and not grows:
         found = [*from_outside, *fragmented, *explains, *full, *aside]
@@ -49,7 +49,9 @@ def healthy(figures: RunFigures) -> Finding:
             f"peak reserved may be as high as {format_bytes(figures.peak_interval.high_reserved_bytes)}, more than there is"
         )
     if figures.growth is not None:
-        evidence.append(f"memory at the steps' ends does not grow over {len(figures.series.allocated_bytes):,} steps")
+        evidence.append(
+            f"memory at the steps' ends does not grow over {count_of(len(figures.series.allocated_bytes), 'step')}"
+        )
     if figures.is_traced:
         evidence.append("no graph, gradient, copy or old run is kept beyond its time")
     return Finding(

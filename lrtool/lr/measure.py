@@ -12,6 +12,7 @@ from lrtool.errors import LrtoolError, WorkloadError, cut
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
 from lrtool.lr.source import Ready, Setup, Source, ready, refuse_one_batch
+from lrtool.units import count_of
 from lrtool.workload.batches import LoaderEnded
 from lrtool.workload.step import Step
 from lrtool.workload.user_code import failure_of
@@ -220,8 +221,8 @@ def _stop_by(error: BaseException | None, count: int) -> Stop:
     if error is None:
         return Stop(kind="end", reason="the ramp reached its end", num_points=count)
     if isinstance(error, KeyboardInterrupt):
-        return Stop(kind="interrupted", reason=f"interrupted after {count} steps", num_points=count)
+        return Stop(kind="interrupted", reason=f"interrupted after {count_of(count, 'step')}", num_points=count)
     if isinstance(error, LoaderEnded):
-        reason = f"train_loader ended after {count} steps and, being an iterator, cannot start again"
+        reason = f"train_loader ended after {count_of(count, 'step')} and, being an iterator, cannot start again"
         return Stop(kind="loader-ended", reason=reason, num_points=count)
-    return Stop(kind="failed", reason=f"{cut(type(error).__name__)} after {count} steps", num_points=count)
+    return Stop(kind="failed", reason=f"{cut(type(error).__name__)} after {count_of(count, 'step')}", num_points=count)

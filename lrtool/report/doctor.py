@@ -6,7 +6,7 @@ from rich.text import Text
 from lrtool.report.grid import Fact, Facts, labelled
 from lrtool.results import AllocatorCheck, Doctor, Environment, Gpu, Installation, SelfTest
 from lrtool.results.stored.run_dir import environment
-from lrtool.units import format_bytes, format_duration
+from lrtool.units import count_of, format_bytes, format_duration
 
 FENCE = "```"
 _STYLES = {"failed": "red", "differs": "yellow"}
@@ -93,7 +93,7 @@ def _tested(test: SelfTest) -> str:
         return f"unavailable: {test.message}"
     allocated = "nothing" if test.allocated_bytes is None else f"{test.allocated_bytes:,} B"
     took = "" if test.duration_s is None else f", {format_duration(test.duration_s)}"
-    steps = f"{test.num_steps} steps, {allocated} allocated at their ends"
+    steps = f"{count_of(test.num_steps, 'step')}, {allocated} allocated at their ends"
     if test.status == "ok":
         return f"ok: {steps}{took}"
     expected = "" if test.expected_bytes is None else f", {test.expected_bytes:,} B expected"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lrtool.memory.growth import device_allocs_per_step
-from lrtool.results import GrowthSource, Recorder, StepSeries, Trial
+from lrtool.memory.growth import device_allocs_per_step, is_growing
+from lrtool.results import GrowthSource, Recorder, StepGrowth, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
-from lrtool.sweep.trend import Trend, oom_step
+from lrtool.sweep.trend import Trend, growth_of, oom_step
 from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
 from lrtool.units import format_bytes
 
@@ -33,7 +33,7 @@ def evidence_lines(found: Findings, trials: Sequence[Trial], series: Mapping[int
     for trend in sorted(found.trends, key=lambda trend: trend is not found.trend):
         lines += _trend_lines(trend, found)
     lines += [*_effect_lines(found), *_fragmentation(trials), *_device_calls(trials, series)]
-    lines += [*_order(found, trials), *_other_processes(trials), *_unfinished(trials)]
+    lines += [*_order(found, trials), *_other_processes(trials), *_unfinished(found, trials, series)]
     return tuple(lines)
 
 
@@ -142,23 +142,38 @@ def _other_processes(trials: Sequence[Trial]) -> Iterator[str]:
         yield f"other processes: held {format_bytes(min(held))} to {format_bytes(max(held))} of the device"
 
 
-def _unfinished(trials: Sequence[Trial]) -> Iterator[str]:
+def _unfinished(found: Findings, trials: Sequence[Trial], series: Mapping[int, StepSeries]) -> Iterator[str]:
     for trial in trials:
         if trial.status != "ok":
-            yield f"run {trial.number} (step size {trial.condition.step_size_up}): {_ending(trial)}"
+            ending = _ending(trial, _growth(trial, found, series))
+            yield f"run {trial.number} (step size {trial.condition.step_size_up}): {ending}"
 
 
-def _ending(trial: Trial) -> str:
+def _growth(trial: Trial, found: Findings, series: Mapping[int, StepSeries]) -> StepGrowth | None:
+    """Growth that is proven: the trial's own, else that of its group, whose forecast it has met."""
+    own = growth_of(trial, series.get(trial.number))
+    if is_growing(own):
+        return own
+    groups = (trend for trend in found.trends if trend.is_growing and trial in trend.ooms)
+    return next((trend.growth for trend in groups if trend.forecast_step == oom_step(trial)), None)
+
+
+def _ending(trial: Trial, growth: StepGrowth | None) -> str:
     if trial.status != "oom":
         message = f": {trial.message}" if trial.message else ""
         return f"{trial.status} after {count(trial.num_steps_done, 'step')}{message}"
     request = trial.death.request_bytes if trial.death else None
     asked = f", asking for {format_bytes(request)}" if request is not None else ""
     where = f" at {trial.death.source}" if trial.death and trial.death.source else ""
-    cause = _CAUSES[trial.death.cause] if trial.death and trial.death.cause else ""
-    return f"out of memory {at_step(oom_step(trial))}{asked}{where}{cause}"
+    cause = trial.death.cause if trial.death else None
+    if growth is not None:  # it fills any device: of what the last request died is no cause
+        told = f"; cause: growth of {bytes_per_step(growth.bytes_per_step)}{_FOOTNOTES.get(cause or '', '')}"
+        return f"out of memory {at_step(oom_step(trial))}{asked}{where}{told}"
+    told = _CAUSES[cause] if cause else ""
+    return f"out of memory {at_step(oom_step(trial))}{asked}{where}{told}"
 
 
+_FOOTNOTES = {"fragmentation": " (at that request, the free memory would still have been enough in one piece)"}
 _CAUSES = {
     "capacity": "; cause: capacity",
     "fragmentation": "; cause: fragmentation, as in one piece the free memory would have been enough",

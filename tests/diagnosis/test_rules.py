@@ -1,5 +1,6 @@
 """Findings from figures alone: what a GPU, another process or a snapshot tells."""
 
+import shlex
 from typing import Any
 
 import pytest
@@ -95,3 +96,31 @@ def test_an_old_run_in_a_cycle_is_named_by_what_is_unreachable() -> None:
     assert first(garbage_bytes=MIB) == "none"
     assert first(step_garbage_bytes=30 * MIB) == "old-run"
     assert first(step_garbage_bytes=MIB) == "none"
+
+
+def test_growth_outranks_the_last_straw() -> None:
+    """Memory that grew until it was full did not die of the pieces in which the last of it lay."""
+    steps = series([GIB + step * MIB for step in range(20)])
+    died = Oom(step=21, size_bytes=600 * MIB, cause="fragmentation", largest_free_bytes=400 * MIB, free_bytes=700 * MIB)
+    (finding,) = diagnose(figures(series=steps, oom=died))
+
+    assert finding.cause == "retained-graph"
+    assert finding.evidence[-1].startswith("at the request that failed, the free memory would still have been enough")
+
+
+def test_a_cause_of_no_bytes_is_none() -> None:
+    """A run of which nothing is known but that it died."""
+    unknown = {"peak_allocated_bytes": 0, "peak_active_bytes": 0, "peak_reserved_bytes": 0, "growth": None}
+    for oom in (None, DEATH, Oom(step=0, size_bytes=None, cause=None)):
+        found = diagnose(figures(series=series([0] * 3), oom=oom, **unknown))
+        assert [each.cause for each in found] == ["none" if oom is None else "capacity"]
+
+
+def test_proofs_of_programs_are_commands() -> None:
+    grown = series([GIB + step * MIB for step in range(20)])
+    for changed in ({"series": grown}, {"oom": DEATH}, {}):
+        (finding,) = diagnose(figures(target="my models/model.py:build", **changed))
+        command = shlex.split(finding.proof, comments=True)
+        assert command[0] == "lrtool"
+        assert command[2] == "my models/model.py:build"
+        assert not any(word.endswith(":") for word in command)

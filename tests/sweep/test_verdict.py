@@ -262,3 +262,22 @@ def test_every_mixture_of_endings_has_a_verdict(num_steps: int, capacity: int | 
         assert "None" not in verdict.text
         assert sum(" (step size " in line for line in verdict.evidence) == sum(s != "ok" for s in mixture)
         assert set(verdict.ends_before).isdisjoint(verdict.ends_after)
+
+
+def test_growth_is_the_cause_of_death_and_the_last_hole_a_footnote() -> None:
+    """3.58 MiB a step fill 1 GiB; the request that failed happened to find the rest in pieces."""
+    grown = steps_of([BASE + RATE * step for step in range(200)])
+    dead = trial(0, condition(100), grown, status="oom", request=512 * 2**10)
+    assert dead.death is not None
+    dead = replace(dead, death=replace(dead.death, cause="fragmentation"))
+    (line,) = (each for each in concluded([(dead, grown)], GIB).evidence if each.startswith("run 0"))
+
+    assert "; cause: growth of" in line
+    assert "cause: fragmentation" not in line
+    assert line.endswith("(at that request, the free memory would still have been enough in one piece)")
+
+
+def test_without_growth_the_last_request_tells_the_cause() -> None:
+    steps = steps_of([BASE] * 55)
+    dead = trial(0, condition(100), steps, status="oom")
+    assert any("; cause: capacity" in each for each in concluded([(dead, steps)], GIB).evidence)

@@ -9,6 +9,7 @@ from lrtool.cli import options
 from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.config import DiagnoseSettings
 from lrtool.errors import Interrupted, UsageError
+from lrtool.units import count_of
 
 if TYPE_CHECKING:
     from lrtool.cli.console import Terminal
@@ -125,7 +126,7 @@ def _run_workload(terminal: "Terminal", settings: "Settings", *, file: "Settings
     with stdout_to_stderr():
         setup, reason, card = _planned(settings)
         terminal.note(
-            f"diagnosis of {setup.target}: {own.steps:,} steps, recorder {setup.recorder} ({reason})"
+            f"diagnosis of {setup.target}: {count_of(own.steps, 'step')}, recorder {setup.recorder} ({reason})"
             + (f"; settings from {file.path}" if file.path else "")
         )
         demand = Demand(recorder=setup.recorder, device=settings.device, timeout_s=own.timeout)

@@ -13,7 +13,7 @@ from lrtool.cli.watched import points_of
 from lrtool.config import Settings
 from lrtool.errors import Interrupted, LrtoolError
 from lrtool.settings_file import SettingsFile
-from lrtool.units import format_lr
+from lrtool.units import count_of, format_lr
 from lrtool.workload.distributed.launch import launch_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,11 @@ def _announce(terminal: Terminal, settings: Settings, target: str, device: str, 
     more = f", {ramp.repeats} times" if ramp.repeats > 1 else ""
     more += ", each parameter group alone first" if ramp.per_group else ""
     more += f", at {len(ramp.batch_size)} batch sizes" if len(ramp.batch_size) > 1 else ""
-    more += f", then at most {budget_steps(ramp.confirm)} steps of confirming runs" if ramp.confirm != "off" else ""
+    more += (
+        f", then at most {count_of(budget_steps(ramp.confirm), 'step')} of confirming runs"
+        if ramp.confirm != "off"
+        else ""
+    )
     for name, value in masked(asdict(settings)).items() if terminal.verbose else ():
         terminal.note(f"  {name.replace('_', '-')} = {value}")
     terminal.note(

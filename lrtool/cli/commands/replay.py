@@ -14,6 +14,7 @@ from lrtool.cli.invocation import Invocation, reads_settings
 from lrtool.cli.options import option
 from lrtool.config import Settings
 from lrtool.errors import UsageError
+from lrtool.units import count_of
 
 if TYPE_CHECKING:
     from lrtool.cli.asked_file import AskedFile
@@ -63,7 +64,7 @@ def command(
     own = replace(own, settings=own.settings or (recorded_settings(requests, base.version),))
     if rows is not None:
         _write_rows(rows, requests, base, own.settings, places)
-        asked.terminal.note(f"wrote {len(requests)} rows to {per_op}")
+        asked.terminal.note(f"wrote {count_of(len(requests), 'row')} to {per_op}")
         return
     result = replay_scenarios(requests, base=base, settings=own.settings, places=places, least=own.min_capacity)
     _finish(asked, result, replace(settings, replay=own), budget=budget)

@@ -109,12 +109,19 @@ def _growing(
         cause=cause,
         title=title,
         confidence="high" if source is not None else "medium",
-        evidence=(rate, *evidence, *map(source_line, figures.sources[:2]), *full),
+        evidence=(rate, *evidence, *map(source_line, figures.sources[:2]), *full, *_last_hole(figures)),
         proof=longer_runs(figures),
         cure=cure,
         num_bytes=max(round(growth.bytes_per_step), 1),
         source=None if source is None else f"{source.source} {source.line or ''}".strip(),
     )
+
+
+def _last_hole(figures: RunFigures) -> tuple[str, ...]:
+    """How memory lay when growth had filled it: a footnote."""
+    if figures.oom is None or figures.oom.cause != "fragmentation":
+        return ()
+    return ("at the request that failed, the free memory would still have been enough in one piece",)
 
 
 def source_line(source: GrowthSource) -> str:

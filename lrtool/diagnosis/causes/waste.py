@@ -4,7 +4,7 @@ from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.causes.proofs import THEN_AGAIN
 from lrtool.diagnosis.run_figures import RunFigures, most
 from lrtool.results import Category, Confidence, Finding
-from lrtool.units import format_bytes
+from lrtool.units import count_of, format_bytes
 
 EVALUATION_SHARE = 0.1
 GARBAGE_SHARE = 0.1
@@ -88,7 +88,9 @@ def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
         return None
     largest = max(saving, key=lambda each: each.state_copy_bytes)
     others = [each.peak_bytes for each in figures.steady if each not in saving]
-    evidence = [f"{len(saving)} of {len(figures.profiles) - 1} distinct steps copy all parameters on the GPU"]
+    evidence = [
+        f"{len(saving)} of {count_of(len(figures.profiles) - 1, 'distinct step')} copy all parameters on the GPU"
+    ]
     if others:
         evidence.append(
             f"such a step peaks at {format_bytes(largest.peak_bytes)}, others at {format_bytes(most(others))} at most"

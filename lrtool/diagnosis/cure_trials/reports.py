@@ -33,14 +33,15 @@ class CureSetup:
 class CureTrial:
     """One trial: the names of the `cures` it gets, none for the baseline, and the allocator's settings.
 
-    `replays_settings` asks for the same stream under other settings too, `asks_for` which of these cures cannot help here,
-    and `batch_size` for batches of that many samples; where losses are not wanted, a prediction computes nothing really.
+    `options` are the allocator's cures under which the same stream is replayed too, `asks_for` those of which it is found out
+    whether they cannot help here, and `batch_size` for batches of that many samples; where losses are not wanted, a prediction
+    computes nothing really.
     """
 
     number: int
     cures: tuple[str, ...] = ()
     settings: str = ""
-    replays_settings: bool = False
+    options: tuple[str, ...] = ()
     asks_for: tuple[str, ...] = ()
     batch_size: int | None = None
     wants_loss: bool = True

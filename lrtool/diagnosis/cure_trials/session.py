@@ -23,7 +23,7 @@ from lrtool.diagnosis.cure_trials.reports import (
     SettingsPeaks,
     job_of,
 )
-from lrtool.diagnosis.cures.cure import Cure, WorkloadCure
+from lrtool.diagnosis.cures.cure import Cure, OptionCure, WorkloadCure
 from lrtool.diagnosis.cures.registry import CURES, OPTIONS
 from lrtool.errors import WorkloadError
 from lrtool.results import CureEffect, CureFigures, Cures, Recorder, is_measured
@@ -33,7 +33,7 @@ from lrtool.sweep.executors.executor import Executor
 MAX_CONCURRENT_PREDICTIONS = 4
 BASELINE, TOGETHER = "baseline", "together"
 OnTrial = Callable[[str, int, int], None]
-"""Told of each trial as it ends: what was tried, how many are done, how many there are."""
+"""Told of each trial as it ends: what was tried, and of those that run at once how many are done, how many there are."""
 
 
 def num_at_once(setup: CureSetup) -> int:
@@ -42,13 +42,19 @@ def num_at_once(setup: CureSetup) -> int:
 
 
 def try_cures(
-    setup: CureSetup, folder: Path, executor: Executor, *, cures: Sequence[WorkloadCure] = CURES, on_trial: OnTrial
+    setup: CureSetup,
+    folder: Path,
+    executor: Executor,
+    *,
+    cures: Sequence[WorkloadCure] = CURES,
+    options: Sequence[OptionCure] = OPTIONS,
+    on_trial: OnTrial,
 ) -> Cures:
-    """Run the baseline, every cure, and the best together; each trial's files are kept in `folder`.
+    """Run the baseline, every cure, also the allocator's options, and the best together; files are kept in `folder`.
 
     Raises WorkloadError where the baseline itself cannot be run: without it nothing can be compared.
     """
-    return _Session(setup, folder, executor, cures, on_trial).run()
+    return _Session(setup, folder, executor, cures, options, on_trial).run()
 
 
 @dataclass(slots=True)
@@ -59,10 +65,10 @@ class _Session:
     folder: Path
     executor: Executor
     cures: Sequence[WorkloadCure]
+    options: Sequence[OptionCure]
     on_trial: OnTrial
     reports: dict[str, CureReport] = field(default_factory=dict)
     settings_tried: dict[str, list[tuple[SettingsPeaks, CureReport]]] = field(default_factory=dict)
-    num_planned: int = 0
     was_interrupted: bool = False
 
     def run(self) -> Cures:
@@ -100,7 +106,7 @@ class _Session:
         return CureTrial(
             number=1,
             settings=setup.settings,
-            replays_settings=not is_measured(setup.recorder),
+            options=self._replayed_options(),
             asks_for=tuple(cure.name for cure in self.cures) if setup.recorder == "predicted" else (),
         )
 
@@ -110,13 +116,14 @@ class _Session:
         by_folder = {trial_dir(self.folder, trial.number): name for name, trial in trials.items()}
         files = {name: CureTrialFile(setup=setup, trial=trial) for name, trial in trials.items()}
         jobs = (job_of(CURE_TRIAL, self.folder, file) for file in files.values())
-        self.num_planned += len(trials)
+        num_done = 0
         try:
             with closing(self.executor.run(jobs)) as endings:
                 for ended in endings:
                     name = by_folder[ended.folder]
                     self.reports[name] = CURE_TRIAL.collect(ended, files[name])
-                    self.on_trial(name, len(self.reports), self.num_planned)
+                    num_done += 1
+                    self.on_trial(name, num_done, len(trials))
         except KeyboardInterrupt:
             self.was_interrupted = True
             stored = {name: CURE_TRIAL.read(folder) for folder, name in by_folder.items() if name not in self.reports}
@@ -143,11 +150,11 @@ class _Session:
                 yield effect_of(about, report, baseline, recorder=self.setup.recorder)
 
     def _effects_of_settings(self, baseline: CureFigures) -> Iterator[CureEffect]:
-        if is_measured(self.setup.recorder) and not self.was_interrupted:
+        if self.options and is_measured(self.setup.recorder) and not self.was_interrupted:
             self._measure_settings()
         report = self.reports[BASELINE]
         refused = {each.name: each for each in report.refused}
-        for about in OPTIONS:
+        for about in self.options:
             tried = [peaks for peaks in report.peaks if peaks.name == about.name]
             measured = self.settings_tried.get(about.name, [])
             if tried:
@@ -161,7 +168,7 @@ class _Session:
     def _measure_settings(self) -> None:
         """On a GPU: choose the values from a predicted stream, then run each."""
         chooser = CureTrial(
-            number=self._next_number(), settings=self.setup.settings, replays_settings=True, wants_loss=False
+            number=self._next_number(), settings=self.setup.settings, options=self._option_names(), wants_loss=False
         )
         self._try({"settings": chooser}, recorder="predicted")
         predicted = self.reports.pop("settings", None)
@@ -183,9 +190,7 @@ class _Session:
     def _together(self, effects: Sequence[CureEffect], baseline: CureFigures) -> CureEffect | None:
         """The best of them at once, with the settings that do best on their stream; None where fewer than two help."""
         names = going_together(effects, self.cures)
-        helpful = [
-            each for each in effects if each.outcome == "helps" and each.name in {option.name for option in OPTIONS}
-        ]
+        helpful = [each for each in effects if each.outcome == "helps" and each.name in self._option_names()]
         if len(names) + bool(helpful) < 2:
             return None
         settings = self.setup.settings
@@ -195,7 +200,7 @@ class _Session:
             number=self._next_number(),
             cures=names,
             settings=settings,
-            replays_settings=not is_measured(self.setup.recorder),
+            options=self._replayed_options(),
             wants_loss=self._wants_losses(),
         )
         self._try({TOGETHER: trial})
@@ -203,6 +208,13 @@ class _Session:
         if report is None:
             return None
         return _effect_together(names, self.cures, report, baseline, recorder=self.setup.recorder)
+
+    def _option_names(self) -> tuple[str, ...]:
+        return tuple(option.name for option in self.options)
+
+    def _replayed_options(self) -> tuple[str, ...]:
+        """Where nothing is measured, a trial's own stream is replayed under each."""
+        return () if is_measured(self.setup.recorder) else self._option_names()
 
     def _wants_losses(self) -> bool:
         """A prediction computes losses for cures where it was worth doing so for the baseline."""

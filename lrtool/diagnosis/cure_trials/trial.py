@@ -24,7 +24,7 @@ from lrtool.diagnosis.cure_trials.reports import (
 from lrtool.diagnosis.cures.allocator_settings import settings_to_try
 from lrtool.diagnosis.cures.applied import CannotHelp, CureOptions, OnlyAdvice
 from lrtool.diagnosis.cures.cure import Replayed, WorkloadCure
-from lrtool.diagnosis.cures.registry import apply_cures, find_cures
+from lrtool.diagnosis.cures.registry import apply_cures, find_cures, find_options
 from lrtool.errors import LrtoolError, cut
 from lrtool.memory.allocator.versions import torch_version
 from lrtool.memory.recorders.choose import record
@@ -125,7 +125,7 @@ def _traced(file: CureTrialFile) -> CureReport:
     build = build_of(file)
     traced = traced_run(file, build)
     own = peaks_under(traced, trial.settings, setup.capacity_bytes)
-    others, refused = _other_settings(traced, setup, trial) if trial.replays_settings else ((), ())
+    others, refused = _other_settings(traced, setup, trial) if trial.options else ((), ())
     unfit = tuple(_unfit_cures(file)) if trial.asks_for else ()
     return CureReport(
         trial=trial,
@@ -142,7 +142,7 @@ def _other_settings(
     traced: TracedRun, setup: CureSetup, trial: CureTrial
 ) -> tuple[tuple[SettingsPeaks, ...], tuple[Refused, ...]]:
     replayed = Replayed(trace=traced.trace, version=torch_version(), capacity_bytes=setup.capacity_bytes)
-    options = settings_to_try(replayed, base=trial.settings)
+    options = settings_to_try(replayed, base=trial.settings, cures=find_options(trial.options))
     tried = tuple(
         peaks_under(traced, text, setup.capacity_bytes, name=each.cure.name)
         for each in options

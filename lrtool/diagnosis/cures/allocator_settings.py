@@ -24,9 +24,11 @@ class SettingsToTry:
     reason: str | None = None
 
 
-def settings_to_try(trace: Replayed, *, base: str) -> tuple[SettingsToTry, ...]:
+def settings_to_try(
+    trace: Replayed, *, base: str, cures: Sequence[OptionCure] = OPTION_CURES
+) -> tuple[SettingsToTry, ...]:
     """What to try on a trace, each option on top of the settings that are there already."""
-    return tuple(_on_top(cure, trace, base) for cure in OPTION_CURES)
+    return tuple(_on_top(cure, trace, base) for cure in cures)
 
 
 @option_cure(name="expandable-segments", title="expandable_segments", note="no CUDA IPC, pytorch#130330")

@@ -14,6 +14,7 @@ from lrtool.lr.curve.rates import RULE, Rates
 from lrtool.lr.curve.rates import rates as rates_at
 from lrtool.lr.curve.smoothing import head_length, median_curve, smoothed_curve
 from lrtool.results import Confidence, Curve, GroupRange, Landmarks
+from lrtool.units import count_of
 
 Points = tuple[Sequence[float], Sequence[float]]
 
@@ -83,7 +84,7 @@ def unsupported(curve: Curve) -> tuple[str, str] | None:
     """Why a curve supports no suggestion, and what to do about it; None where it supports one."""
     if len(curve.lr) < MIN_POINTS:
         advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
-        return f"it has {len(curve.lr)} points, and {MIN_POINTS} are needed", advice
+        return f"it has {count_of(len(curve.lr), 'point')}, and {MIN_POINTS} are needed", advice
     marks = landmarks(curve)
     rounding = ROUNDING * abs(curve.smoothed_loss[0])
     is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)

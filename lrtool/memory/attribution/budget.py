@@ -17,6 +17,7 @@ from lrtool.memory.trace.live import Walk, walk_as_played
 from lrtool.results import Budget, BudgetLine, Category
 
 MAX_MODULES = 10
+PEAK = "the peak"
 PLURALS: dict[str, str] = {each: each.plural for each in Category}
 
 
@@ -26,7 +27,7 @@ class Moment:
 
     request: int
     step: int
-    name: str = "the peak"
+    name: str = PEAK
 
 
 def budget_at_peak(trace: AllocationTrace, scenario: Scenario) -> Budget | None:
@@ -74,7 +75,8 @@ def _told(trace: AllocationTrace, moment: Moment, phase: str | None) -> str:
         place = f"step {moment.step:,}" if moment.step else "the build"
         place += f", in {phase}" if phase else ""
     elif moment.request:
-        place = f"request {moment.request:,} of {len(trace):,}"
+        number = moment.request + (moment.name != PEAK)  # the state is that before a request that fails
+        place = f"request {number:,} of {len(trace):,}"
     else:
         place = "as the recording begins"
     return f"{moment.name}: {place}"

@@ -10,7 +10,7 @@ from lrtool.report.grid import Column, Facts, Grid, Row, labelled, numbers
 from lrtool.report.parts import known_bytes
 from lrtool.results import CureEffect, CureFigures, Cures, MaxBatch, Recorder, is_measured
 from lrtool.results.stored.csv_table import csv_text
-from lrtool.units import format_bytes
+from lrtool.units import count_of, format_bytes
 
 _KNOWN: dict[Recorder, str] = {"cuda": "measured on the GPU", "predicted": "predicted", "cpu": "of a real CPU run"}
 _FIGURES = tuple(field.name for field in fields(CureFigures))
@@ -74,11 +74,12 @@ def max_batch_answer(found: MaxBatch) -> str:
     room = format_bytes(found.capacity_bytes)
     if found.batch_size is None:
         return f"Not even one sample at a time fits {room}."
+    size = count_of(found.batch_size, "sample")
     how = {None: "predicted", True: "confirmed by running it", False: "predicted; the runs on the GPU ended otherwise"}
     if not found.is_limit_reached:
-        return f"Batches of {found.batch_size:,} samples fit {room}; larger ones were not tried ({how[found.is_confirmed]})."
+        return f"Batches of {size} fit {room}; larger ones were not tried ({how[found.is_confirmed]})."
     each = "" if found.bytes_per_sample is None else f"; a sample uses {format_bytes(round(found.bytes_per_sample))}"
-    return f"The largest batch that fits {room} has {found.batch_size:,} samples ({how[found.is_confirmed]}){each}."
+    return f"The largest batch that fits {room} has {size} ({how[found.is_confirmed]}){each}."
 
 
 def time_text(effect: CureEffect) -> str:
@@ -121,7 +122,7 @@ def legend_table(cures: Cures) -> Facts:
         f"{format_bytes(before.peak_allocated_bytes)} allocated, {format_bytes(before.peak_reserved_bytes)} reserved"
     )
     fits = {None: "", True: ", fits", False: ", does not fit"}[before.fits]
-    rows = [("as it is", f"peak {peaks}{fits}; {_KNOWN[cures.recorder]}, over {cures.num_steps} steps")]
+    rows = [("as it is", f"peak {peaks}{fits}; {_KNOWN[cures.recorder]}, over {count_of(cures.num_steps, 'step')}")]
     if cures.together is not None and cures.together.figures is not None:
         rows.append(("together", cures.together.title))
     if _has_operations(cures):

@@ -10,7 +10,7 @@ from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
 from lrtool.report.grid import Column, Fact, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.ranks import rank_lines
 from lrtool.results import Budget, Category, Diagnosis, Finding
-from lrtool.units import format_bytes, format_duration
+from lrtool.units import count_of, format_bytes, format_duration
 
 MAX_FINDINGS = 5
 
@@ -76,7 +76,7 @@ def budget_table(budget: Budget) -> Grid:
 def diagnosis_facts(result: Diagnosis) -> Facts:
     """Where the figures come from, and what they were judged by."""
     card = f", {result.card}" if result.card else ""
-    steps = f", {result.num_steps:,} steps" if result.num_steps else ""
+    steps = f", {count_of(result.num_steps, 'step')}" if result.num_steps else ""
     known = [("figures", f"{result.recorder}: {result.recorder_reason}")] if result.recorder is not None else []
     if result.capacity_bytes is not None:
         known.append(("capacity", f"{format_bytes(result.capacity_bytes)}{card}"))

@@ -12,7 +12,7 @@ from lrtool.report.range_test.group_tests import groups_text
 from lrtool.report.range_test.rule_picks import rules_table
 from lrtool.report.ranks import rank_lines
 from lrtool.results import RangeTest
-from lrtool.units import format_duration, format_lr
+from lrtool.units import count_of, format_duration, format_lr
 
 SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_decay")
 """Of an optimizer's settings those that move the range; the others are in the JSON."""
@@ -66,7 +66,7 @@ def group_table(result: RangeTest) -> Grid:
 def fact_table(result: RangeTest) -> Facts:
     """Why to believe it, as label and text; the text is folded under itself."""
     advice = [("try", result.advice)] if result.advice else []
-    ended = f"{result.stop_reason}; {result.num_steps} steps, {format_duration(result.duration_s)}"
+    ended = f"{result.stop_reason}; {count_of(result.num_steps, 'step')}, {format_duration(result.duration_s)}"
     groups = [("groups", groups_text(result))] if result.group_tests else []
     scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
     facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
@@ -103,4 +103,4 @@ def step_size_note(result: RangeTest) -> str:
     if result.step_size_up is None or result.steps_per_epoch is None:
         return "step_size_up: the loader does not know its length; 2 to 10 epochs of steps are usual"
     epochs = result.step_size_up // result.steps_per_epoch
-    return f"step_size_up: {epochs} epochs of {result.steps_per_epoch} steps; 2 to 10 are usual"
+    return f"step_size_up: {epochs} epochs of {count_of(result.steps_per_epoch, 'step')}; 2 to 10 are usual"

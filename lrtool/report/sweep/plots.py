@@ -14,7 +14,7 @@ from lrtool.report.parts import percent
 from lrtool.report.sweep.columns import growth_text
 from lrtool.report.sweep.tables import HOW_KNOWN, STATUS, groups_of, step_size_name
 from lrtool.results import MemSweep, StepSeries, Trial
-from lrtool.units import format_bytes
+from lrtool.units import count_of, format_bytes
 
 GIB, MIB = 2**30, 2**20
 MAX_PANELS = 12
@@ -186,7 +186,7 @@ def _trial_title(trial: Trial) -> str:
     if trial.status == "oom" and trial.death is not None:
         return f"{name}: out of memory at step {trial.death.step:,} of {trial.num_steps:,} ({how})"
     ending = "ends after" if trial.status == "ok" else f"{trial.status} after"
-    return f"{name}: {ending} {trial.num_steps_done:,} steps ({how})"
+    return f"{name}: {ending} {count_of(trial.num_steps_done, 'step')} ({how})"
 
 
 def _steps_title(result: MemSweep, num_drawn: int) -> str:

@@ -13,7 +13,7 @@ from lrtool.report.ranks import rank_lines
 from lrtool.report.sweep.columns import MetricColumn, columns_of
 from lrtool.results import Category, Condition, MemSweep, Recorder, Trial, TrialStatus
 from lrtool.results.mem_sweep import AXES
-from lrtool.units import format_bytes, format_duration, format_lr, three_digits
+from lrtool.units import count_of, format_bytes, format_duration, format_lr, three_digits
 
 HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", "cpu": "from CPU"}
 """Stands on every line with a figure."""
@@ -132,7 +132,10 @@ def setup_table(result: MemSweep) -> Facts:
             ("capacity", room),
             ("cycle", _cycle(result)),
             *_assumed(result),
-            ("swept", f"{result.target}, {len(result.trials)} trials in {format_duration(result.duration_s)}"),
+            (
+                "swept",
+                f"{result.target}, {count_of(len(result.trials), 'trial')} in {format_duration(result.duration_s)}",
+            ),
         ]
     )
 

@@ -10,7 +10,7 @@ import pytest
 from lrtool.diagnosis.cure_trials import trial as cure_trial
 from lrtool.diagnosis.cure_trials.reports import CURE_TRIAL, CureSetup, CureTrial, CureTrialFile
 from lrtool.diagnosis.cure_trials.session import try_cures
-from lrtool.diagnosis.cures.registry import find_cures
+from lrtool.diagnosis.cures.registry import find_cures, find_options
 from lrtool.errors import WorkloadError
 from lrtool.memory.metrics import Peaks
 from lrtool.memory.recorders.recording import Recording, RecordSettings, StepColumns
@@ -180,3 +180,20 @@ def test_on_a_gpu_each_cure_and_each_of_the_chosen_settings_is_run(
 
 def test_the_tower_is_known_by_hand() -> None:
     assert (ACTIVATION, WEIGHT) == (4 * MIB, MIB // 4)
+
+
+def test_only_the_cures_that_were_named_are_tried_allocator_settings_too(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    names = ("expandable-segments", "roundup")
+    cures = try_cures(
+        setup(), tmp_path, InlineExecutor(), cures=find_cures(names), options=find_options(names),
+        on_trial=lambda *progress: told.append(progress),
+    )  # fmt: skip
+
+    assert {effect.name for effect in cures.effects} == set(names)
+    assert told == [("baseline", 1, 1)]
+    none = try_cures(
+        setup(), tmp_path / "bf16", InlineExecutor(), cures=find_cures(["bf16"]), options=find_options(["bf16"]),
+        on_trial=lambda *_: None,
+    )  # fmt: skip
+    assert {effect.name for effect in none.effects} == {"bf16"}
