@@ -225,7 +225,7 @@ class DiagnoseSettings(ExecutorSettings):
     cures: Annotated[bool, _of_cures("Try what may save memory: bytes, time, loss, and how to apply it.")] = False
     max_batch: Annotated[bool, _of_cures("Search the largest batch that fits the capacity.")] = False
     only: Annotated[
-        tuple[str, ...], _of_cures("The cures to try: bf16,checkpointing,... (docs/cures.md). Default: all.")
+        tuple[str, ...], _of_cures("The cures to try, and no others: bf16,roundup,... (docs/cures.md). Default: all.")
     ] = ()
     checkpoint: Annotated[
         tuple[str, ...],

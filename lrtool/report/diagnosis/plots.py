@@ -55,7 +55,7 @@ def budget_csv(result: Diagnosis) -> str:
 
 
 def _bars(axes: Axes, lines: list[BudgetLine], unit: int) -> None:
-    longest = max((line.num_bytes for line in lines), default=1) / unit
+    longest = (max((line.num_bytes for line in lines), default=0) or unit) / unit
     for position, line in enumerate(lines):
         colour = VERMILLION if line.name == "reserved" else WASTE.get(line.name, BLUE)
         axes.barh(position, line.num_bytes / unit, color=colour, hatch=HATCHES.get(line.name), edgecolor="white")
