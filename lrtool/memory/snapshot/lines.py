@@ -1,6 +1,7 @@
 """Which line of a recorded stack is the user's own: the innermost that belongs to no library, on Linux and on Windows."""
 
 import re
+from functools import lru_cache
 
 from lrtool.memory.trace.text import plain_text
 
@@ -20,9 +21,15 @@ _NOTEBOOK = re.compile(r"<ipython-input-[\w-]+>")
 
 def own_line(filename: str, line: int) -> str | None:
     """`file.py:line` where a program's own file, or a cell of a notebook, is named; None for a library's."""
+    name = _own_name(filename)
+    return None if name is None else f"{name}:{line}"
+
+
+@lru_cache(maxsize=4096)
+def _own_name(filename: str) -> str | None:
     path = filename.replace("\\", "/")
     if _NOTEBOOK.fullmatch(path):
-        return f"{path.strip('<>')}:{line}"
+        return path.strip("<>")
     if not path.endswith(".py") or _LIBRARY.search(path) or _WINDOWS_STANDARD_LIBRARY.search(path):
         return None
-    return f"{plain_text(path.rsplit('/', 1)[-1])}:{line}"
+    return plain_text(path.rsplit("/", 1)[-1])
