@@ -56,6 +56,8 @@ def _answers() -> Iterator[tuple[Any, Callable[..., Any]]]:
     yield aten._to_copy.default, copied
     yield aten._ctc_loss.default, _ctc_loss
     yield aten._ctc_loss_backward.default, _ctc_loss_backward
+    yield aten.cudnn_grid_sampler.default, _grid_sampler
+    yield aten.cudnn_grid_sampler_backward.default, _grid_sampler_backward
     if hasattr(aten, "_grouped_mm"):
         yield aten._grouped_mm.default, _grouped_mm
 
@@ -85,3 +87,12 @@ def _ctc_loss(
 
 def _ctc_loss_backward(_mode: Any, _func: Any, _gradient: Tensor, probs: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(probs)
+
+
+def _grid_sampler(_mode: Any, _func: Any, x: Tensor, grid: Tensor) -> Tensor:
+    """ATen/native/cudnn/GridSampler.cpp, which takes bilinear samples of whole pictures with zeros around."""
+    return x.new_empty((x.shape[0], x.shape[1], grid.shape[1], grid.shape[2]))
+
+
+def _grid_sampler_backward(_mode: Any, _func: Any, x: Tensor, grid: Tensor, _gradient: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), grid.new_empty(grid.shape)

@@ -77,6 +77,20 @@ def test_a_grouped_product_of_floats_has_rows_of_16_bytes() -> None:
     assert sizes_of(traced(build, 1), "_grouped_mm")[0] == (9 * 8 + 6) * FLOAT
 
 
+def test_a_grid_is_sampled_by_cudnn() -> None:
+    def build() -> dict[str, Any]:
+        def loss(model: nn.Module, batch: Tensor) -> Tensor:
+            theta = model(batch.flatten(1)).view(-1, 2, 3)
+            grid = F.affine_grid(theta, [2, 3, 5, 7], align_corners=True)
+            return F.grid_sample(batch, grid, align_corners=True).sum()
+
+        return workload(nn.Linear(3 * 4 * 4, 6), [torch.randn(2, 3, 4, 4)], loss)
+
+    found = traced(build, 1)
+    assert sizes_of(found, "cudnn_grid_sampler") == [2 * 3 * 5 * 7 * FLOAT]
+    assert sizes_of(found, "cudnn_grid_sampler_backward") == [2 * 3 * 4 * 4 * FLOAT, 2 * 5 * 7 * 2 * FLOAT]
+
+
 def test_the_hosts_memory_may_be_pinned() -> None:
     def build() -> dict[str, Any]:
         buffer = torch.empty(4, 8, pin_memory=True)
