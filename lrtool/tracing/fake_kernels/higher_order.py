@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 from torch._C import DispatchKey
+from torch._higher_order_ops import utils
 from torch._ops import HigherOrderOperator
 
 from lrtool.tracing.fake_values.listener import Listener
@@ -64,11 +65,13 @@ def _none() -> None:
 
 
 def body_of(func: Any) -> Callable[..., Any]:
-    """What the operator does with its arguments where nothing is compiled."""
-    body: Callable[..., Any] | None = func.py_kernels.get(DispatchKey.CompositeExplicitAutograd)
+    """What the operator does with its arguments where nothing is compiled; else what torch itself runs on fake tensors."""
+    fakes: dict[Any, Callable[..., Any]] = getattr(utils, "registered_hop_fake_fns", {})
+    body = func.py_kernels.get(DispatchKey.CompositeExplicitAutograd) or fakes.get(func)
     if body is None:
         raise NotImplementedError(f"There was no rule registered for HigherOrderOperator {func._name}")
-    return body
+    found: Callable[..., Any] = body
+    return found
 
 
 def is_one_kernel(func: Any, args: tuple[Any, ...]) -> bool:

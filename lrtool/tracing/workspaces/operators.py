@@ -216,6 +216,12 @@ def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+def _betas(args: Sequence[Any]) -> list[int]:
+    """As many betas as there are alphas: `ctc_loss_backward_gpu_template` of ATen/native/cuda/LossCTC.cu."""
+    alphas = args[6]
+    return [alphas.numel() * alphas.element_size()]
+
+
 _FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
     "embedding_dense_backward": _embedding_backward,
     "_scaled_dot_product_flash_attention_backward": _flash_backward,
@@ -228,6 +234,7 @@ _FORMULAS: dict[str, Callable[[Sequence[Any]], list[int]]] = {
     "_foreach_norm": _foreach_norm,
     "sort": _segmented_sort,
     "_softmax_backward_data": _softmax_backward,
+    "_ctc_loss_backward": _betas,
     "index_put": _sorted_index_put,
     "index_put_": _sorted_index_put,
     "_index_put_impl_": _sorted_index_put,

@@ -56,8 +56,9 @@ def test_ctc_keeps_alphas_over_blanks_and_labels(lengths_on_gpu: bool) -> None:
         inputs, targets = torch.randn(TIME, BATCH, 4), torch.randint(1, CLASSES, (BATCH, LONGEST + 2))
         return workload(nn.Linear(4, CLASSES), [(inputs, targets, torch.tensor([2, LONGEST, 3]))], loss)
 
-    alphas = BATCH * TIME * (2 * LONGEST + 1) * FLOAT
-    assert sizes_of(traced(build, 1), "_ctc_loss") == [BATCH * FLOAT, alphas]
+    alphas, found = BATCH * TIME * (2 * LONGEST + 1) * FLOAT, traced(build, 1, with_workspaces=True)
+    assert sizes_of(found, "_ctc_loss") == [BATCH * FLOAT, alphas]
+    assert sorted(sizes_of(found, "_ctc_loss_backward")) == sorted([BATCH * TIME * CLASSES * FLOAT, alphas])
 
 
 @pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no grouped product")
@@ -163,6 +164,24 @@ def test_a_model_built_on_the_cpu_is_sharded_on_the_gpu(monkeypatch: pytest.Monk
         return workload(sharded, [torch.randn(4, 64)], lambda m, x: m(x).sum())
 
     assert traced(build, 2).live_bytes[0] == bytes_of(model) // 4
+
+
+def test_shards_of_a_model_without_data_are_drawn_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First sharded on the meta device, then allocated, and drawn by an operator that takes another one."""
+    from torch.distributed.fsdp import fully_shard
+
+    monkeypatch.setenv("WORLD_SIZE", "4")
+
+    def build() -> dict[str, Any]:
+        dist.init_process_group("nccl", rank=0)
+        with torch.device("meta"):
+            model = nn.Sequential(nn.Linear(64, 64, bias=False))
+        fully_shard(model)
+        model.to_empty(device="cuda")
+        nn.init.normal_(next(model.parameters()))
+        return workload(model, [torch.randn(4, 64)], lambda m, x: m(x).sum())
+
+    assert traced(build, 2).live_bytes[0] == 64 * 64 * FLOAT // 4
 
 
 def test_a_replayed_graph_allocates_nothing() -> None:
