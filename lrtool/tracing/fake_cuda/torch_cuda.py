@@ -46,6 +46,14 @@ def cuda_api(mode: FakeTensorMode, listener: Listener, answers: Answers, *, devi
         yield
 
 
+def device_of(tensor: Any) -> torch.device | None:
+    """Of a fake tensor, which a step is asked for more often than anything else; None where its mode has to be asked."""
+    if not isinstance(tensor, FakeTensor) or tensor.fake_mode.in_kernel_invocation:
+        return None
+    device: torch.device = tensor.fake_device
+    return device
+
+
 def without_real_tensors(values: Any) -> Any:
     """Nested arguments with every real tensor as a fake one, under a fake tensor mode.
 

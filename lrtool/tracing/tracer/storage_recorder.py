@@ -27,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 import lrtool
 from lrtool.results import Assumption, AssumptionKind, Category
 from lrtool.tracing.fake_cuda.gaps import note_operator
-from lrtool.tracing.fake_cuda.torch_cuda import without_real_tensors
+from lrtool.tracing.fake_cuda.torch_cuda import device_of, without_real_tensors
 from lrtool.tracing.fake_kernels.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
 from lrtool.tracing.fake_kernels.higher_order import body_of, is_higher_order, is_one_kernel, remember_kernel
 from lrtool.tracing.fake_kernels.sparse import is_in_coordinates, parts_of
@@ -44,6 +44,7 @@ from lrtool.workload.user_code import is_library_file, is_users_file
 
 aten = torch.ops.aten
 REAL_LIMIT_BYTES = 2**20
+_DEVICE = torch.ops.prim.device.default
 _NOT_RECORDED = ("profiler", "prim")
 _TORCH = str(Path(torch.__file__).parent)
 _CALLERS = {
@@ -210,6 +211,8 @@ class StorageRecorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(map(is_traceable_wrapper_subclass_type, types)):
             return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
+        if func is _DEVICE and (device := device_of(args[0])) is not None:
+            return device
         kwargs = kwargs or {}
         if is_higher_order(func):
             return self._run_higher_order(func, args, kwargs)
