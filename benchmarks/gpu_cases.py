@@ -22,7 +22,6 @@ HALF, SINGLE = torch.bfloat16, torch.float32
 class Case:
     """`prepare(device)` makes a step, forward and backward, which may tell what was chosen."""
 
-    group: str
     name: str
     prepare: Callable[[torch.device], Step]
 
@@ -76,7 +75,7 @@ class Convolution:
             return _trained(layer, x.requires_grad_())
 
         marks = "-nhwc" * channels_last + "-tries" * tries
-        return Case(group="convolutions", name=f"{self.name}-{_letters(dtype)}{marks}", prepare=prepare)
+        return Case(name=f"{self.name}-{_letters(dtype)}{marks}", prepare=prepare)
 
 
 def _padded(kernel: int, **more: int) -> tuple[tuple[str, int], ...]:
@@ -121,9 +120,7 @@ def recurrent_case(kind: str, sizes: tuple[int, int, int, int], dtype: torch.dty
         return _trained(layer, torch.randn(time, batch, inside, device=device, dtype=dtype, requires_grad=True))
 
     marks = "".join(f"-{name}{value:g}" for name, value in more.items())
-    return Case(
-        group="recurrent", name=f"{kind.lower()}-{'x'.join(map(str, sizes))}-{_letters(dtype)}{marks}", prepare=prepare
-    )
+    return Case(name=f"{kind.lower()}-{'x'.join(map(str, sizes))}-{_letters(dtype)}{marks}", prepare=prepare)
 
 
 def recurrent() -> Iterator[Case]:
@@ -164,7 +161,7 @@ def attention_case(
     marks = "".join(f"-{name}{value:g}" for name, value in {**options, **({"masked": 1} if is_masked else {})}.items())
     kernel = "chosen" if backend is None else backend.name.lower().removesuffix("_attention")
     name = f"{kernel}-{'x'.join(map(str, sizes))}-{_letters(dtype)}{marks}"
-    return Case(group="attention", name=name, prepare=prepare)
+    return Case(name=name, prepare=prepare)
 
 
 def attention() -> Iterator[Case]:

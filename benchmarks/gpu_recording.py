@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -201,13 +201,9 @@ class CaseTruth:
     told: list[str | None] = field(default_factory=list)
     error: str | None = None
 
-    def of_group(self, group: str) -> "CaseTruth":
-        """The same, stored with another group's."""
-        return replace(self, group=group)
 
-
-def record_case(case: Case, device: torch.device) -> CaseTruth:
-    """Take CASE_STEPS steps of a layer; what it raises is part of the truth."""
+def record_case(case: Case, device: torch.device, *, group: str) -> CaseTruth:
+    """Take CASE_STEPS steps of a layer, listed under a group; what it raises is part of the truth."""
     machine, told = this_machine(device), list[str | None]()
 
     def prepared() -> Callable[[], object]:
@@ -221,9 +217,9 @@ def record_case(case: Case, device: torch.device) -> CaseTruth:
         found = _recorded(prepared, device, num_steps=CASE_STEPS)
     except Exception as error:  # a kernel that refuses, or memory that does not suffice
         message = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return CaseTruth(group=case.group, name=case.name, machine=machine, told=told, error=message)
+        return CaseTruth(group=group, name=case.name, machine=machine, told=told, error=message)
     return CaseTruth(
-        group=case.group,
+        group=group,
         name=case.name,
         machine=machine,
         events=found.events,

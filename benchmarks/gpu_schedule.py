@@ -163,8 +163,8 @@ def _record_group(folder: Path, device: torch.device, name: str) -> None:
             continue
         print(f"{BEGINS}{case.name}", flush=True)
         torch.manual_seed(0)
-        truth = record_case(case, device)
-        write_case(folder, truth.of_group(name))
+        truth = record_case(case, device, group=name)
+        write_case(folder, truth)
         count, failed = count + 1, failed + (truth.error is not None)
     print(f"{name}: {count} layers, {failed} refused, {time.perf_counter() - begin:.1f} s")
 

@@ -97,20 +97,13 @@ def predicted_trace(run: SnapshotRun) -> tuple[AllocationTrace, tuple[Assumption
 def compare(run: SnapshotRun, truth: SnapshotTruth) -> Outcome:
     """Predict a run, and hold it against what was recorded of it."""
     trace, assumptions = predicted_trace(run)
-    replayed = replay(trace, Scenario(version=run.version))
+    played = [_recorded_part(run, each) for each in replays_otherwise(trace, Scenario(version=run.version))]
     made = traced_requests(trace, last_step_only=not run.is_whole)
     return Outcome(
         run=run,
         truth=truth,
-        predicted=_recorded_part(run, replayed),
-        reserved_ends=ends(
-            [
-                _recorded_part(run, each).reserved_bytes
-                for each in replays_otherwise(trace, Scenario(version=run.version))
-            ],
-            assumptions,
-            is_reserved=True,
-        ),
+        predicted=played[0],
+        reserved_ends=ends([each.reserved_bytes for each in played], assumptions, is_reserved=True),
         num_requests=len(made),
         differences=tuple(differences(truth.requests, made)),
     )

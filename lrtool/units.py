@@ -112,7 +112,12 @@ def format_bytes(num_bytes: int) -> str:
 
 def count_of(number: int, noun: str) -> str:
     """ "1 segment", "2,043 segments"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {plural(number, noun)}"
+
+
+def plural(number: int, noun: str) -> str:
+    """The noun as it stands after that number."""
+    return noun if number == 1 else f"{noun}s"
 
 
 def three_digits(value: float) -> str:

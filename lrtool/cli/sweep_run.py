@@ -204,7 +204,7 @@ def _announce(terminal: Terminal, plan: "Plan", *, is_given: bool, file: Setting
 
 def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") -> str:
     """A finished trial in one line."""
-    figures = [f"{count_of(trial.num_steps, 'step')}"]
+    figures = [count_of(trial.num_steps, "step")]
     if trial.max_memory_allocated_bytes is not None and trial.max_memory_reserved_bytes is not None:
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
-from lrtool.memory.growth import BoundedGrowth, FragmentationGrowth, fragmentation_growth, is_growing
+from lrtool.memory.growth import STEADY_FROM_STEP, BoundedGrowth, FragmentationGrowth, fragmentation_growth, is_growing
 from lrtool.results import (
     Assumption,
     Budget,
@@ -18,9 +18,6 @@ from lrtool.results import (
     StepGrowth,
     StepSeries,
 )
-
-STEADY_FROM = 2
-"""The first step in which everything is there: optimizer state appears at the end of step 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +81,14 @@ class RunFigures:
         return self.bounded_growth is None and is_growing(self.growth)
 
     @property
+    def main_source(self) -> GrowthSource | None:
+        """What grows most, where that is known."""
+        return self.sources[0] if self.sources else None
+
+    @property
     def steady(self) -> tuple[StepProfile, ...]:
         """The profiles of steps in which everything is there."""
-        return self.profiles[STEADY_FROM:] or self.profiles[1:]
+        return self.profiles[STEADY_FROM_STEP:] or self.profiles[1:]
 
     @property
     def fragmentation_growth(self) -> FragmentationGrowth | None:

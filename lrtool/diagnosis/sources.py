@@ -14,7 +14,7 @@ from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
 from lrtool.memory.gpus import CONTEXT_BYTES
 from lrtool.memory.growth import bounded_growth, step_growth
-from lrtool.memory.metrics import Peaks
+from lrtool.memory.metrics import Peaks, died_of_fragmentation
 from lrtool.memory.recorders.predicted import card_memory, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
 from lrtool.memory.replay.devices import play_fullest
@@ -124,7 +124,9 @@ def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str)
 
 
 def _as_oom(failed: FailedRequest) -> Oom:
-    is_in_pieces = failed.largest_free_bytes < failed.size_bytes <= failed.free_bytes
+    is_in_pieces = died_of_fragmentation(
+        failed.size_bytes, largest_free_bytes=failed.largest_free_bytes, free_bytes=failed.free_bytes
+    )
     return Oom(
         step=0,
         request=failed.request,

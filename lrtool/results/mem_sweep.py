@@ -62,6 +62,10 @@ class StepGrowth:
     period_steps: Size
 
 
+LRU_CACHE = "functools.lru_cache"
+"""What the name of a container begins with that is such a cache."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrowthSource:
     """Where storages that stay were born, as `file.py:line`, the text of that line, what holds them, and their bytes."""
@@ -70,6 +74,16 @@ class GrowthSource:
     line: str | None
     container: str | None
     bytes_per_step: ByteRate
+
+    @property
+    def text(self) -> str:
+        """ "train.py:41 history.append(loss)"."""
+        return " ".join(part for part in (self.source, self.line) if part)
+
+    @property
+    def is_cache(self) -> bool:
+        """Whether a cache of Python's own holds them."""
+        return (self.container or "").startswith(LRU_CACHE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

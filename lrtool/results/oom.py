@@ -71,6 +71,11 @@ class RecordedOom:
     source: str | None
     num_ooms: Count
 
+    @property
+    def capacity_bytes(self) -> int:
+        """What there was for the process."""
+        return self.device_free_bytes + self.reserved_bytes
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayOom:

@@ -7,7 +7,7 @@ from lrtool.memory.growth import device_allocs_per_step, is_growing
 from lrtool.results import GrowthSource, Recorder, StepGrowth, StepSeries, Trial
 from lrtool.sweep.comparison import STEP_SIZE, Difference, Effect, differing_axes, order_of, value_of
 from lrtool.sweep.trend import Trend, growth_of, oom_step
-from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value, source_text
+from lrtool.sweep.wording import at_step, bytes_per_step, count, format_rate, shown_value
 from lrtool.units import format_bytes
 
 MAX_SOURCES = 3
@@ -76,7 +76,7 @@ def _group_name(trend: Trend, found: Findings) -> str:
 
 def _source_line(source: GrowthSource) -> str:
     held = f", held by {source.container}" if source.container else ""
-    return f"{bytes_per_step(source.bytes_per_step)} from {source_text(source)}{held}"
+    return f"{bytes_per_step(source.bytes_per_step)} from {source.text}{held}"
 
 
 def _capacity_line(trend: Trend, found: Findings, name: str) -> Iterator[str]:

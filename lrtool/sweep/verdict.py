@@ -15,7 +15,7 @@ from lrtool.sweep.comparison import (
 )
 from lrtool.sweep.evidence import Findings, evidence_lines
 from lrtool.sweep.trend import Trend, oom_step, trend_of
-from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value, source_text
+from lrtool.sweep.wording import bytes_per_step, count, joined, scaling_clause, shown_value
 from lrtool.units import format_bytes
 
 EQUIVALENCE_SHARE = 0.01
@@ -34,7 +34,7 @@ def conclude_sweep(trials: Sequence[Trial], series: Mapping[int, StepSeries], *,
         max_abs_difference_at_equal_steps_bytes=difference.bytes if difference else None,
         noise_bytes=noise.bytes if noise else None,
         growth_bytes_per_step=trend.growth.bytes_per_step if trend and trend.growth else None,
-        growth_source=source_text(trend.sources[0]) if trend and trend.sources else None,
+        growth_source=trend.sources[0].text if trend and trend.sources else None,
         forecast_step=trend.forecast_step if trend else None,
         ends_before=_step_sizes(trend.ends_before) if trend else (),
         ends_after=_step_sizes(trend.ends_after) if trend else (),
@@ -171,7 +171,7 @@ def _growth_clause(trend: Trend) -> str:
         return ""
     if not trend.is_growing:
         return "allocated memory does not grow"
-    origin = f", from {source_text(trend.sources[0])}" if trend.sources else ""
+    origin = f", from {trend.sources[0].text}" if trend.sources else ""
     return f"allocated memory grows {bytes_per_step(trend.growth.bytes_per_step)}{origin}"
 
 

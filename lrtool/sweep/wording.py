@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from lrtool.results import GrowthSource, Trial
-from lrtool.units import format_bytes, three_digits
+from lrtool.results import Trial
+from lrtool.units import format_bytes, plural, three_digits
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -11,7 +11,7 @@ _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 def count(number: int, noun: str) -> str:
     """ "three runs", "one run", "24 runs"."""
     word = _WORDS[number] if number < len(_WORDS) else str(number)
-    return f"{word} {noun}{'' if number == 1 else 's'}"
+    return f"{word} {plural(number, noun)}"
 
 
 def joined(words: Sequence[str]) -> str:
@@ -37,11 +37,6 @@ def at_step(step: int) -> str:
 def shown_value(value: object) -> str:
     """A value on an axis; "default" where nothing was set."""
     return "default" if value in ("", None) else str(value)
-
-
-def source_text(source: GrowthSource) -> str:
-    """ "train.py:41 history.append(loss)"."""
-    return " ".join(part for part in (source.source, source.line) if part)
 
 
 def scaling_clause(trials: Sequence[Trial]) -> str | None:

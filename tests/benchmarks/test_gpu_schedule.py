@@ -85,7 +85,7 @@ def test_when_the_time_is_over_nothing_is_begun_any_more(tmp_path: Path, monkeyp
 def test_a_layer_that_ends_the_process_is_known_and_the_others_are_taken_up_again(tmp_path: Path) -> None:
     first, *others = GROUPS["rehearsed"]()
     for case in others:
-        write_case(tmp_path, record_case(case, CPU).of_group("rehearsed"))
+        write_case(tmp_path, record_case(case, CPU, group="rehearsed"))
     code = f"import os; print('begins {first.name}', flush=True); os._exit(9)"
     played(tmp_path, code, "rehearsed")
 

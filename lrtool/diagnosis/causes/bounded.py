@@ -1,7 +1,7 @@
 """Memory that grew and came to an end: a pool, a cache, what an epoch keeps. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
-from lrtool.diagnosis.causes.growth import BOUND_THE_CACHE, CACHE, source_line
+from lrtool.diagnosis.causes.growth import BOUND_THE_CACHE, source_line
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import BoundedGrowth
 from lrtool.results import Finding
@@ -29,33 +29,32 @@ def bounded_tensors(figures: RunFigures, name: str) -> Finding | None:
 
     A pool that fills up and stays full is what its author wanted.
     """
-    growth, first = figures.bounded_growth, figures.sources[0] if figures.sources else None
-    if growth is None or first is None or figures.has_kept_graph:
+    growth, source = figures.bounded_growth, figures.main_source
+    if growth is None or source is None or figures.has_kept_graph:
         return None
-    is_cache = CACHE in (first.container or "")
-    if not is_cache and not growth.falls:
+    if not source.is_cache and not growth.falls:
         return None
     return _bounded(
         figures,
         cause=name,
-        title="a cache keeps tensors" if is_cache else "tensors are kept over many steps and then dropped",
-        cure=BOUND_THE_CACHE if is_cache else "keep numbers or .cpu() copies, or use each as it comes",
+        title="a cache keeps tensors" if source.is_cache else "tensors are kept over many steps and then dropped",
+        cure=BOUND_THE_CACHE if source.is_cache else "keep numbers or .cpu() copies, or use each as it comes",
     )
 
 
 def _bounded(figures: RunFigures, *, cause: str, title: str, cure: str) -> Finding | None:
-    growth, first = figures.bounded_growth, figures.sources[0] if figures.sources else None
+    growth, source = figures.bounded_growth, figures.main_source
     if growth is None or growth.added_bytes < NOTABLE_SHARE * figures.own_peak_bytes:
         return None
     return Finding(
         cause=cause,
         title=title,
-        confidence="high" if first is not None else "medium",
+        confidence="high" if source is not None else "medium",
         evidence=(_course(growth), *map(source_line, figures.sources[:2])),
         proof=f"lrtool diagnose {figures.target}, once it keeps nothing: memory at the steps' ends does not grow",
         cure=cure,
         num_bytes=growth.added_bytes,
-        source=None if first is None else f"{first.source} {first.line or ''}".strip(),
+        source=None if source is None else source.text,
     )
 
 

@@ -46,9 +46,7 @@ def workspaces(figures: RunFigures, name: str) -> Finding | None:
 def weight_copies(figures: RunFigures, name: str) -> Finding | None:
     """Autocast's copies of the weights make the difference."""
     size = max((profile.weight_copy_bytes for profile in figures.steady), default=0)
-    if not size or size < COPY_SHARE * figures.peak_allocated_bytes:
-        return None
-    if not _lacks(figures) or not figures.would_fit_without(size):
+    if not _lacks(figures) or size < COPY_SHARE * figures.peak_allocated_bytes or not figures.would_fit_without(size):
         return None
     return _lack(
         figures,
@@ -89,7 +87,7 @@ def lazy_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
     """The first forward and backward fit; then the optimizer makes its state."""
     oom = figures.oom
     state = figures.profiles[-1].at_end.get(Category.OPTIMIZER_STATE, 0) if figures.profiles else 0
-    if not state or not _lacks(figures) or oom is None or state < STATE_SHARE * figures.peak_allocated_bytes:
+    if not _lacks(figures) or oom is None or state < STATE_SHARE * figures.peak_allocated_bytes:
         return None
     is_made_there = oom.phase == "optimizer" and oom.category == Category.OPTIMIZER_STATE
     comes_next = oom.step == 2 and oom.phase != "optimizer" and figures.would_fit_without(state)

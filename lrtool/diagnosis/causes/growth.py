@@ -12,7 +12,6 @@ from lrtool.results import Finding, GrowthSource
 from lrtool.units import format_bytes
 
 STEPS_THAT_GET_LONGER = 4
-CACHE = "lru_cache"
 BOUND_THE_CACHE = "bound the cache, functools.lru_cache(maxsize=...), or empty it with cache_clear()"
 EVALUATION_WORDS = re.compile(
     r"(?i)(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|metrics?|preds?)(?:[^a-z]|$)"
@@ -62,8 +61,8 @@ def kept_evaluation(figures: RunFigures, name: str) -> Finding | None:
 @cause("kept-tensors", "growth")
 def kept_tensors(figures: RunFigures, name: str) -> Finding | None:
     """Tensors without a graph pile up in a cache."""
-    first = figures.sources[0] if figures.sources else None
-    if not figures.is_growing or first is None or figures.has_kept_graph or CACHE not in (first.container or ""):
+    source = figures.main_source
+    if not figures.is_growing or source is None or figures.has_kept_graph or not source.is_cache:
         return None
     return _growing(
         figures,
@@ -103,7 +102,7 @@ def _growing(
     assert growth is not None
     low, high = (format_bytes(round(rate)) for rate in (growth.low_bytes_per_step, growth.high_bytes_per_step))
     rate = f"allocated memory grows {format_bytes(round(growth.bytes_per_step))} per step (95 %: {low} to {high})"
-    source = figures.sources[0] if figures.sources else None
+    source = figures.main_source
     full = _forecast(figures)
     return Finding(
         cause=cause,
@@ -113,7 +112,7 @@ def _growing(
         proof=longer_runs(figures),
         cure=cure,
         num_bytes=max(round(growth.bytes_per_step), 1),
-        source=None if source is None else f"{source.source} {source.line or ''}".strip(),
+        source=None if source is None else source.text,
     )
 
 
@@ -127,8 +126,7 @@ def _last_hole(figures: RunFigures) -> tuple[str, ...]:
 def source_line(source: GrowthSource) -> str:
     """What one line keeps."""
     held = f", held by {source.container}" if source.container else ""
-    line = f" {source.line}" if source.line else ""
-    return f"{format_bytes(round(source.bytes_per_step))} per step from {source.source}{line}{held}"
+    return f"{format_bytes(round(source.bytes_per_step))} per step from {source.text}{held}"
 
 
 def _forecast(figures: RunFigures) -> tuple[str, ...]:

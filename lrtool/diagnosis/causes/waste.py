@@ -19,7 +19,7 @@ def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
     """A pass that nothing goes back through saves its activations."""
     graphs = [(profile.evaluation_graph_bytes, profile.evaluation_source) for profile in figures.profiles[1:]]
     size, source = max(graphs, key=lambda each: each[0], default=(0, None))
-    if size < EVALUATION_SHARE * figures.own_peak_bytes or not size:
+    if size < EVALUATION_SHARE * figures.own_peak_bytes:
         return None
     return _waste(
         figures,

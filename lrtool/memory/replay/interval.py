@@ -24,7 +24,7 @@ def peak_interval(trace: AllocationTrace, scenario: Scenario, assumptions: Seque
     is reserved with less. What other answers would free or use is added to that, as if all were wrong at once.
     """
     is_exact = not (any(moved_bytes(assumptions)) or has_estimates(trace)) and _spread(assumptions) == (1.0, 1.0)
-    if is_exact and scenario.version.tie_order is not TieOrder.ADDRESS:
+    if is_exact and not _placed_otherwise(scenario):
         return None
     played = [each.peaks for each in replays_otherwise(trace, replace(scenario, capacity_bytes=None))]
     allocated = ends([each.allocated_bytes for each in played], assumptions)

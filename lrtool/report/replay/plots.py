@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
 from lrtool.report.figures import BLUE, GREY, ORANGE, SKY, VERMILLION
-from lrtool.report.replay.tables import settings_name
+from lrtool.report.replay.tables import is_moved, settings_name
 from lrtool.results import Replay, ReplayBlock, ReplayRow, ReplaySegment
 from lrtool.units import format_bytes
 
@@ -125,7 +125,7 @@ def _label(axes: Axes, x: float, y: float, text: str, color: str) -> None:
 def _row_title(result: Replay, row: ReplayRow) -> str:
     where = "" if row.capacity_bytes is None else f" on {format_bytes(row.capacity_bytes)}"
     end = "survives" if row.death is None else f"out of memory ({row.death.cause})"
-    empty = ", from an empty device" if result.starts_from != (row.starts_from or result.starts_from) else ""
+    empty = ", from an empty device" if is_moved(result, row) else ""
     return f"{settings_name(row)}{where}{empty}: {end}, reserves {format_bytes(row.peak_reserved_bytes)} at its peak"
 
 

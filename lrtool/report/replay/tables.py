@@ -64,12 +64,12 @@ def _on(row: ReplayRow) -> str:
 
 def _start(result: Replay, row: ReplayRow) -> str:
     """From where a row starts, where rows differ in that."""
-    if _is_moved(result, row):
+    if is_moved(result, row):
         return ", from an empty device"
-    return ", from the recorded start" if any(_is_moved(result, each) for each in result.rows) else ""
+    return ", from the recorded start" if any(is_moved(result, each) for each in result.rows) else ""
 
 
-def _is_moved(result: Replay, row: ReplayRow) -> bool:
+def is_moved(result: Replay, row: ReplayRow) -> bool:
     """Whether a row starts elsewhere than the recording does."""
     return row.starts_from not in (None, result.starts_from)
 
@@ -121,7 +121,6 @@ def recorded_lines(result: Replay) -> list[str]:
         return []
     at = f", at {oom.source}" if oom.source else ""
     more = f", the last of {oom.num_ooms:,} times" if oom.num_ooms > 1 else ""
-    capacity_bytes = oom.device_free_bytes + oom.reserved_bytes
     return [
         "",
         f"The recording ran out of memory on cuda:{oom.device} at request {oom.request + 1:,} of {result.num_requests:,}"
@@ -129,7 +128,7 @@ def recorded_lines(result: Replay) -> list[str]:
         f"  asked for {format_bytes(oom.size_bytes)}, with {format_bytes(oom.reserved_bytes)} reserved and "
         f"{format_bytes(oom.device_free_bytes)} free on the device; largest free piece "
         f"{format_bytes(oom.largest_free_bytes)}, all free {format_bytes(oom.free_bytes)}",
-        f"  a replay without a capacity grants what failed; --capacity {capacity_bytes} is what there was",
+        f"  a replay without a capacity grants what failed; --capacity {oom.capacity_bytes} is what there was",
     ]
 
 
@@ -143,7 +142,7 @@ def oom_lines(result: Replay, row: ReplayRow) -> list[str]:
     lines = [
         "",
         f"Row {number} runs out of memory ({oom.cause}) {_when(oom)}"
-        + ("" if oom.at_start or _is_moved(result, row) else f" of {result.num_requests:,}")
+        + ("" if oom.at_start or is_moved(result, row) else f" of {result.num_requests:,}")
         + (f" ({where})" if where else ""),
     ]
     if not oom.at_start:

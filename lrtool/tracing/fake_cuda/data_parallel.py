@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _take_tensors, _unflatten_dense_tensors
+from torch._utils import _flatten_dense_tensors, _reorder_tensors_as, _take_tensors, _unflatten_dense_tensors
 from torch.cuda import nccl
 from torch.nn.parallel import _functions, scatter_gather
 
@@ -79,20 +79,12 @@ def _gather(tensors: Sequence[Tensor], dim: int, destination: int | None) -> Ten
 
 def _broadcast(tensors: Sequence[Tensor], devices: list[int], buffer_bytes: int) -> list[list[Tensor]]:
     copies: list[list[Tensor]] = [[] for _ in devices[1:]]
-    order: list[Tensor] = []
     for chunk in _take_tensors(tensors, buffer_bytes):
         flat = _flatten_dense_tensors(chunk)
-        order += chunk
         for own, device in zip(copies, devices[1:], strict=True):
             sent = flat.to(torch.device("cuda", device))
             own += [part.data for part in _unflatten_dense_tensors(sent, chunk)]
-    return [list(tensors), *(_in_order(own, order, tensors) for own in copies)]
-
-
-def _in_order(copies: list[Tensor], order: list[Tensor], wanted: Sequence[Tensor]) -> list[Tensor]:
-    """Chunks of several types come one type after another."""
-    place = {id(tensor): number for number, tensor in enumerate(order)}
-    return [copies[place[id(tensor)]] for tensor in wanted]
+    return [list(tensors), *(list(_reorder_tensors_as(own, tensors)) for own in copies)]
 
 
 def _all_dense(tensors: Sequence[Tensor]) -> bool:

@@ -10,7 +10,6 @@ import torch.distributed as dist
 
 from lrtool.tracing.fake_values.listener import Listener
 from lrtool.tracing.patching import replaced
-from lrtool.tracing.tracer.simulated_ranks import without_exchange
 
 _FAKE = "fake"
 
@@ -37,6 +36,8 @@ def own_groups(listener: Listener, labels: Callable[[], AbstractContextManager[N
 
 def _changes(listener: Listener, begin: Callable[[], None]) -> list[tuple[Any, str, Any]]:
     from torch.distributed import distributed_c10d as c10d
+
+    from lrtool.tracing.tracer.simulated_ranks import without_exchange  # which a torch without ranks cannot import
 
     return [
         (c10d, "rendezvous", _meeting(listener)),

@@ -15,13 +15,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lrtool.results.mem_sweep import LRU_CACHE
 from lrtool.workload.user_code import is_users_file
 
 MAX_NODES = 20_000
 _CONTAINERS = (list, dict, set, deque, tuple)
 _MAX_NESTING = 4
 _LRU_CACHE = type(cache(len))
-LRU_CACHE = "functools.lru_cache"
 _MAX_NAMED_TENSORS = 6
 _STORING = r"\.(?:append|extend|add|update|appendleft|insert|setdefault)\(|\[[^\]]*\]\s*[-+*/|]?=(?!=)|\s*[-+*/|]=(?!=)"
 _ASSIGNING = r"\s*=(?!=)"
