@@ -54,7 +54,7 @@ ALLOWED = {
     | {"sweep.executors", "memory.recorders", "memory.growth", "memory.metrics", "tracing.tracer", "tracing.workspaces"}
     | {"lr", "workload", "results"},
     "diagnosis.run_figures": GROUND | {"memory.attribution", "memory.growth", "results"},
-    "diagnosis.causes": GROUND | {"diagnosis.run_figures", "memory.growth", "results"},
+    "diagnosis.causes": GROUND | {"diagnosis.run_figures", "memory.attribution", "memory.growth", "results"},
     "diagnosis.cures": GROUND | {"memory.allocator", "memory.trace", "workload"},
     "diagnosis.cure_trials": GROUND
     | {"diagnosis.cures", "sweep.executors", "memory.recorders", "tracing.tracer", "memory.replay", "memory.allocator"}

@@ -99,6 +99,7 @@ def conclude(figures: RunFigures, *, origin: Origin) -> Diagnosis:
         assumptions=figures.assumptions,
         on_card=figures.on_card,
         devices=figures.devices,
+        peak_lines=figures.peak_lines,
     )
 
 

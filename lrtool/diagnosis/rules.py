@@ -7,6 +7,7 @@ that does.
 
 from collections.abc import Iterable
 
+from lrtool.diagnosis.causes.bounded import course
 from lrtool.diagnosis.causes.cause import Group, all_causes
 from lrtool.diagnosis.causes.proofs import plain_run
 from lrtool.diagnosis.run_figures import RunFigures
@@ -20,6 +21,7 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     A cause that accounts for 0 bytes is none.
     """
     grows = _all("growth", figures)[:1]
+    retries = _all("retry", figures)
     from_outside = _all("outside", figures)
     wasted = sorted(_all("waste", figures), key=lambda finding: -(finding.num_bytes or 0))
     explains = [each for each in wasted if figures.would_fit_without(each.num_bytes or 0)]
@@ -30,6 +32,7 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
     found = [*grows, *from_outside, *explains, *fragmented, *full, *aside]
     if figures.oom is not None and fragmented and not grows:
         found = [*from_outside, *fragmented, *explains, *full, *aside]
+    found = [*retries, *found]
     untold = _all("untold", figures)
     if untold and figures.oom is None:  # what is there says nothing of a peak, nor of what is unused then
         found = from_outside
@@ -39,6 +42,8 @@ def diagnose(figures: RunFigures) -> tuple[Finding, ...]:
 def healthy(figures: RunFigures) -> Finding:
     """Nothing is wrong, with the figures that say so."""
     title = "nothing is wrong"
+    if figures.caught:
+        title = "nothing is wrong, though it runs out of memory: it catches that and goes on"
     evidence = [f"peak allocated {format_bytes(figures.peak_allocated_bytes)}"]
     if figures.capacity_bytes is not None:
         share = figures.peak_reserved_bytes / figures.capacity_bytes
@@ -48,7 +53,9 @@ def healthy(figures: RunFigures) -> Finding:
         evidence.append(
             f"peak reserved may be as high as {format_bytes(figures.peak_interval.high_reserved_bytes)}, more than there is"
         )
-    if figures.growth is not None:
+    if figures.bounded_growth is not None:
+        evidence.append(course(figures.bounded_growth))
+    elif figures.growth is not None:
         evidence.append(
             f"memory at the steps' ends does not grow over {count_of(len(figures.series.allocated_bytes), 'step')}"
         )

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrtool.memory.attribution.step_profile import Leftover, StepProfile
-from lrtool.memory.growth import STEADY_FROM_STEP, BoundedGrowth, FragmentationGrowth, fragmentation_growth, is_growing
+from lrtool.memory.growth import (
+    STEADY_FROM_STEP,
+    BoundedGrowth,
+    FragmentationGrowth,
+    fragmentation_growth,
+    full_at_step,
+    is_growing,
+)
 from lrtool.results import (
     Assumption,
     Budget,
@@ -14,6 +21,7 @@ from lrtool.results import (
     GrowthSource,
     Oom,
     PeakInterval,
+    PeakLine,
     Recorder,
     StepGrowth,
     StepSeries,
@@ -33,6 +41,22 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRetry:
+    """A program caught that memory ran out, at `first_source`, tried again, and died at `source`.
+
+    `in_handler` says that it tried within the except clause; `held_bytes` are what the first attempt had made by then and is
+    still there.
+    """
+
+    step: int
+    size_bytes: int
+    source: str | None
+    first_source: str | None
+    in_handler: bool
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
     """One run. Peaks are without a limit where the run was traced, and up to its end else; bytes.
 
@@ -40,8 +64,12 @@ class RunFigures:
     `side_reserved_bytes` are segments of other streams than the default, of which `side_free_bytes` are unused.
     `garbage_bytes` were left to Python's collector before training, `step_garbage_bytes` by a step at most.
     Growth that came to its end is `bounded_growth`, of which `has_kept_graph` says that autograd graphs are kept.
-    `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known,
-    `is_file` that the target is a recording, not a program. `held` is all there is of a snapshot without history.
+    `settings_problems` say which allocator options are not in force. `is_traced` says that phases and categories are known.
+    `peak_lines` are the largest at the peak, `loss_shape` is that of the largest log-softmax, and `has_checkpointing` says
+    that a backward pass computes activations again, `computes_in_half` that most matrix products are in half precision.
+     `caught` says that it runs out of memory, catches that and goes on;
+    `failed_retry` that it tries again and dies. `is_file` says that the target is a recording, not a program. `held` is
+    all there is of a snapshot without history.
     """
 
     target: str
@@ -75,6 +103,12 @@ class RunFigures:
     devices: tuple[DeviceMemory, ...] = ()
     bounded_growth: BoundedGrowth | None = None
     has_kept_graph: bool = False
+    peak_lines: tuple[PeakLine, ...] = ()
+    loss_shape: str | None = None
+    has_checkpointing: bool = False
+    computes_in_half: bool = False
+    caught: bool = False
+    failed_retry: FailedRetry | None = None
 
     @property
     def is_growing(self) -> bool:
@@ -89,6 +123,13 @@ class RunFigures:
     def steady(self) -> tuple[StepProfile, ...]:
         """The profiles of steps in which everything is there."""
         return self.profiles[STEADY_FROM_STEP:] or self.profiles[1:]
+
+    @property
+    def full_at_step(self) -> int | None:
+        """The step at which growth fills the capacity; None where it has no limit, or no law."""
+        if self.capacity_bytes is None or self.growth is None:
+            return None
+        return full_at_step(self.series, capacity_bytes=self.capacity_bytes)
 
     @property
     def fragmentation_growth(self) -> FragmentationGrowth | None:

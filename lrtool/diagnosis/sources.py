@@ -2,33 +2,36 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.diagnosis.run_figures import FailedRetry, RunFigures
 from lrtool.diagnosis.snapshots import devices_of, held_by
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
+from lrtool.memory.attribution.peak import num_elements
 from lrtool.memory.attribution.step_profile import leftovers, profile_steps
 from lrtool.memory.gpus import CONTEXT_BYTES
-from lrtool.memory.growth import bounded_growth, step_growth
+from lrtool.memory.growth import BoundedGrowth, bounded_growth, is_growing, step_growth
 from lrtool.memory.metrics import Peaks, died_of_fragmentation
-from lrtool.memory.recorders.predicted import card_memory, source_of
+from lrtool.memory.recorders.predicted import Traced, card_memory, peak_lines, source_of
 from lrtool.memory.recorders.recording import Recording, series_of
-from lrtool.memory.replay.devices import play_fullest
 from lrtool.memory.replay.interval import peak_interval
 from lrtool.memory.replay.replay import CANNOT_COMPARE, ReplayResult, Scenario, is_otherwise, recorded_settings, replay
 from lrtool.memory.replay.segments import SegmentView, segments_after
 from lrtool.memory.snapshot.contents import Snapshot
 from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, FailedRequest, Op
-from lrtool.results import Budget, Oom, StepSeries, Trial
-from lrtool.tracing.tracer.tracer import TracedRun
+from lrtool.results import Budget, Category, Oom, StepSeries, Trial
+from lrtool.tracing.tracer.caught import CaughtOom
+from lrtool.tracing.tracer.leaks import Leak
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20
+LOG_SOFTMAX = "_log_softmax"
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_cudnn_rnn", "_thnn_fused_lstm_cell")
 
 
 def figures_of_trial(trial: Trial, series: StepSeries, *, target: str, capacity_bytes: int | None) -> RunFigures:
@@ -67,18 +70,21 @@ def figures_of_recording(recording: Recording, *, target: str, settings: str, pr
 
 
 def figures_of_traced_run(
-    traced: TracedRun, scenario: Scenario, *, target: str, gpu: str = "", settings_problems: tuple[str, ...] = ()
+    found: Traced, scenario: Scenario, *, target: str, gpu: str = "", settings_problems: tuple[str, ...] = ()
 ) -> RunFigures:
-    """What a trace says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit.
+    """What a traced run says, replayed under `scenario`, whose capacity may end it; peaks and steps are those without a limit.
 
     With the name of a `gpu`, what nvidia-smi would show is part of it.
     """
-    fullest, unlimited = play_fullest(traced.trace, scenario), replace(scenario, capacity_bytes=None)
+    traced, fullest, unlimited = found.run, found.fullest, replace(scenario, capacity_bytes=None)
     trace, limited = fullest.trace, fullest.played
-    free = limited if scenario.capacity_bytes is None else replay(trace, unlimited)
+    catches = found.caught is not None and found.caught.traced is not None
+    free = limited if scenario.capacity_bytes is None or catches else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
-    bounded = bounded_growth([each.allocated_bytes for each in free.steps[: traced.num_traced_steps]])
+    levels = [each.allocated_bytes for each in free.steps[: traced.num_traced_steps]]
+    bounded = bounded_growth(levels)
     leaks = traced.leaks if bounded is None else traced.early_leaks
+    bounded = bounded or _full_holder(leaks, levels)
     return _replayed(
         scenario,
         free,
@@ -92,16 +98,71 @@ def figures_of_traced_run(
         leftovers=leftovers(trace),
         sources=tuple(map(source_of, leaks)),
         bounded_growth=bounded,
+        peak_lines=peak_lines(trace),
+        loss_shape=_largest_shape(trace, LOG_SOFTMAX),
+        has_checkpointing=_computes_again(trace),
+        computes_in_half=_computes_in_half(trace),
         has_kept_graph=any(leak.has_graph for leak in leaks),
         garbage_bytes=traced.garbage_bytes[0],
         step_garbage_bytes=max(traced.garbage_bytes[1:], default=0),
         settings_problems=settings_problems,
-        notes=traced.warnings,
+        notes=found.notes,
+        caught=catches,
+        failed_retry=_failed_retry(found.caught),
         peak_interval=interval,
         assumptions=traced.assumptions,
         devices=fullest.devices,
         on_card=card_memory(gpu, free.peaks.reserved_bytes, interval, num_ranks=traced.num_ranks) if gpu else None,
     )
+
+
+def _failed_retry(caught: CaughtOom | None) -> FailedRetry | None:
+    """The retry that a program died of."""
+    if caught is None or caught.traced is not None:
+        return None
+    first, last = caught.failures[0], caught.failures[-1]
+    return FailedRetry(
+        step=last.step,
+        size_bytes=last.num_bytes,
+        source=last.source,
+        first_source=first.source,
+        in_handler=last.in_handler,
+        held_bytes=last.held_bytes,
+    )
+
+
+def _largest_shape(trace: AllocationTrace, operator: str) -> str | None:
+    """That of the largest tensor which the operator made."""
+    shapes = (note.shape for note in trace.note_table if note.operator == operator and note.shape is not None)
+    return max(shapes, key=num_elements, default=None)
+
+
+def _computes_again(trace: AllocationTrace) -> bool:
+    """Whether a backward pass runs modules, and saves their activations."""
+    again = (
+        note.phase == "backward" and note.category == Category.ACTIVATION and note.module for note in trace.note_table
+    )
+    return any(again)
+
+
+def _computes_in_half(trace: AllocationTrace) -> bool:
+    """Whether most of what matrix products and convolutions return in the forward pass is in half precision."""
+    shapes = [
+        note.shape for note in trace.note_table if note.phase == "forward" and note.operator in PRODUCTS and note.shape
+    ]
+    half = sum(num_elements(shape) for shape in shapes if shape.startswith(("bfloat16", "float16")))
+    return 2 * half > sum(map(num_elements, shapes)) > 0
+
+
+def _full_holder(leaks: Sequence[Leak], levels: Sequence[int]) -> BoundedGrowth | None:
+    """Growth that comes to its end when its holder has its largest length."""
+    growth = step_growth(levels)
+    if not leaks or leaks[0].until_step is None or not is_growing(growth) or growth is None:
+        return None
+    until, last = leaks[0].until_step, len(levels)
+    added = round(growth.bytes_per_step * until)
+    level = levels[-1] + round(growth.bytes_per_step * (until - last))
+    return BoundedGrowth(until_step=until, level_bytes=level, added_bytes=added, falls=False)
 
 
 def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str) -> RunFigures:

@@ -35,12 +35,12 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
     if is_measured(setup.recorder):
         return _measured(setup)
     from lrtool.diagnosis.sources import figures_of_traced_run
-    from lrtool.memory.recorders.predicted import fake_gpu
-    from lrtool.tracing.tracer.alternatives import trace_with_alternatives
+    from lrtool.memory.recorders.predicted import fake_gpu, trace_on_capacity
     from lrtool.tracing.tracer.tracer import TraceSettings
 
     version = torch_version()
-    traced = trace_with_alternatives(
+    scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
+    traced = trace_on_capacity(
         spread_factory(load(setup.target, params=setup.params), setup.recorder),
         TraceSettings(
             num_steps=setup.num_steps,
@@ -48,8 +48,8 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
             seed=setup.seed,
             gpu=fake_gpu(setup.gpu, count=setup.gpus),
         ),
+        scenario,
     )
-    scenario = Scenario(settings=setup.settings, capacity_bytes=setup.capacity_bytes, version=version)
     problems = problems_of(allocator_variables(os.environ), version)
     gpu = setup.gpu if setup.recorder == "predicted" else ""
     return figures_of_traced_run(traced, scenario, target=setup.target, gpu=gpu, settings_problems=problems)

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from lrtool.results import StepGrowth
+from lrtool.results import StepGrowth, StepSeries
 
 MIN_STEPS = 3
 STEADY_FROM_STEP = 2
@@ -26,6 +26,8 @@ _SCORED_STEPS = 1024
 _HALF_WIDTH_95 = 0.98
 """Half of 1.96: a median's 95 % interval ends this many / sqrt(count) quantiles to either side (binomial, p = 1/2)."""
 _PERIOD_TOLERANCE = 1.5
+_STRAIGHT = 0.05
+_MAX_FORECAST = 1_000_000
 
 Bytes = NDArray[np.int64]
 
@@ -109,6 +111,60 @@ def forecast_step(
         return at_step
     rate = Fraction(bytes_per_step)
     return None if rate <= 0 else at_step + math.floor(room / rate) + 1
+
+
+def full_at_step(series: StepSeries, *, capacity_bytes: int) -> int | None:
+    """The first step after those of `series` whose peak does not fit; None where the peaks do not grow, or by no law.
+
+    The highest peak of each period counts. A straight rise, one that itself rises straight, and one by a constant ratio
+    are laws. Where reserved memory climbs faster than what is allocated, that is lost in gaps that never close, and its
+    rate is taken.
+    """
+    peaks = np.asarray(series.peak_allocated_bytes, dtype=np.int64)
+    growth = step_growth(series.allocated_bytes)
+    if growth is None or len(peaks) < MIN_STEPS:
+        return None
+    highest = _highest_of_each(peaks[growth.warmup_steps :], growth.period_steps)
+    at_step = len(peaks) - int(np.argmax(peaks[::-1][: growth.period_steps]))
+    rises = np.diff(highest)
+    if len(rises) < 2 or _is_straight(rises):
+        lost = step_growth(series.reserved_bytes)
+        rate = max(growth.bytes_per_step, 0.0 if lost is None else lost.low_bytes_per_step)
+        return forecast_step(
+            level_bytes=int(highest[-1]), at_step=at_step, bytes_per_step=rate, capacity_bytes=capacity_bytes
+        )
+    periods = _periods_until_full(highest, capacity_bytes)
+    return None if periods is None else at_step + periods * growth.period_steps
+
+
+def _highest_of_each(peaks: Bytes, period: int) -> Bytes:
+    """The highest of each whole period, counted from the end."""
+    whole = len(peaks) // period
+    return peaks[len(peaks) - whole * period :].reshape(whole, period).max(axis=1) if whole else peaks[-1:]
+
+
+def _is_straight(rises: Bytes) -> bool:
+    """Whether the later half of a series rises as fast as the earlier one."""
+    earlier, later = (float(np.median(half)) for half in np.array_split(rises, 2))
+    return abs(later - earlier) <= _STRAIGHT * max(abs(later), abs(earlier))
+
+
+def _periods_until_full(highest: Bytes, capacity_bytes: int) -> int | None:
+    rises = np.diff(highest).astype(float)
+    of_rises = np.diff(rises)
+    if len(of_rises) < MIN_STEPS or rises.min() <= 0:
+        return None
+    if _is_straight(of_rises) and np.median(of_rises) > 0:
+        ratio, added = 1.0, float(np.median(of_rises))
+    elif _is_straight(np.diff(np.log(rises))):
+        ratio, added = float(np.exp(np.median(np.diff(np.log(rises))))), 0.0
+    else:
+        return None
+    level, rise, count = float(highest[-1]), float(rises[-1]), 0
+    while level <= capacity_bytes and count < _MAX_FORECAST:
+        rise = rise * ratio + added
+        level, count = level + rise, count + 1
+    return count if level > capacity_bytes else None
 
 
 def fragmentation_growth(reserved_bytes: Sequence[int], active_bytes: Sequence[int]) -> FragmentationGrowth | None:

@@ -2,7 +2,7 @@
 
 from lrtool.results.assumptions import Assumption, AssumptionKind, CardMemory, DeviceMemory, PeakInterval
 from lrtool.results.cards import KnownCard, KnownCards
-from lrtool.results.categories import Category
+from lrtool.results.categories import AFTER_UPDATE, Category, in_phase
 from lrtool.results.cures import (
     BatchTry,
     CureEffect,
@@ -12,7 +12,7 @@ from lrtool.results.cures import (
     MaxBatch,
     TimeBasis,
 )
-from lrtool.results.diagnosis import Budget, BudgetLine, Diagnosis, Finding
+from lrtool.results.diagnosis import Budget, BudgetLine, Diagnosis, Finding, PeakLine
 from lrtool.results.doctor import (
     AllocatorCheck,
     Doctor,
@@ -39,6 +39,7 @@ from lrtool.results.gate import (
 )
 from lrtool.results.mem_sweep import (
     Condition,
+    GraphKept,
     GrowthSource,
     MemSweep,
     PeakShare,
@@ -96,6 +97,7 @@ from lrtool.results.stored.runs import (
 )
 
 __all__ = [
+    "AFTER_UPDATE",
     "FEWEST_SIZES",
     "METRICS",
     "RESULTS",
@@ -137,6 +139,7 @@ __all__ = [
     "GateLine",
     "Gated",
     "Gpu",
+    "GraphKept",
     "GroupRange",
     "GroupTest",
     "Grown",
@@ -154,6 +157,7 @@ __all__ = [
     "Metric",
     "Oom",
     "PeakInterval",
+    "PeakLine",
     "PeakShare",
     "PowerLaw",
     "R_co",
@@ -188,6 +192,7 @@ __all__ = [
     "Wrapping",
     "compare_ranks",
     "document",
+    "in_phase",
     "is_measured",
     "metrics_of",
     "run_from_json",

@@ -3,6 +3,14 @@
 from enum import StrEnum
 from typing import Self
 
+AFTER_UPDATE = "after the update"
+"""The phase of what a step does once the optimizer has moved on: metrics, averaged weights, evaluation, checkpoints."""
+
+
+def in_phase(phase: str) -> str:
+    """ "in backward", "after the update"."""
+    return phase if phase == AFTER_UPDATE else f"in {phase}"
+
 
 class Category(StrEnum):
     """What an allocation is for, in the order of a budget's lines; a trace from a file may name others, which stay text.

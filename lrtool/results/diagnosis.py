@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrtool.results.assumptions import Assumption, CardMemory, DeviceMemory, PeakInterval
+from lrtool.results.categories import in_phase
 from lrtool.results.checks import Count, Duration, Ratio
 from lrtool.results.cures import Cures, MaxBatch
 from lrtool.results.mem_sweep import Recorder
@@ -63,7 +64,37 @@ class Budget:
         if self.moment is not None:
             return self.moment
         step = f"step {self.step:,}" if self.step else "the build"
-        return f"{step}, in {self.phase}" if self.phase else step
+        return f"{step}, {in_phase(self.phase)}" if self.phase else step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeakLine:
+    """What one line of the program, `line`, has live at the peak; shape ("float32 [64, 10]"), operator and module are those
+    of its largest tensor.
+    """
+
+    source: str
+    line: str | None
+    phase: str | None
+    category: str | None
+    module: str | None
+    operator: str | None
+    shape: str | None
+    num_tensors: Count
+    num_bytes: Count
+
+    @property
+    def text(self) -> str:
+        """ "train.py:41 logits = model(ids).float()"."""
+        return " ".join(part for part in (self.source, self.line) if part)
+
+    @property
+    def what(self) -> str:
+        """ "float32 [2, 1024, 128256] in head, in forward; 3 tensors"."""
+        module = f"of module {self.module}" if self.module else ""
+        phase = in_phase(self.phase) if self.phase else ""
+        parts = ", ".join(filter(None, (self.shape, self.category, module, phase)))
+        return f"{parts}; {self.num_tensors:,} tensors" if self.num_tensors > 1 else parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +103,8 @@ class Diagnosis:
 
     `num_steps_fit` is the number of steps that the capacity lasts for, None where it lasts. Of a prediction, `assumptions`
     are what it took for granted, and `peak_interval` where the peaks lie if any of that is otherwise; None: they are exact.
-    `on_card` is what nvidia-smi would show. Where it trains on several `devices`, the figures are those of the fullest.
+    `peak_lines` are the largest at the peak of allocated memory. `on_card` is what nvidia-smi would show. Where it trains on
+    several `devices`, the figures are those of the fullest.
     """
 
     target: str
@@ -99,3 +131,4 @@ class Diagnosis:
     assumptions: tuple[Assumption, ...] = ()
     on_card: CardMemory | None = None
     devices: tuple[DeviceMemory, ...] = ()
+    peak_lines: tuple[PeakLine, ...] = ()

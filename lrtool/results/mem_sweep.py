@@ -62,18 +62,29 @@ class StepGrowth:
     period_steps: Size
 
 
+GraphKept = Literal["each", "summed", "chained", "gradients"]
+"""How a graph keeps storages alive: that of each tensor that is kept; of one number to which losses are added, or one state
+that is carried from step to step, those of all steps; or the gradients that `create_graph=True` made hold theirs."""
+
 LRU_CACHE = "functools.lru_cache"
 """What the name of a container begins with that is such a cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrowthSource:
-    """Where storages that stay were born, as `file.py:line`, the text of that line, what holds them, and their bytes."""
+    """Where storages that stay were born, as `file.py:line`, the text of that line, what holds them, and their bytes.
+
+    `graph` tells how an autograd graph keeps them, None where none does or that was not looked at. `may_end` is False
+    where nothing takes anything out of the container, and None where that is not known; it is full at `until_step`.
+    """
 
     source: str
     line: str | None
     container: str | None
     bytes_per_step: ByteRate
+    graph: GraphKept | None = None
+    may_end: bool | None = None
+    until_step: Count | None = None
 
     @property
     def text(self) -> str:

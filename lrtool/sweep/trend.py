@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrtool.memory.growth import FragmentationGrowth, forecast_step, fragmentation_growth, is_growing, step_growth
+from lrtool.memory.growth import FragmentationGrowth, fragmentation_growth, full_at_step, is_growing, step_growth
 from lrtool.results import GrowthSource, StepGrowth, StepSeries, Trial
 
 
@@ -63,24 +63,6 @@ def oom_step(trial: Trial) -> int:
     return trial.death.step if trial.death is not None else trial.num_steps_done + 1
 
 
-def capacity_forecast(steps: StepSeries, growth: StepGrowth, *, capacity_bytes: int) -> int | None:
-    """When the first of two lines is full: the peak of allocated memory, and reserved memory.
-
-    Reserved memory rises in steps of whole segments and has its own pace; where it stands still because a large cache is
-    being filled first, allocated memory still cannot exceed the capacity.
-    """
-    at_step, window = len(steps.reserved_bytes), growth.period_steps
-    reserved = step_growth(steps.reserved_bytes)
-    lines = [(max(steps.peak_allocated_bytes[-window:]), growth.bytes_per_step)]
-    if reserved is not None and is_growing(reserved):
-        lines.append((max(steps.reserved_bytes[-reserved.period_steps :]), reserved.bytes_per_step))
-    forecasts = [
-        forecast_step(level_bytes=level, at_step=at_step, bytes_per_step=rate, capacity_bytes=capacity_bytes)
-        for level, rate in lines
-    ]
-    return min((step for step in forecasts if step is not None), default=None)
-
-
 def _num_steps(trial: Trial, series: Mapping[int, StepSeries]) -> int:
     return len(series[trial.number].allocated_bytes) if trial.number in series else 0
 
@@ -128,7 +110,11 @@ def _observed(ooms: Sequence[Trial], trials: Sequence[Trial]) -> int | None:
 def _forecast(
     leader: Trial | None, series: Mapping[int, StepSeries], *, growth: StepGrowth | None, capacity_bytes: int | None
 ) -> int | None:
-    steps = series.get(leader.number) if leader else None
-    if steps is None or growth is None or capacity_bytes is None or not is_growing(growth):
+    if leader is None or growth is None:
         return None
-    return capacity_forecast(steps, growth, capacity_bytes=capacity_bytes)
+    steps = series.get(leader.number)
+    if steps is None or capacity_bytes is None or not is_growing(growth):
+        return None
+    step = full_at_step(steps, capacity_bytes=capacity_bytes)
+    until = leader.growth_sources[0].until_step if leader.growth_sources else None
+    return None if step is not None and until is not None and step > until else step

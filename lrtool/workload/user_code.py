@@ -2,10 +2,12 @@
 
 import inspect
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,15 @@ def is_users_file(filename: str) -> bool:
     if _PACKAGE_FOLDERS & set(path.parts):
         return False
     return not any(path.is_relative_to(folder) for folder in (_OURS, *_LIBRARIES))
+
+
+def users_files() -> list[str]:
+    """The user's own files that are imported."""
+    files = {getattr(module, "__file__", None) or "<none>" for module in list(sys.modules.values())}
+    return sorted(filter(is_cached_users_file, files))
+
+
+is_cached_users_file = cache(is_users_file)
 
 
 def is_library_file(filename: str) -> bool:

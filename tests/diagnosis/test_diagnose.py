@@ -26,6 +26,18 @@ CASES: dict[str, tuple[str, int | None]] = {
     "pool_of_outputs": ("retained-graph", None),
     "cached_by_length": ("kept-tensors", None),
     "kept_for_an_epoch": ("kept-tensors", None),
+    "joined_outputs": ("kept-tensors", None),
+    "last_outputs": ("retained-graph", None),
+    "kept_by_a_hook": ("kept-tensors", None),
+    "averaged_state": ("hidden-state", None),
+    "gradients_with_graphs": ("retained-graph", None),
+    "joined_evaluation": ("evaluation", None),
+    "kept_evaluation": ("evaluation", None),
+    "retries_within_except": ("failed-retry", 400),
+    "retries_after_except": ("none", None),
+    "float_logits": ("capacity", 400),
+    "dense_embedding_gradient": ("capacity", 200),
+    "repeated_mask": ("capacity", 200),
     "kept_evaluation_outputs": ("evaluation", None),
     "kept_predictions_without_graph": ("evaluation", None),
     "hidden_state": ("hidden-state", None),
@@ -88,6 +100,89 @@ def test_the_cause_is_named_first(diagnosed: Run, name: str, expected: tuple[str
     assert first.cause == cause, [(finding.cause, finding.evidence) for finding in result.findings]
     assert any(character.isdigit() for character in "".join(first.evidence)) or cause == "none"
     assert (result.num_steps_fit is not None) is (capacity_mib is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "holder"),
+    [
+        ("joined_outputs", 'kept["outputs"] = wide if kept["outputs"]', "kept of joined_outputs.step()"),
+        ("kept_by_a_hook", "self.seen.append(output.detach())", "Monitor.seen"),
+        ("averaged_state", 'state["mean"] = 0.9', "state of averaged_state.step()"),
+        ("gradients_with_graphs", "loss.backward(create_graph=True)", "p.grad"),
+        ("summed_losses", "Meter.total += loss", "Meter.total"),
+    ],
+)
+def test_growth_is_told_by_the_line_that_keeps_and_the_holders_name(
+    diagnosed: Run, name: str, line: str, holder: str
+) -> None:
+    first = diagnosed(name).findings[0]
+
+    assert first.source is not None
+    assert line in first.source
+    assert any(evidence.endswith(f"held by {holder}") for evidence in first.evidence), first.evidence
+
+
+def test_a_holder_of_a_largest_length_ends_growth(diagnosed: Run) -> None:
+    """300 steps' outputs with their graphs, as many bytes each, of which 200 steps are traced or stood for at most."""
+    first = diagnosed("last_outputs", num_steps=1000).findings[0]
+
+    course = next(each for each in first.evidence if "until step" in each)
+    assert "until step 300," in course
+    assert course.endswith("stays there")
+
+
+def test_one_tensor_that_gets_longer_fills_memory_where_the_copy_does_not_fit(diagnosed: Run) -> None:
+    """64 x 4,000 floats a step are 1 MB; joining takes the old and the new at once: at step 200, 400 of them."""
+    needed = diagnosed("joined_outputs", num_steps=200).peak_allocated_bytes
+    assert needed is not None
+    result = diagnosed("joined_outputs", capacity_bytes=needed, num_steps=1000)
+
+    assert result.num_steps_fit is not None
+    assert 190 < result.num_steps_fit < 202
+    assert "full at step" in " ".join(result.findings[0].evidence)
+
+
+@pytest.mark.parametrize(
+    ("name", "capacity_mib", "what", "cure"),
+    [
+        ("float_logits", 400, "copies of the logits dominate", "chunks of tokens"),
+        ("dense_embedding_gradient", 200, "the dense gradient of an embedding dominates", "sparse=True"),
+        ("repeated_mask", 200, "a repeated tensor dominates", "expand"),
+    ],
+)
+def test_a_line_that_makes_the_peak_is_named_with_its_shape(
+    diagnosed: Run, name: str, capacity_mib: int, what: str, cure: str
+) -> None:
+    result = diagnosed(name, capacity_mib)
+    first = result.findings[0]
+
+    assert what in first.title
+    assert cure in first.cure
+    assert first.source is not None
+    assert first.source in result.verdict
+    assert result.peak_lines[0].shape is not None
+
+
+def test_a_model_in_half_precision_is_not_told_to_use_it(diagnosed: Run) -> None:
+    assert "bf16" not in diagnosed("float_logits", 400).findings[0].cure
+
+
+def test_a_retry_after_the_except_clause_survives(diagnosed: Run) -> None:
+    result = diagnosed("retries_after_except", 400)
+
+    assert result.findings[0].cause == "none"
+    assert result.num_steps_fit is None
+    assert result.peak_reserved_bytes is not None
+    assert result.peak_reserved_bytes <= 400 * MIB
+    assert "the program catches that and goes on" in " ".join(result.notes)
+
+
+def test_a_retry_within_the_except_clause_holds_the_first_attempt(diagnosed: Run) -> None:
+    first = diagnosed("retries_within_except", 400).findings[0]
+
+    assert "within the except clause" in first.title
+    assert first.num_bytes is not None
+    assert first.num_bytes > 100 * MIB
 
 
 def test_growth_says_from_where_and_until_when(diagnosed: Run) -> None:

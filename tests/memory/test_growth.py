@@ -1,7 +1,7 @@
 """Growth, warm-up, periods and forecasts, against series whose truth is known."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +13,11 @@ from lrtool.memory.growth import (
     device_allocs_per_step,
     forecast_step,
     fragmentation_growth,
+    full_at_step,
     is_growing,
     step_growth,
 )
-from lrtool.results import StepGrowth
+from lrtool.results import StepGrowth, StepSeries
 
 MIB = 2**20
 
@@ -223,3 +224,48 @@ def test_what_is_dropped_at_an_epochs_end_falls() -> None:
 )
 def test_other_series_have_none(series: list[int]) -> None:
     assert bounded_growth(series) is None
+
+
+def grown(peaks: list[int], *, ends: list[int] | None = None, reserved: list[int] | None = None) -> StepSeries:
+    count = len(peaks)
+    zeros, ends = (0,) * count, ends or peaks
+    return StepSeries(
+        allocated_bytes=tuple(ends), active_bytes=tuple(ends), reserved_bytes=tuple(reserved or peaks),
+        inactive_split_bytes=zeros, requested_bytes=tuple(ends), peak_allocated_bytes=tuple(peaks),
+        num_alloc_retries=zeros, num_device_allocs=zeros,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "peak",
+    [
+        pytest.param(lambda step: 1000 + 7 * step, id="straight"),
+        pytest.param(lambda step: 500 + 2 * 12 * step, id="twice what is kept"),
+        pytest.param(lambda step: 3 * step * step + 40 * step, id="square"),
+        pytest.param(lambda step: 1000 + round(2**step), id="doubling"),
+        pytest.param(lambda step: 1000 + 5 * step + 300 * (step % 4 == 0), id="every fourth step higher"),
+    ],
+)
+@pytest.mark.parametrize("capacity", [4_000, 100_000])
+def test_the_step_at_which_peaks_do_not_fit_is_found_by_their_law(peak: Callable[[int], int], capacity: int) -> None:
+    """Of sixteen steps, as many as are known when growth is first looked at."""
+    truth = next(step for step in range(1, 100_000) if peak(step) > capacity)
+    known = min(16, truth - 1)
+    found = full_at_step(grown([peak(step) for step in range(1, known + 1)]), capacity_bytes=capacity)
+
+    assert found is not None
+    assert abs(found - truth) <= max(1, 0.02 * truth)
+
+
+def test_growth_without_a_law_has_no_forecast() -> None:
+    jumps = [1000, 1010, 1500, 1501, 1502, 2900, 2901, 2950, 4800, 4801, 5200, 9000, 9001, 9500, 16000, 16001]
+
+    assert full_at_step(grown(jumps), capacity_bytes=10**6) is None
+    assert full_at_step(grown([1000] * 16), capacity_bytes=10**6) is None
+
+
+def test_reserved_memory_that_climbs_faster_decides() -> None:
+    peaks = [1000 + 10 * step for step in range(1, 21)]
+    found = full_at_step(grown(peaks, reserved=[2000 + 20 * step for step in range(1, 21)]), capacity_bytes=11_200)
+
+    assert found == 20 + (11_200 - 1200) // 20 + 1

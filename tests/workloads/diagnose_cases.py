@@ -1,5 +1,6 @@
 """Set-ups with one thing wrong each, as somebody wrote it once, and some with nothing wrong."""
 
+import collections
 import copy
 import functools
 import random
@@ -91,6 +92,70 @@ def cached_by_length():
     lengths = [(length * 37) % 101 + 50 for length in range(101)]
     loader = [torch.ones(length, WIDTH) for length in lengths]
     return setup(loader=loader, loss=lambda model, x: model(x + bias_of(len(x), x.device)).sum())
+
+
+def joined_outputs():
+    kept = {"outputs": None}
+
+    def step(model, batch, optimizer):
+        loss, output = train(model, batch, optimizer)
+        wide = output.detach().repeat(1, 400)
+        kept["outputs"] = wide if kept["outputs"] is None else torch.cat((kept["outputs"], wide))
+        return loss
+
+    return setup(step=step)
+
+
+def last_outputs():
+    recent = collections.deque(maxlen=300)
+
+    def step(model, batch, optimizer):
+        loss, output = train(model, batch, optimizer, retain_graph=True)
+        recent.append(output)
+        return loss
+
+    return setup(step=step)
+
+
+class Monitor:
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, module, inputs, output):
+        self.seen.append(output.detach())
+
+
+def kept_by_a_hook():
+    model = mlp()
+    model[0].register_forward_hook(Monitor())
+    return setup(model)
+
+
+def averaged_state():
+    state = {"mean": 0.0}
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        output = model(batch[0])
+        state["mean"] = 0.9 * state["mean"] + 0.1 * output
+        return loss
+
+    return setup(step=step)
+
+
+def gradients_with_graphs():
+    model = mlp()
+
+    def step(model, batch, optimizer):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward(create_graph=True)
+        for parameter in model[4].parameters():
+            parameter.grad = parameter.grad.detach()
+        optimizer.step()
+        return loss
+
+    return {**setup(model, step=step), "optimizer": torch.optim.SGD(model[4].parameters(), lr=0.1)}
 
 
 def kept_for_an_epoch():
@@ -214,6 +279,29 @@ def evaluation_with_graph():
     return setup(mlp(depth=6), step=step)
 
 
+def joined_evaluation():
+    return _evaluation(lambda outputs: torch.cat(outputs))
+
+
+def kept_evaluation():
+    return _evaluation(len)
+
+
+def _evaluation(judge):
+    held_out = torch.randn(1024, WIDTH)
+
+    def step(model, batch, optimizer):
+        loss, _ = train(model, batch, optimizer)
+        model.eval()
+        with torch.no_grad():
+            outputs = [model(x.to(batch[0].device)).repeat(1, 200) for x in held_out.chunk(16)]
+            judge(outputs)
+        model.train()
+        return loss
+
+    return setup(mlp(depth=2), step=step)
+
+
 def old_run_in_a_cycle():
     class Trainer:
         def __init__(self):
@@ -267,6 +355,74 @@ def side_stream():
 
 
 # capacity
+
+
+def _halves_after(is_within):
+    def forward_backward(model, x, y):
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss.detach()
+
+    def halves(model, batch, optimizer):
+        optimizer.zero_grad()
+        for x, y in zip(batch[0].chunk(4), batch[1].chunk(4), strict=True):
+            loss = forward_backward(model, x, y)
+        return loss
+
+    def step(model, batch, optimizer):
+        optimizer.zero_grad()
+        loss = None
+        try:
+            loss = forward_backward(model, *batch)
+        except torch.cuda.OutOfMemoryError:
+            if is_within:
+                loss = halves(model, batch, optimizer)
+        if loss is None:
+            loss = halves(model, batch, optimizer)
+        optimizer.step()
+        return loss
+
+    return setup(mlp(depth=20), batches(16384), step=step)
+
+
+def retries_within_except():
+    return _halves_after(is_within=True)
+
+
+def retries_after_except():
+    return _halves_after(is_within=False)
+
+
+class Words(nn.Module):
+    def __init__(self, words=20_000):
+        super().__init__()
+        self.embedding = nn.Embedding(words, 64)
+        self.head = nn.Linear(64, words, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids))
+
+
+def float_logits():
+    def loss(model, batch):
+        logits = model(batch).float()
+        return F.cross_entropy(logits.view(-1, logits.size(-1)), batch.view(-1))
+
+    return setup(Words().bfloat16(), [torch.randint(0, 20_000, (4, 512))], loss=loss)
+
+
+def dense_embedding_gradient():
+    model = nn.Sequential(nn.Embedding(400_000, 64), nn.Linear(64, 1))
+    loader = [torch.randint(0, 400_000, (32,))]
+    return setup(model, loader, lambda p: torch.optim.SGD(p, lr=0.1), loss=lambda model, ids: model(ids).sum())
+
+
+def repeated_mask():
+    def loss(model, batch):
+        mask = torch.ones(1, WIDTH, 512, device=batch[0].device).repeat(len(batch[0]), 1, 1)
+        return (model(batch[0]) * mask.sum()).sum()
+
+    return setup(loader=batches(512), loss=loss)
 
 
 def activations():

@@ -50,7 +50,7 @@ def _bounded(figures: RunFigures, *, cause: str, title: str, cure: str) -> Findi
         cause=cause,
         title=title,
         confidence="high" if source is not None else "medium",
-        evidence=(_course(growth), *map(source_line, figures.sources[:2])),
+        evidence=(course(growth), *map(source_line, figures.sources[:2])),
         proof=f"lrtool diagnose {figures.target}, once it keeps nothing: memory at the steps' ends does not grow",
         cure=cure,
         num_bytes=growth.added_bytes,
@@ -58,7 +58,8 @@ def _bounded(figures: RunFigures, *, cause: str, title: str, cure: str) -> Findi
     )
 
 
-def _course(growth: BoundedGrowth) -> str:
+def course(growth: BoundedGrowth) -> str:
+    """How far it went, and what came then."""
     end = "falls and may rise anew" if growth.falls else "stays there"
     return (
         f"memory at the steps' ends grows by {format_bytes(growth.added_bytes)} until step {growth.until_step:,}, to "

@@ -1,6 +1,7 @@
 """Causes of running out of memory where all that is active at once does not fit: what makes it so much. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.dominant import cure_of, dominant
 from lrtool.diagnosis.causes.proofs import THEN_AGAIN, needed, ran_out
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Category, Finding
@@ -10,14 +11,6 @@ WORKSPACE_SHARE = 0.25
 COPY_SHARE = 0.1
 STATE_SHARE = 0.1
 NAMES: dict[str, str] = {each: each.finding_name for each in Category if each.finding_name is not None}
-CURES: dict[str, str] = {
-    Category.ACTIVATION: "activation checkpointing, bf16 autocast, or a smaller batch with accumulation",
-    Category.TEMPORARY: "a smaller batch, chunked losses, or bf16 autocast",
-    Category.PARAMETER: "bf16 weights, or sharding over GPUs (FSDP2)",
-    Category.GRADIENT: "optimizer steps in backward, or sharding over GPUs (FSDP2)",
-    Category.OPTIMIZER_STATE: "an 8-bit or stateless optimizer, or sharding over GPUs (FSDP2)",
-    Category.INPUT: "smaller batches, or data types of fewer bytes",
-}
 
 
 @cause("workspaces", "capacity")
@@ -140,15 +133,24 @@ def plain(figures: RunFigures, name: str) -> Finding | None:
     total = sum(size for _, size in shares) or 1
     parts = ", ".join(f"{NAMES.get(name, name)} {size / total:.0%}" for name, size in shares[:4])
     first = shares[0][0] if shares else ""
+    made_by = dominant(figures)
+    kind = f"{NAMES[first]} dominate" if first in NAMES else ""
+    what = made_by.what if made_by is not None else kind
+    recorded = figures.oom.source if figures.is_file and figures.oom is not None else None
     return _lack(
         figures,
         cause=name,
-        title=f"too little memory: {NAMES[first]} dominate" if first in NAMES else "too little memory",
-        evidence=(ran_out(figures), _request(figures), f"at the peak: {parts}" if parts else ""),
+        title=f"too little memory: {what}" if what else "too little memory",
+        evidence=(
+            ran_out(figures),
+            _request(figures),
+            f"at the peak: {parts}" if parts else "",
+            *(made_by.evidence if made_by is not None else ()),
+        ),
         proof=needed(figures),
-        cure=CURES.get(first, "a smaller batch, bf16 autocast, or activation checkpointing"),
-        size=dict(shares).get(first) or None,
-        source=figures.oom.source if figures.is_file and figures.oom is not None else None,
+        cure=made_by.cure if made_by is not None else cure_of(first, figures),
+        size=(made_by.num_bytes if made_by is not None else dict(shares).get(first)) or None,
+        source=made_by.source if made_by is not None else recorded,
     )
 
 

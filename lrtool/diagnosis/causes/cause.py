@@ -11,7 +11,7 @@ from lrtool.diagnosis import causes
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.results import Finding
 
-Group = Literal["growth", "outside", "waste", "fragmentation", "capacity", "untold"]
+Group = Literal["growth", "retry", "outside", "waste", "fragmentation", "capacity", "untold"]
 Find = Callable[[RunFigures, str], Finding | None]
 
 

@@ -7,11 +7,12 @@ from itertools import pairwise
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.causes.proofs import longer_runs
 from lrtool.diagnosis.run_figures import RunFigures
-from lrtool.memory.growth import forecast_step
-from lrtool.results import Finding, GrowthSource
+from lrtool.results import Finding, GraphKept, GrowthSource
 from lrtool.units import format_bytes
 
 STEPS_THAT_GET_LONGER = 4
+BY_LINE = 2
+"""So many lines that grow are told."""
 BOUND_THE_CACHE = "bound the cache, functools.lru_cache(maxsize=...), or empty it with cache_clear()"
 EVALUATION_WORDS = re.compile(
     r"(?i)(?:^|[^a-z])(?:val|valid|validation|eval|evaluation|test|metrics?|preds?)(?:[^a-z]|$)"
@@ -22,18 +23,20 @@ EVALUATION_WORDS = re.compile(
 def hidden_state(figures: RunFigures, name: str) -> Finding | None:
     """State carried from step to step with its graph: each backward pass goes through all steps before."""
     requests = [profile.num_requests for profile in figures.steady][-STEPS_THAT_GET_LONGER:]
-    if not figures.is_growing or len(requests) < STEPS_THAT_GET_LONGER:
+    gets_longer = len(requests) == STEPS_THAT_GET_LONGER and all(before < after for before, after in pairwise(requests))
+    if not figures.is_growing or not (gets_longer or _graph_of(figures) == "chained"):
         return None
-    if not all(before < after for before, after in pairwise(requests)):
-        return None
+    evidence = "one tensor holds the graphs of all steps before it, though no backward pass goes through them"
+    if gets_longer:
+        evidence = (
+            f"steps get longer: {requests[0]} requests, then {', '.join(map(str, requests[1:]))}: each backward pass goes "
+            "through the graphs of all steps before it"
+        )
     return _growing(
         figures,
         cause=name,
         title="state is carried from step to step without detach",
-        evidence=[
-            f"steps get longer: {requests[0]} requests, then {', '.join(map(str, requests[1:]))}: each backward pass goes "
-            "through the graphs of all steps before it",
-        ],
+        evidence=[evidence],
         cure="detach it where a step takes it over: hidden = hidden.detach()",
     )
 
@@ -60,16 +63,49 @@ def kept_evaluation(figures: RunFigures, name: str) -> Finding | None:
 
 @cause("kept-tensors", "growth")
 def kept_tensors(figures: RunFigures, name: str) -> Finding | None:
-    """Tensors without a graph pile up in a cache."""
+    """Tensors without a graph pile up in a cache, a list, or one tensor that gets longer."""
     source = figures.main_source
-    if not figures.is_growing or source is None or figures.has_kept_graph or not source.is_cache:
+    if not figures.is_growing or source is None or source.graph is not None or not figures.is_traced:
+        return None
+    if source.is_cache:
+        ends = ["it ends where all arguments came by, or with the cache's maxsize"]
+        return _growing(figures, cause=name, title="a cache keeps tensors", evidence=ends, cure=BOUND_THE_CACHE)
+    holder = f"what keeps them, {source.container}" if source.container else "what keeps them"
+    return _growing(
+        figures,
+        cause=name,
+        title="tensors are kept from step to step, without a graph",
+        evidence=["what is kept needs no graph: detach() changes nothing"],
+        cure=f"bound or clear {holder}; keep numbers (.item()) or .cpu() copies",
+    )
+
+
+@cause("retained-graph", "growth")
+def gradients_with_graph(figures: RunFigures, name: str) -> Finding | None:
+    """`create_graph=True`: gradients that are added to hold the graphs of all steps."""
+    if not figures.is_growing or _graph_of(figures) != "gradients":
         return None
     return _growing(
         figures,
         cause=name,
-        title="a cache keeps tensors",
-        evidence=["it ends where all arguments came by, or with the cache's maxsize"],
-        cure=BOUND_THE_CACHE,
+        title="gradients hold the graphs that create_graph=True made",
+        evidence=["a parameter whose gradient nobody sets to None adds to it, and keeps the graph of each step"],
+        cure="set all gradients to None, model.zero_grad(set_to_none=True); or torch.autograd.grad(..., create_graph=True), "
+        "which leaves p.grad alone",
+    )
+
+
+@cause("retained-graph", "growth")
+def summed_graphs(figures: RunFigures, name: str) -> Finding | None:
+    """A running total of losses that holds the graph of each."""
+    if not figures.is_growing or _graph_of(figures) != "summed":
+        return None
+    return _growing(
+        figures,
+        cause=name,
+        title="losses are added up with the graph behind each",
+        evidence=["one number holds the graphs of all steps before it"],
+        cure="add numbers: total += loss.item(), or loss.detach()",
     )
 
 
@@ -107,13 +143,34 @@ def _growing(
     return Finding(
         cause=cause,
         title=title,
-        confidence="high" if source is not None else "medium",
-        evidence=(rate, *evidence, *map(source_line, figures.sources[:2]), *full, *_last_hole(figures)),
+        confidence="high" if source is not None and source.may_end is False else "medium",
+        evidence=(
+            rate,
+            *evidence,
+            *map(source_line, figures.sources[:BY_LINE]),
+            *_ending(figures),
+            *full,
+            *_last_hole(figures),
+        ),
         proof=longer_runs(figures),
         cure=cure,
         num_bytes=max(round(growth.bytes_per_step), 1),
         source=None if source is None else source.text,
     )
+
+
+def _graph_of(figures: RunFigures) -> GraphKept | None:
+    return None if figures.main_source is None else figures.main_source.graph
+
+
+def _ending(figures: RunFigures) -> tuple[str, ...]:
+    """What is known of how long it goes on."""
+    source = figures.main_source
+    if source is None or not figures.is_traced or source.container is None:
+        return ()
+    if source.may_end is False and source.graph in (None, "each"):
+        return (f"nothing in the program takes anything out of {source.container}",)
+    return () if source.may_end is False else ("it may come to an end, which cannot be known",)
 
 
 def _last_hole(figures: RunFigures) -> tuple[str, ...]:
@@ -131,17 +188,13 @@ def source_line(source: GrowthSource) -> str:
 
 def _forecast(figures: RunFigures) -> tuple[str, ...]:
     """When the capacity is reached, at this rate."""
-    series, growth = figures.series, figures.growth
-    if figures.capacity_bytes is None or growth is None or not series.allocated_bytes:
+    if figures.capacity_bytes is None:
         return ()
-    level, last = series.allocated_bytes[-1], len(series.allocated_bytes)
-    step = forecast_step(
-        level_bytes=level,
-        at_step=last,
-        bytes_per_step=growth.bytes_per_step,
-        capacity_bytes=figures.capacity_bytes,
-        within_step_bytes=series.peak_allocated_bytes[-1] - level,
-    )
+    room = format_bytes(figures.capacity_bytes)
     if figures.oom is not None and figures.oom.step:
-        return (f"{format_bytes(figures.capacity_bytes)} are full at step {figures.oom.step:,}",)
-    return () if step is None else (f"{format_bytes(figures.capacity_bytes)} are full at step {step:,}, at this rate",)
+        return (f"{room} are full at step {figures.oom.step:,}",)
+    source = figures.main_source
+    goes_on = "at this rate" if source is None or source.may_end is False or not figures.is_traced else "if it goes on"
+    if figures.full_at_step is None:
+        return (f"no law is found in how the peaks grow: when {room} are full cannot be told",)
+    return (f"{room} are full at step {figures.full_at_step:,}, {goes_on}",)

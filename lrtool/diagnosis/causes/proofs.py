@@ -3,6 +3,7 @@
 from shlex import quote
 
 from lrtool.diagnosis.run_figures import RunFigures
+from lrtool.results import in_phase
 
 THEN_AGAIN = "then diagnose it again"
 
@@ -39,7 +40,7 @@ def ran_out(figures: RunFigures) -> str:
     if oom.at_start:
         return "it does not fit as it stands when the recording begins"
     if oom.step:
-        return f"it ran out of memory in step {oom.step}{f', in {oom.phase}' if oom.phase else ''}"
+        return f"it ran out of memory in step {oom.step}{f', {in_phase(oom.phase)}' if oom.phase else ''}"
     if figures.is_file:
         return f"it ran out of memory{f' at {oom.source}' if oom.source else ''}"
     return "it ran out of memory before the first step"

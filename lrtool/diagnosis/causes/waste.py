@@ -1,9 +1,10 @@
 """Causes that use memory which training does not need: told by what is live beyond its time. Pure."""
 
 from lrtool.diagnosis.causes.cause import cause
+from lrtool.diagnosis.causes.dominant import kept_outputs
 from lrtool.diagnosis.causes.proofs import THEN_AGAIN
 from lrtool.diagnosis.run_figures import RunFigures, most
-from lrtool.results import Category, Confidence, Finding
+from lrtool.results import Category, Confidence, Finding, in_phase
 from lrtool.units import count_of, format_bytes
 
 EVALUATION_SHARE = 0.1
@@ -33,6 +34,24 @@ def evaluation_with_graph(figures: RunFigures, name: str) -> Finding | None:
         cure="evaluate under torch.no_grad() or torch.inference_mode()",
         size=size,
         source=source,
+    )
+
+
+@cause("evaluation", "waste")
+def evaluation_outputs(figures: RunFigures, name: str) -> Finding | None:
+    """Evaluation makes the peak by what it collects on the GPU."""
+    kept = kept_outputs(figures)
+    if kept is None or figures.is_growing:
+        return None
+    return _waste(
+        figures,
+        cause=name,
+        title="evaluation keeps its outputs on the GPU",
+        evidence=kept.evidence,
+        proof=f"outputs.append(model(x).cpu()) there, {THEN_AGAIN}",
+        cure=kept.cure,
+        size=kept.num_bytes,
+        source=kept.source,
     )
 
 
@@ -86,10 +105,13 @@ def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
     saving = [each for each in figures.profiles[1:] if parameters and each.state_copy_bytes >= WHOLE_STATE * parameters]
     if not saving:
         return None
-    largest = max(saving, key=lambda each: each.state_copy_bytes)
+    largest = max(saving, key=lambda each: each.live_copy_bytes)
+    num_copies = round(largest.live_copy_bytes / largest.state_copy_bytes)
     others = [each.peak_bytes for each in figures.steady if each not in saving]
     evidence = [
-        f"{len(saving)} of {count_of(len(figures.profiles) - 1, 'distinct step')} copy all parameters on the GPU"
+        f"{len(saving)} of {count_of(len(figures.profiles) - 1, 'distinct step')} copy all parameters on the GPU",
+        f"{num_copies} x {format_bytes(largest.state_copy_bytes)} of copies are live at once"
+        f"{': those before are still held while the next is made' if num_copies > 1 else ''}",
     ]
     if others:
         evidence.append(
@@ -101,8 +123,9 @@ def checkpoint_saving(figures: RunFigures, name: str) -> Finding | None:
         title="saving copies the model's state on the GPU",
         evidence=(*evidence, f"at {largest.state_copy_source}" if largest.state_copy_source else ""),
         proof=f"leave the copy out, {THEN_AGAIN}",
-        cure="copy to the CPU: {k: v.cpu() for k, v in model.state_dict().items()}; torch.save needs no copy",
-        size=largest.state_copy_bytes,
+        cure="copy to the CPU: {k: v.cpu() for k, v in model.state_dict().items()}, and drop the copy before; torch.save "
+        "needs none",
+        size=largest.live_copy_bytes,
         source=largest.state_copy_source,
     )
 
@@ -115,7 +138,7 @@ def gradients_kept(figures: RunFigures, name: str) -> Finding | None:
     if not size or size < KEPT_SHARE * figures.own_peak_bytes or any(each.new_gradient_bytes for each in steady):
         return None
     highest = figures.highest
-    where = f"; the peak lies in {highest.peak_phase}" if highest and highest.peak_phase else ""
+    where = f"; the peak lies {in_phase(highest.peak_phase)}" if highest and highest.peak_phase else ""
     return _waste(
         figures,
         cause=name,

@@ -14,7 +14,7 @@ from lrtool.memory.replay.replay import Scenario, build_allocator
 from lrtool.memory.replay.segments import played_until
 from lrtool.memory.trace.allocation_trace import NO_SLOT, AllocationTrace, Note, Op
 from lrtool.memory.trace.live import Walk, walk_as_played
-from lrtool.results import Budget, BudgetLine, Category
+from lrtool.results import Budget, BudgetLine, Category, in_phase
 
 MAX_MODULES = 10
 PEAK = "the peak"
@@ -73,7 +73,7 @@ def _told(trace: AllocationTrace, moment: Moment, phase: str | None) -> str:
         return moment.name
     if moment.step or trace.repeats or Op.STEP in trace.ops:
         place = f"step {moment.step:,}" if moment.step else "the build"
-        place += f", in {phase}" if phase else ""
+        place += f", {in_phase(phase)}" if phase else ""
     elif moment.request:
         number = moment.request + (moment.name != PEAK)  # the state is that before a request that fails
         place = f"request {number:,} of {len(trace):,}"

@@ -4,9 +4,11 @@ module and by line.
 Bytes are those requested; rounding and fragmentation have no line to blame.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from lrtool.memory.trace.allocation_trace import AllocationTrace
 from lrtool.memory.trace.live import walk, walk_as_played
 
 UNKNOWN = "other"
+_Line = tuple[str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,62 @@ def peak_breakdown(trace: AllocationTrace, *, until_request: int | None = None) 
         for (category, module, source), num_bytes in totals.most_common()
         if num_bytes
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAtPeak:
+    """What one line has live at the peak, in bytes requested, in one phase; `shape`, `operator` and `module` are those of its
+    largest tensor.
+    """
+
+    source: str | None
+    phase: str | None
+    category: str | None
+    module: str | None
+    operator: str | None
+    shape: str | None
+    num_tensors: int
+    num_bytes: int
+
+
+def lines_at_peak(trace: AllocationTrace) -> tuple[LineAtPeak, ...]:
+    """Every line that has something live at the peak, largest first; what no line of a program made is left out."""
+    walked = walk_as_played(trace, len(trace))
+    if not len(walked.requests):
+        return ()
+    live = walked.live_after(int(np.cumsum(walked.changes).argmax()) + 1)
+    sizes: dict[_Line, list[tuple[int, int]]] = {}
+    for request, num_bytes in zip(walked.requests[live].tolist(), walked.changes[live].tolist(), strict=True):
+        note = trace.note(request)
+        if note.source is not None:
+            sizes.setdefault((note.source, note.phase, note.category), []).append((num_bytes, request))
+    found = (_line_at_peak(trace, line, of_line) for line, of_line in sizes.items())
+    return tuple(sorted(found, key=lambda each: -each.num_bytes))
+
+
+def _line_at_peak(trace: AllocationTrace, line: _Line, sizes: list[tuple[int, int]]) -> LineAtPeak:
+    source, phase, category = line
+    largest = trace.note(max(sizes)[1])
+    return LineAtPeak(
+        source=source,
+        phase=phase,
+        category=category,
+        module=largest.module,
+        operator=largest.operator,
+        shape=largest.shape,
+        num_tensors=len(sizes),
+        num_bytes=sum(size for size, _ in sizes),
+    )
+
+
+def sizes_of(shape: str) -> tuple[int, ...]:
+    """The sizes that a note's shape names: (64, 10) of "float32 [64, 10]"."""
+    return tuple(map(int, re.findall(r"\d+", shape.partition("[")[2])))
+
+
+def num_elements(shape: str) -> int:
+    """Elements of a tensor of a note's shape."""
+    return prod(sizes_of(shape))
 
 
 def most_by_category(trace: AllocationTrace) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Note, Op
 from lrtool.memory.trace.live import walk
-from lrtool.results import Category
+from lrtool.results import AFTER_UPDATE, Category
 
 HALF = 2
 OWNED = frozenset(Category) - {Category.ACTIVATION, Category.TEMPORARY}
@@ -40,7 +40,8 @@ class StepProfile:
     `optimizer_temporary_bytes` is the most that was live of what the optimizer's step itself made and dropped,
     `evaluation_graph_bytes` the most live of what a forward pass without backward saved with gradients on.
     `weight_copy_bytes` are half-precision copies of weights at the step's peak, and kept ones at its end;
-    `state_copy_bytes` copies of parameters by one line, `state_copy_source`, each parameter counted once.
+    `state_copy_bytes` copies of parameters by one line, `state_copy_source`, each parameter counted once, and
+    `live_copy_bytes` the most of that line's copies that were live at once, those of earlier steps among them.
     """
 
     num_requests: int
@@ -58,6 +59,7 @@ class StepProfile:
     kept_weight_copy_bytes: int
     state_copy_bytes: int
     state_copy_source: str | None
+    live_copy_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class _Step:
     evaluation_source: str | None = None
     weight_copy_bytes: int = 0
     copies: dict[str | None, Counter[int]] = field(default_factory=dict)
+    live_copies: Counter[str | None] = field(default_factory=Counter)
 
 
 def profile_steps(trace: AllocationTrace) -> tuple[StepProfile, ...]:
@@ -137,6 +140,7 @@ class _Profiler:
         self._total = 0
         self._copies_of_weights = 0
         self._parameters: Counter[int] = Counter()
+        self._live_copies: Counter[str | None] = Counter()
 
     def profiles(self) -> Iterator[StepProfile]:
         walked, steps = walk(self._trace), _steps(self._trace)
@@ -160,6 +164,8 @@ class _Profiler:
     def _freed(self, step: _Step, birth: int) -> None:
         note, size = self._trace.note(birth), self._trace.values[birth]
         self._add(note, -size)
+        if self._is_copy_of_parameter(note, size):
+            self._live_copies[note.source] -= size
         if birth >= step.start:
             step.optimizer_bytes -= size * (note.phase == "optimizer")
             step.evaluation_bytes -= size * _is_evaluation(note, birth, step)
@@ -182,12 +188,17 @@ class _Profiler:
             step.evaluation_bytes += size
             if step.evaluation_bytes > step.evaluation_graph_bytes:
                 step.evaluation_graph_bytes, step.evaluation_source = step.evaluation_bytes, note.source
-        if note.operator == "clone" and note.phase not in ("build", "optimizer") and size in self._parameters:
+        if self._is_copy_of_parameter(note, size):
             step.copies.setdefault(note.source, Counter())[size] += 1
+            self._live_copies[note.source] += size
+            step.live_copies[note.source] = max(step.live_copies[note.source], self._live_copies[note.source])
         if self._total > step.peak_bytes:
             step.peak_bytes, step.peak_phase = self._total, note.phase
             step.at_peak = dict(self._by_category)
             step.weight_copy_bytes = self._copies_of_weights
+
+    def _is_copy_of_parameter(self, note: Note, size: int) -> bool:
+        return note.operator == "clone" and note.phase not in ("build", "optimizer") and size in self._parameters
 
     def _matched(self, copies: Counter[int]) -> int:
         """Bytes of copies that have a parameter of their size each: chance hits, of activations, make up little of them."""
@@ -212,6 +223,7 @@ class _Profiler:
             kept_weight_copy_bytes=self._copies_of_weights,
             state_copy_bytes=copied.get(source, 0),
             state_copy_source=source,
+            live_copy_bytes=step.live_copies[source],
         )
 
 
@@ -232,4 +244,6 @@ def _is_evaluation(note: Note, request: int, step: _Step) -> bool:
     """Whether it belongs to a pass that nothing goes back through, though its graph was recorded."""
     if note.category in OWNED or not note.has_graph:
         return False
-    return note.phase == "evaluation" or (note.phase == "forward" and request > step.last_backward)
+    if note.phase in ("evaluation", AFTER_UPDATE):
+        return True
+    return note.phase == "forward" and request > step.last_backward

@@ -42,8 +42,8 @@ class Note:
     """What a source knows of an allocation beyond its size: `source` is `file.py:line`, `operator` torch's name of it.
 
     `module` is the name of the innermost module that runs, `has_graph` says that gradients were on in a forward pass.
-    `device` is the number of the GPU. Where the size is an estimate, `low_bytes` and `high_bytes` are the least and the most
-    it may be.
+    `shape` is the first tensor's, with its data type: "float32 [64, 10]". `device` is the number of the GPU. Where the size
+    is an estimate, `low_bytes` and `high_bytes` are the least and the most it may be.
     """
 
     phase: str | None = None
@@ -52,6 +52,7 @@ class Note:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    shape: str | None = None
     device: int = 0
     low_bytes: int | None = None
     high_bytes: int | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
-from lrtool.report.diagnosis.tables import budget_table, diagnosis_facts, finding_table
+from lrtool.report.diagnosis.tables import budget_table, diagnosis_facts, finding_table, lines_table
 from lrtool.report.page import Page, Plots, Section, blocks_of, most_bytes, some
 from lrtool.report.parts import percent
 from lrtool.results import Diagnosis
@@ -34,7 +34,8 @@ def diagnosis_page(result: Diagnosis, plots: Plots) -> Page:
 
 def _sections(result: Diagnosis, plots: Plots) -> Iterator[Section]:
     if result.budget is not None:
-        blocks = (*blocks_of([budget_table(result.budget)]), plots["budget"])
+        tables = [budget_table(result.budget), *([lines_table(result.peak_lines)] if result.peak_lines else [])]
+        blocks = (*blocks_of(tables), plots["budget"])
         yield Section(place="budget", heading="Where the bytes are", blocks=blocks)
     findings = [finding_table(number, finding) for number, finding in enumerate(result.findings, 1)]
     yield Section(place="findings", heading="Findings", blocks=blocks_of(findings))

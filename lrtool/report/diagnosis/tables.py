@@ -1,6 +1,6 @@
 """A diagnosis as lines: the verdict, each finding with evidence, proof and cure, and the budget of bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -9,10 +9,11 @@ from lrtool.report.assumptions import assumption_rows, card_rows, device_rows, p
 from lrtool.report.diagnosis.cure_tables import cure_lines, max_batch_lines
 from lrtool.report.grid import Column, Fact, Facts, Grid, Row, Tone, labelled, numbers
 from lrtool.report.ranks import rank_lines
-from lrtool.results import Budget, Category, Diagnosis, Finding
+from lrtool.results import Budget, Category, Diagnosis, Finding, PeakLine
 from lrtool.units import count_of, format_bytes, format_duration
 
 MAX_FINDINGS = 5
+MAX_LINES = 5
 
 
 def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
@@ -22,6 +23,8 @@ def diagnosis_lines(result: Diagnosis) -> list[RenderableType]:
         parts += [finding_table(number, finding), ""]
     if result.budget is not None:
         parts += [budget_table(result.budget), ""]
+    if result.peak_lines:
+        parts += [lines_table(result.peak_lines), ""]
     if result.cures is not None:
         parts += [*cure_lines(result.cures), ""]
     if result.max_batch is not None:
@@ -71,6 +74,18 @@ def budget_table(budget: Budget) -> Grid:
     if not any(line.name == Category.ACTIVATION.plural for line in budget.lines):
         rows += modules
     return Grid(columns=(first, *numbers("bytes", "share")), rows=tuple(rows))
+
+
+def lines_table(lines: Sequence[PeakLine]) -> Grid:
+    """The largest lines at the peak of allocated memory, each with its largest tensor below."""
+    rows: list[Row] = []
+    for each in lines[:MAX_LINES]:
+        rows += [
+            Row(cells=(each.text, format_bytes(each.num_bytes))),
+            Row(cells=(f"  {each.what}", ""), tone="minor"),
+        ]
+    first = Column(heading="largest lines at the peak", wraps="between words")
+    return Grid(columns=(first, *numbers("bytes")), rows=tuple(rows))
 
 
 def diagnosis_facts(result: Diagnosis) -> Facts:

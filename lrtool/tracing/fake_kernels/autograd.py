@@ -103,15 +103,17 @@ class EngineView:
 
 
 @contextmanager
-def watched_engine(view: EngineView, *, on_start: Callable[[], None]) -> Iterator[None]:
-    """Keep the engine on this thread and `view.depth` right; `on_start` is called as an outermost backward begins."""
+def watched_engine(view: EngineView, *, on_start: Callable[..., None]) -> Iterator[None]:
+    """Keep the engine on this thread and `view.depth` right; `on_start` is called as an outermost backward begins,
+    with `creates_graph` where it makes a graph of its own.
+    """
     from torch.autograd import graph
 
     original = graph._engine_run_backward
 
     def run(*args: Any, **kwargs: Any) -> Any:
         if view.depth == 0:
-            on_start()
+            on_start(creates_graph=_creates_graph(args, kwargs))
         view.depth += 1
         try:
             return original(*args, **kwargs)
@@ -127,6 +129,11 @@ def watched_engine(view: EngineView, *, on_start: Callable[[], None]) -> Iterato
     finally:
         for module in holders:
             module._engine_run_backward = original  # type: ignore[attr-defined]
+
+
+def _creates_graph(arguments: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Whether gradients that parameters get have graphs: (tensors, gradients, retain_graph, create_graph, ...)."""
+    return bool(named.get("accumulate_grad")) and len(arguments) > 3 and bool(arguments[3])
 
 
 def next_sequence_number() -> int:

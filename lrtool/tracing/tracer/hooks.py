@@ -73,11 +73,11 @@ def watched_optimizers(recorder: StorageRecorder) -> Iterator[None]:
     def before(optimizer: Optimizer, *_: Any) -> None:
         gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
         recorder.categorize(gradients, Category.GRADIENT)
-        recorder.phase = "optimizer"
+        recorder.update_begins()
 
     def after(optimizer: Optimizer, *_: Any) -> None:
         recorder.categorize(state_tensors(optimizer), Category.OPTIMIZER_STATE)
-        recorder.phase = None
+        recorder.update_ends()
 
     hooks = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
     try:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from lrtool.memory.trace.allocation_trace import Note, Op
 from lrtool.results import Category
@@ -47,12 +48,23 @@ class OpenNote:
     operator: str | None = None
     module: str | None = None
     has_graph: bool = False
+    shape: str | None = None
     device: int = 0
     low_bytes: int | None = None
     high_bytes: int | None = None
 
     def closed(self) -> Note:
         return Note(**{name: getattr(self, name) for name in self.__slots__})
+
+
+class Gate(Protocol):
+    """What lets requests through as they come, or raises the error that a full device does."""
+
+    def alloc(self, birth: Birth, num_bytes: int, *, stream: int, note: OpenNote) -> None: ...
+
+    def free(self, birth: Birth) -> None: ...
+
+    def empty_cache(self) -> None: ...
 
 
 class TraceLog:
@@ -67,6 +79,7 @@ class TraceLog:
         self._requests: list[Request] = []
         self._notes: list[OpenNote] = []
         self._known: dict[bytes, TracedStep] = {}
+        self.gate: Gate | None = None
 
     @property
     def step(self) -> int:
@@ -76,14 +89,26 @@ class TraceLog:
     def alloc(self, num_bytes: int, *, stream: int, note: OpenNote) -> Birth:
         """A tensor of `num_bytes` is born."""
         birth = Birth(self.step, len(self._notes))
+        if self.gate is not None:
+            self._pass(self.gate, birth, num_bytes, stream, note)
         self._requests.append((Op.ALLOC, num_bytes, stream))
         self._notes.append(note)
         self.live_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
         return birth
 
+    def _pass(self, gate: "Gate", birth: Birth, num_bytes: int, stream: int, note: OpenNote) -> None:
+        """Let a request through, or tell that it failed: the allocator has returned its cache by then."""
+        try:
+            gate.alloc(birth, num_bytes, stream=stream, note=note)
+        except Exception:
+            self._requests.append((Op.EMPTY_CACHE,))
+            raise
+
     def free(self, birth: Birth, num_bytes: int) -> None:
         """A tensor is freed."""
+        if self.gate is not None:
+            self.gate.free(birth)
         self._requests.append((Op.FREE, self.step - birth.step, birth.position))
         self.live_bytes -= num_bytes
 
@@ -102,12 +127,25 @@ class TraceLog:
 
     def empty_cache(self) -> None:
         """The program returns its cache."""
+        if self.gate is not None:
+            self.gate.empty_cache()
         self._requests.append((Op.EMPTY_CACHE,))
 
     def categorize(self, birth: Birth, category: Category) -> None:
         """Say what a tensor of the current step turned out to be; earlier steps are closed."""
         if birth.step == self.step:
             self._notes[birth.position].category = category
+
+    @property
+    def num_births(self) -> int:
+        """How many tensors were born in the current step."""
+        return len(self._notes)
+
+    def rename_phase(self, before: str, after: str, *, first: int) -> None:
+        """Of the current step's births from `first` on, those of phase `before` turned out to be of phase `after`."""
+        for note in self._notes[first:]:
+            if note.phase == before:
+                note.phase = after
 
     def category(self, birth: Birth) -> str | None:
         """The category of a tensor of any step."""

@@ -5,8 +5,8 @@ import linecache
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import CellType, FunctionType
@@ -15,10 +15,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lrtool.results import GraphKept
 from lrtool.results.mem_sweep import LRU_CACHE
-from lrtool.workload.user_code import is_users_file
+from lrtool.tracing.tracer.emptying import lines_of_scope, takes_out
+from lrtool.workload.user_code import is_cached_users_file, is_users_file, users_files
 
 MAX_NODES = 20_000
+MIN_CHAIN_STEPS = 3
+"""A graph that holds what so many steps made is carried from step to step."""
 _CONTAINERS = (list, dict, set, deque, tuple)
 _MAX_NESTING = 4
 _LRU_CACHE = type(cache(len))
@@ -29,20 +33,31 @@ _ASSIGNING = r"\s*=(?!=)"
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """A container by its name in the user's code; `stored_at` is `file.py:line source`, None where it was not found."""
+    """What holds a tensor, by its name in the user's code; `stored_at` is `file.py:line source`, None where it was not found.
 
-    name: str
+    `may_end` is False where the user's file takes nothing out of it, and None where that is not known. Of a container with a
+    largest length, `max_items` is that and `num_items` what it holds now.
+    """
+
+    name: str | None
     stored_at: str | None
+    may_end: bool | None = None
+    num_items: int | None = None
+    max_items: int | None = None
 
 
 class ReferrerSearch:
     """One look through all tensors of the process; `referrer_of` then names who holds given storages."""
 
-    def __init__(self, storages: frozenset[int], *, device_type: str) -> None:
-        tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
-        tensors = [each for each in tensors if not isinstance(each, nn.Parameter) and each.device.type == device_type]
-        kept = ((each, kept_storages(each) & storages) for each in tensors)
-        self._kept = [(tensor, found) for tensor, found in kept if found]
+    def __init__(self, births: Mapping[int, int], *, device_type: str) -> None:
+        """`births` are the storages that may pile up, by address, with the step in which each was born."""
+        self._births = births
+        found = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+        found = [each for each in found if each.device.type == device_type]
+        tensors = [each for each in found if not isinstance(each, nn.Parameter)]
+        gradients = [each.grad for each in found if isinstance(each, nn.Parameter) and each.grad is not None]
+        self._kept = _kept_by(tensors, births)
+        self._kept_by_gradients = _kept_by([each for each in gradients if each.grad_fn is not None], births)
         self._names: dict[int, set[Referrer]] = {}
         self._referrers = _Referrers(tensors, self._kept)
 
@@ -57,9 +72,22 @@ class ReferrerSearch:
             found.update(self._names[id(tensor)])
         return max(found, key=lambda each: (each.stored_at is not None, found[each]), default=None)
 
-    def has_graph(self, storages: frozenset[int]) -> bool:
-        """Whether a tensor with a graph behind it keeps any of `storages`."""
-        return any(kept & storages and tensor.grad_fn is not None for tensor, kept in self._kept)
+    def graph_of(self, storages: frozenset[int]) -> GraphKept | None:
+        """How a graph keeps any of `storages`; None where tensors without a graph do."""
+        if any(kept & storages for _, kept in self._kept_by_gradients):
+            return "gradients"
+        graphs = [(tensor, kept) for tensor, kept in self._kept if kept & storages and tensor.grad_fn is not None]
+        if not graphs:
+            return None
+        tensor, kept = max(graphs, key=lambda each: len(each[1]))
+        if len({self._births[key] for key in kept}) < MIN_CHAIN_STEPS:
+            return "each"
+        return "summed" if tensor.numel() == 1 else "chained"
+
+
+def _kept_by(tensors: Iterable[Tensor], births: Mapping[int, int]) -> list[tuple[Tensor, frozenset[int]]]:
+    kept = ((each, frozenset(kept_storages(each) & births.keys())) for each in tensors)
+    return [(tensor, found) for tensor, found in kept if found]
 
 
 def kept_storages(tensor: Tensor) -> set[int]:
@@ -119,8 +147,25 @@ def _named_referrers(value: object, referrers: _Referrers, depth: int = 0) -> It
             yield from _closures(referrer, referrers)
         elif isinstance(referrer, dict):
             yield from _of_dict(referrer, value, referrers, depth)
+        elif (key := _attribute_of(referrer, value)) is not None:
+            yield from _of_owner(referrer, key, referrers, depth)
         elif isinstance(referrer, _CONTAINERS) or _is_users_object(referrer):
-            yield from _named_referrers(referrer, referrers, depth + 1)
+            yield from (_with_length(each, referrer) for each in _named_referrers(referrer, referrers, depth + 1))
+
+
+def _with_length(holder: Referrer, container: object) -> Referrer:
+    """The holder of a container with a largest length has that one."""
+    if not isinstance(container, deque) or container.maxlen is None:
+        return holder
+    return replace(holder, may_end=True, num_items=len(container), max_items=container.maxlen)
+
+
+def _attribute_of(owner: object, value: object) -> str | None:
+    """By what name an object of a user's class holds a value: since Python 3.11 there need not be a dict between them."""
+    module = sys.modules.get(type(owner).__module__)
+    if isinstance(owner, type) or not is_cached_users_file(getattr(module, "__file__", None) or "<none>"):
+        return None
+    return next((key for key, each in getattr(owner, "__dict__", {}).items() if each is value), None)
 
 
 def _is_users_object(value: object) -> bool:
@@ -137,7 +182,9 @@ def _closures(cell: CellType, referrers: _Referrers) -> Iterator[Referrer]:
             if isinstance(function, FunctionType) and function.__closure__ is cells:
                 name = function.__code__.co_freevars[[each is cell for each in cells].index(True)]
                 if is_users_file(function.__code__.co_filename):
-                    yield _holder(f"{name} of {_plain(function.__qualname__)}()", name, function.__code__.co_filename)
+                    code = function.__code__
+                    title = f"{name} of {_plain(function.__qualname__)}()"
+                    yield _holder(title, name, code.co_filename, code.co_firstlineno)
 
 
 def _of_dict(holder: dict[Any, Any], value: object, referrers: _Referrers, depth: int) -> Iterator[Referrer]:
@@ -149,16 +196,39 @@ def _of_dict(holder: dict[Any, Any], value: object, referrers: _Referrers, depth
         if file and is_users_file(file):
             yield _holder(f"{key} of module {holder['__name__']}", str(key), file)
         return
-    owner = next((each for each in referrers.of(holder) if getattr(each, "__dict__", None) is holder), None)
+    around = referrers.of(holder)
+    owner = next((each for each in around if getattr(each, "__dict__", None) is holder), None)
+    if owner is None:
+        owner = next((each for each in around if isinstance(each, type) and vars(each).get(key) is value), None)
     if owner is None:
         yield from _caches(holder, referrers)
         yield from _named_referrers(holder, referrers, depth + 1)
         return
-    file = getattr(sys.modules.get(type(owner).__module__), "__file__", None)
+    yield from _of_owner(owner, str(key), referrers, depth)
+
+
+def _of_owner(owner: object, key: str, referrers: _Referrers, depth: int) -> Iterator[Referrer]:
+    """An attribute of an object, or of a class."""
+    kind = owner if isinstance(owner, type) else type(owner)
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if file and is_users_file(file):
-        yield _holder(f"{key} of {type(owner).__name__}", str(key), file)
+        yield _attribute(f"{kind.__name__}.{key}", key, file)
     elif not isinstance(owner, Tensor):
-        yield from _named_referrers(owner, referrers, depth + 1)
+        added = _added_by_user(kind, key)
+        yield from [added] if added is not None else _named_referrers(owner, referrers, depth + 1)
+
+
+def _attribute(name: str, key: str, file: str) -> Referrer:
+    """An attribute, which other files may empty too than that of its class."""
+    holder = _holder(name, key, file)
+    others = (takes_out(key, each) for each in users_files() if each != file)
+    return replace(holder, may_end=True) if any(others) else holder
+
+
+def _added_by_user(kind: type, key: str) -> Referrer | None:
+    """An attribute that user code hangs on an object of a library, as hooks do: `module.activations.append(x)`."""
+    holders = (_attribute(f"{kind.__name__}.{key}", key, file) for file in users_files())
+    return next((each for each in holders if each.stored_at is not None), None)
 
 
 def _caches(holder: dict[Any, Any], referrers: _Referrers) -> Iterator[Referrer]:
@@ -170,7 +240,9 @@ def _caches(holder: dict[Any, Any], referrers: _Referrers) -> Iterator[Referrer]
             if is_users_file(code.co_filename):
                 line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
                 place = f"{Path(code.co_filename).name}:{code.co_firstlineno} {line}"
-                yield Referrer(f"{LRU_CACHE} of {_plain(function.__qualname__)}", place)
+                about = cache_of.cache_info()
+                name = f"{LRU_CACHE} of {_plain(function.__qualname__)}"
+                yield Referrer(name, place, num_items=about.currsize, max_items=about.maxsize)
 
 
 def _plain(qualified_name: str) -> str:
@@ -178,17 +250,21 @@ def _plain(qualified_name: str) -> str:
 
 
 @cache
-def _holder(name: str, variable: str, filename: str) -> Referrer:
-    line = _storing_line(variable, filename, _STORING) or _storing_line(variable, filename, _ASSIGNING)
-    return Referrer(name, line)
+def _holder(name: str, variable: str, filename: str, line: int | None = None) -> Referrer:
+    """With a `line`, the variable is one of the function around it."""
+    scope = None if line is None else lines_of_scope(filename, line)
+    stored = (_storing_line(variable, filename, pattern, scope) for pattern in (_STORING, _ASSIGNING))
+    return Referrer(name, next(filter(None, stored), None), may_end=takes_out(variable, filename, line))
 
 
-def _storing_line(variable: str, filename: str, pattern: str) -> str | None:
+def _storing_line(variable: str, filename: str, pattern: str, scope: tuple[int, int] | None) -> str | None:
     """`file.py:line source` of the last line that stores into `variable`, or into a container in it."""
     stores: Callable[[str], object] = re.compile(rf"\b{re.escape(variable)}(?:\[[^\]]*\])*(?:{pattern})").search
     try:
         lines = Path(filename).read_text(errors="replace").splitlines()
     except OSError:
         return None
-    found = [(number, line.strip()) for number, line in enumerate(lines, 1) if stores(line.partition("#")[0])]
+    first, last = scope or (1, len(lines))
+    numbered = list(enumerate(lines, 1))[first - 1 : last]
+    found = [(number, line.strip()) for number, line in numbered if stores(line.partition("#")[0])]
     return f"{Path(filename).name}:{found[-1][0]} {found[-1][1]}" if found else None

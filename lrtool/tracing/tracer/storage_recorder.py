@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import (
 from torch.utils.flop_counter import flop_registry
 
 import lrtool
-from lrtool.results import Assumption, AssumptionKind, Category
+from lrtool.results import AFTER_UPDATE, Assumption, AssumptionKind, Category
 from lrtool.tracing.fake_cuda.gaps import note_operator
 from lrtool.tracing.fake_cuda.torch_cuda import device_of, without_real_tensors
 from lrtool.tracing.fake_kernels.autograd import EngineView, composite_body, next_sequence_number, undecomposed_body
@@ -110,6 +110,10 @@ class StorageRecorder(TorchDispatchMode):
         self.module_names: Mapping[int, str] = {}
         self._is_opening = False
         self._forward_births: list[tuple[int, Birth]] = []
+        self._updated_at: int | None = None
+        self._failure: torch.OutOfMemoryError | None = None
+        self._backward_source: str | None = None
+        self.create_graph_source: str | None = None
         self._forward_sources: dict[int, str | None] = {}
         self._listener.on_hidden_birth = lambda tensor: self._see(tensor, self._source())
         self._listener.on_empty_cache = log.empty_cache
@@ -149,6 +153,9 @@ class StorageRecorder(TorchDispatchMode):
         with self.log.freeing_together():
             gc.collect()
         self.garbage_bytes.append(before - self.log.live_bytes)
+        if self._updated_at is not None:
+            self.log.rename_phase("forward", AFTER_UPDATE, first=self._updated_at)
+        self._updated_at = None
         self.log.end_step()
         self._workspaces.end_step()
         self._forward_births.clear()
@@ -189,8 +196,26 @@ class StorageRecorder(TorchDispatchMode):
                 if storage is not None:
                     self.log.categorize(storage.birth, category)
 
-    def backward_begins(self) -> None:
+    def update_begins(self) -> None:
+        """All that is born until `update_ends` is the optimizer's."""
+        self.phase, self._updated_at = "optimizer", None
+
+    def update_ends(self) -> None:
+        """What follows in this step is no forward pass of training, unless a backward pass or another update follows."""
+        self.phase, self._updated_at = None, self.log.num_births
+
+    def request_failed(self) -> None:
+        """An operator is left by an error that the program may catch, and so may the optimizer's step be."""
+        self._operator = None
+        if self.phase == "optimizer":
+            self.phase = None
+
+    def backward_begins(self, *, creates_graph: bool = False) -> None:
         """What forward made and is still there is kept for the backward pass."""
+        self._backward_source = _users_line()
+        if creates_graph:
+            self.create_graph_source = self._backward_source
+        self._updated_at = None
         for key, birth in self._forward_births:
             storage = self.live.get(key)
             if storage is not None and storage.birth == birth and self.log.category(birth) == Category.TEMPORARY:
@@ -209,6 +234,17 @@ class StorageRecorder(TorchDispatchMode):
             self.log.free(known.birth, known.num_bytes)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = self._dispatched(func, types, args, kwargs)
+        if self._failure is not None:
+            error, self._failure = self._failure.with_traceback(None), None
+            del args, kwargs, out  # what the program catches keeps its own frames' tensors alive, and none of ours
+            try:
+                raise error
+            finally:
+                del error  # else this frame holds it, and it this frame
+        return out
+
+    def _dispatched(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if any(map(is_traceable_wrapper_subclass_type, types)):
             return NotImplemented  # a sharded tensor first becomes operators on this rank's part, which come by here
         if func is _DEVICE and (device := device_of(args[0])) is not None:
@@ -315,16 +351,24 @@ class StorageRecorder(TorchDispatchMode):
         storage = tensor.untyped_storage()
         known = self.live.get(storage._cdata)
         if known is None:
-            self._born(storage, source, size, device=tensor.device.index or 0)
+            self._born(storage, source, size, shape=_shape_of(tensor), device=tensor.device.index or 0)
         elif known.num_bytes != storage.nbytes():
             self.resized(storage)
 
     def _born(
-        self, storage: torch.UntypedStorage, source: str | None, size: Estimate | None = None, *, device: int
+        self,
+        storage: torch.UntypedStorage,
+        source: str | None,
+        size: Estimate | None = None,
+        *,
+        shape: str | None = None,
+        device: int,
     ) -> None:
         num_bytes, key = storage.nbytes(), storage._cdata
         may_be_larger = size is not None and size.high_bytes > 0
         if (num_bytes == 0 and not may_be_larger) or self._is_ignoring or not self._is_recording:
+            return
+        if self._failure is not None:  # of several that one operator returns, an earlier one did not fit
             return
         phase = self._phase()
         note = OpenNote(
@@ -334,13 +378,18 @@ class StorageRecorder(TorchDispatchMode):
             operator=self._operator,
             module=self.module,
             has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
+            shape=shape,
             device=device,
         )
         self._listener.num_devices = max(self._listener.num_devices, device + 1)
         if size is not None:
             note.low_bytes, note.high_bytes = size.low_bytes, size.high_bytes
             self._workspaces.count(size)
-        birth = self.log.alloc(num_bytes, stream=self._listener.stream, note=note)
+        try:
+            birth = self.log.alloc(num_bytes, stream=self._listener.stream, note=note)
+        except torch.OutOfMemoryError as error:
+            self._failure = error
+            return
         if phase == "forward":
             self._forward_births.append((key, birth))
 
@@ -375,7 +424,7 @@ class StorageRecorder(TorchDispatchMode):
             if torch.is_grad_enabled():
                 self._forward_sources[next_sequence_number() - 1] = source
             return source
-        return self._forward_sources.get(node[1]) or _users_line()
+        return self._forward_sources.get(node[1]) or _users_line() or self._backward_source
 
     def _birth_node(self, tensor: Tensor) -> object | None:
         known = self.live.get(tensor.untyped_storage()._cdata)
@@ -391,20 +440,27 @@ class StorageRecorder(TorchDispatchMode):
             self.log.record_stream(known.birth, stream)
 
     def _emit_workspaces(self, func: Any, args: tuple[Any, ...]) -> None:
-        if not self._is_recording:
+        if not self._is_recording or self._failure is not None:
             return
         first = next(_tensors(args), None)
         if first is None or first.device.type != self.device_type:
             return
         device = first.device.index or 0
         note = OpenNote(self._phase(), Category.WORKSPACE, operator=func._opname, device=device)
-        self._workspaces.write(
-            func._opname, args, note=note, stream=self._listener.stream, in_backward=self.engine.is_running
-        )
+        try:
+            self._workspaces.write(
+                func._opname, args, note=note, stream=self._listener.stream, in_backward=self.engine.is_running
+            )
+        except torch.OutOfMemoryError as error:
+            self._failure = error
 
 
 def _is_large(tensor: Tensor) -> bool:
     return tensor.untyped_storage().nbytes() > REAL_LIMIT_BYTES
+
+
+def _shape_of(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _parts(tensor: object) -> list[object]:

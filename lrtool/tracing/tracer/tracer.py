@@ -36,8 +36,10 @@ from lrtool.tracing.tracer.hooks import (
     watched_optimizers,
     watched_resizing,
 )
+from lrtool.tracing.tracer.lawful_growth import continued
 from lrtool.tracing.tracer.leaks import Leak, LeakWatch
-from lrtool.tracing.tracer.log import TraceLog
+from lrtool.tracing.tracer.limit import Gate
+from lrtool.tracing.tracer.log import TracedStep, TraceLog
 from lrtool.tracing.tracer.own_groups import own_groups
 from lrtool.tracing.tracer.steady_state import Period, find_period, grows_regularly
 from lrtool.tracing.tracer.storage_recorder import StorageRecorder
@@ -57,7 +59,9 @@ MAX_EPOCH_STEPS = 128
 MAX_REGULAR_GROWTH_STEPS = 128
 MAX_GROWING_STEPS = 640
 MAX_GROWING_REQUESTS = 40_000
-"""Growth is traced on for so long, as a pool or a cache may fill up: that of equal steps, that of others, and by requests."""
+MAX_LIVE_BYTES = 2**42
+"""Growth is traced on for so long, as a pool or a cache may fill up: that of equal steps, that of others, by requests, and
+until no device could hold it."""
 FLAT_PART = 0.25
 """So much of a trace has to show that growth has come to its end."""
 LOOKS_AT_GROWTH = (6, 12, 24)
@@ -136,8 +140,8 @@ class TracedRun:
     early_leaks: tuple[Leak, ...] = ()
 
 
-def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
-    """Build the workload and take training steps until they repeat.
+def trace(factory: Factory, settings: TraceSettings, *, gate: Gate | None = None) -> TracedRun:
+    """Build the workload and take training steps until they repeat; with a `gate`, requests that do not fit raise.
 
     Raises WorkloadError where the user's code fails, UnavailableError where fake CUDA cannot be had or lacks what it uses.
     """
@@ -146,6 +150,8 @@ def trace(factory: Factory, settings: TraceSettings) -> TracedRun:
     )
     costs = HiddenCosts(platform) if settings.with_workspaces else None
     with recording(settings.kind, gpu=settings.gpu, costs=costs, values=settings.values) as recorder:
+        if gate is not None:
+            recorder.log.gate, gate.on_failure = gate, recorder.request_failed
         run = _Run(factory, settings, recorder)
         with told_apart(settings.kind):
             run.build()
@@ -272,18 +278,24 @@ class _Run:
         self._recorder.thaw()
         log, settings = self._recorder.log, self._settings
         traced = len(self._durations)
-        num_steps = settings.num_steps if self._period is not None else traced
+        leaks = self._watch.leaks(self._period)
+        more = self._continued(leaks)
+        num_steps = self._num_steps(leaks) + len(more)
         warnings = tuple(self._warnings)
         return TracedRun(
             trace=trace_of(
-                log.steps, period=self._period, num_steps=num_steps, name=self._factory.name, warnings=warnings
+                [*log.steps, *more],
+                period=self._period,
+                num_steps=num_steps,
+                name=self._factory.name,
+                warnings=warnings,
             ),
             kind=settings.kind,
             num_steps=num_steps,
             num_traced_steps=traced,
             period=self._period,
             live_bytes=tuple(log.live_bytes_at_ends),
-            leaks=self._watch.leaks(self._period),
+            leaks=leaks,
             early_leaks=self._early_leaks,
             build_duration_s=self.build_duration_s,
             step_durations_s=tuple(self._durations),
@@ -297,6 +309,30 @@ class _Run:
             peak_bytes=log.peak_bytes,
             num_ranks=dist.get_world_size() if dist.is_available() and dist.is_initialized() else 0,
         )
+
+    def _continued(self, leaks: tuple[Leak, ...]) -> tuple[TracedStep, ...]:
+        """The steps after those traced where nothing ends their growth, and each follows from those before it."""
+        if self._period is not None or not leaks or any(each.may_end is not False for each in leaks):
+            return ()
+        more = continued(self._recorder.log.steps, self._settings.num_steps)
+        if more:
+            first = len(self._durations) + 1
+            self._warnings = [f"from step {first} on, every step asks for more by as much as those traced did"]
+        return more
+
+    def _num_steps(self, leaks: tuple[Leak, ...]) -> int:
+        """How many steps the trace stands for: growth that may end is not taken to go on beyond what was traced."""
+        wanted, traced = self._settings.num_steps, len(self._durations)
+        if self._period is None:
+            return traced
+        if traced == wanted or not self._grows() or (leaks and all(each.may_end is False for each in leaks)):
+            return wanted
+        if leaks and leaks[0].until_step is not None:
+            return min(wanted, max(leaks[0].until_step, traced))
+        self._warnings.append(
+            f"memory still grew when tracing ended, after {traced} steps, and may come to an end: no steps after them are told"
+        )
+        return traced
 
     def _bounded(self, assumption: Assumption) -> Assumption:
         """A compiler may free all but what is there between steps, and nobody knows how much of it."""
@@ -349,6 +385,7 @@ class _Run:
         settings, live_bytes = self._settings, self._recorder.log.live_bytes_at_ends
         is_late = time.perf_counter() - self._begin > settings.max_duration_s
         is_long = len(self._durations) >= settings.max_traced_steps and not self._may_fill_up()
+        is_long = is_long or live_bytes[-1] > MAX_LIVE_BYTES
         return is_late or is_long or grows_regularly(live_bytes) or self._has_filled_up()
 
     def _has_filled_up(self) -> bool:
@@ -360,7 +397,12 @@ class _Run:
         """Whether what grows is worth tracing on, as it may come to its end."""
         longest = MAX_GROWING_STEPS if self._period is None else MAX_REGULAR_GROWTH_STEPS
         is_short = len(self._durations) < longest and self._recorder.log.num_requests < MAX_GROWING_REQUESTS
-        return is_short and self._has_grown()
+        return is_short and self._has_grown() and self._may_end()
+
+    def _may_end(self) -> bool:
+        """Nothing that grows is known to go on for ever, or what its holder takes at most is out of reach."""
+        ends = [each.until_step or 0 for each in self._early_leaks if each.may_end is not False]
+        return not self._early_leaks or any(end <= MAX_GROWING_STEPS for end in ends)
 
     def _has_grown(self) -> bool:
         """Memory at the steps' ends is higher than ever before, or was until lately."""

@@ -60,12 +60,22 @@ class WorkspaceLog:
             return
         kept, passing = self._costs.of(operator, args, queue=(note.device, stream), in_backward=in_backward)
         # operands are copied before the first workspace is taken
-        births = [self._birth(size, note, stream) for size in (*passing, *kept)]
+        births = self._births([*passing, *kept], note, stream)
         for birth, size in reversed(list(zip(births[: len(passing)], passing, strict=True))):
             self._log.free(birth, size)
         for estimate in self._costs.estimates(operator, args):
             self.count(estimate)
             self._log.free(self._birth(estimate.likely_bytes, note, stream, estimate), estimate.likely_bytes)
+
+    def _births(self, sizes: Sequence[int], note: OpenNote, stream: int) -> list[Birth]:
+        births: list[Birth] = []
+        try:
+            births.extend(self._birth(size, note, stream) for size in sizes)
+        except BaseException:  # memory ran out: what was granted before goes back
+            for birth, size in zip(births, sizes, strict=False):
+                self._log.free(birth, size)
+            raise
+        return births
 
     def _birth(self, num_bytes: int, note: OpenNote, stream: int, estimate: Estimate | None = None) -> Birth:
         low, high = (None, None) if estimate is None else (estimate.low_bytes, estimate.high_bytes)

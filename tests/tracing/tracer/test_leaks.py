@@ -28,9 +28,9 @@ def traced(path: Path, name: str, kind: Kind = "predicted", num_steps: int = 700
         ("keeps_validation_graph", ACTIVATIONS + INPUTS, "68", "metrics of keeps_validation_graph.step()",
          '68 metrics["val"].append(F.cross_entropy(model(x), y))'),
         ("retains_graph", ACTIVATIONS + INPUTS, "23", "kept of retains_graph.step()", "79 kept.append(loss)"),
-        ("carries_hidden_state", 4 * 64 * (256 + 128 + 128), "94", "hidden of Recurrent",
+        ("carries_hidden_state", 4 * 64 * (256 + 128 + 128), "94", "Recurrent.hidden",
          "94 self.hidden = torch.tanh(self.cell(torch.cat([x, hidden], 1)))"),
-        ("fills_module_cache", 2560, "115", "cache of Caching", "116 self.cache.append(out.detach())"),
+        ("fills_module_cache", 2560, "115", "Caching.cache", "116 self.cache.append(out.detach())"),
     ],
 )  # fmt: skip
 def test_what_grows_is_named(

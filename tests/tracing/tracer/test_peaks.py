@@ -51,7 +51,7 @@ def predicted_peak_bytes(build: models.Build, num_steps: int, **params: Any) -> 
 def mem_tracker_peak_bytes(build: Callable[..., Any], num_steps: int) -> int:
     """The peak on the fake GPU as MemTracker counts it, over the build and the steps."""
     view = EngineView(lambda _tensor: None)
-    with fake_cuda(), watched_engine(view, on_start=lambda: None):
+    with fake_cuda(), watched_engine(view, on_start=lambda **_: None):
         tracker = MemTracker()
         with tracker:
             workload = from_callable(build, params={}).build(seed=0, device=GPU)
