@@ -222,6 +222,9 @@ class DiagnoseSettings(ExecutorSettings):
     gpus: Annotated[NumGpus, _of_diagnosis("How many such cards the program finds.")] = 1
     capacity: Annotated[str | None, _of_diagnosis("Memory there is: 24GiB, or a card. Default: --gpu's.")] = None
     timeout: Annotated[Seconds | None, _of_diagnosis("Seconds after which it is given up. Default: none.")] = None
+    evaluate: Annotated[
+        bool, _of_diagnosis("Add one pass of evaluation, and what follows an epoch, after the last step.")
+    ] = False
     cures: Annotated[bool, _of_cures("Try what may save memory: bytes, time, loss, and how to apply it.")] = False
     max_batch: Annotated[bool, _of_cures("Search the largest batch that fits the capacity.")] = False
     only: Annotated[

@@ -25,6 +25,7 @@ class DiagnosisSetup:
     num_steps: int
     settings: str
     gpus: int = 1
+    evaluate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from lrtool.results import (
     StepGrowth,
     StepSeries,
 )
+from lrtool.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,30 @@ class FailedRetry:
     first_source: str | None
     in_handler: bool
     held_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPeak:
+    """A pass of evaluation after the last step, number `step`: its peak, that of training, and the lines of its own peak."""
+
+    step: int
+    peak_allocated_bytes: int
+    training_peak_bytes: int
+    reserved_bytes: int
+    training_reserved_bytes: int
+    lines: tuple[PeakLine, ...]
+
+    @property
+    def is_highest(self) -> bool:
+        return self.peak_allocated_bytes > self.training_peak_bytes
+
+    @property
+    def text(self) -> str:
+        """Its peak beside training's."""
+        own, training = format_bytes(self.peak_allocated_bytes), format_bytes(self.training_peak_bytes)
+        added = self.reserved_bytes - self.training_reserved_bytes
+        more = f"; it reserves {format_bytes(added)} more" if added > 0 else ""
+        return f"evaluation peaks at {own} allocated, training at {training}{more}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +132,7 @@ class RunFigures:
     loss_shape: str | None = None
     has_checkpointing: bool = False
     computes_in_half: bool = False
+    evaluation: EvaluationPeak | None = None
     caught: bool = False
     failed_retry: FailedRetry | None = None
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrtool.diagnosis.run_figures import FailedRetry, RunFigures
+from lrtool.diagnosis.run_figures import EvaluationPeak, FailedRetry, RunFigures
 from lrtool.diagnosis.snapshots import devices_of, held_by
 from lrtool.memory.allocator.environment import allocator_variables, conf_asked_for, not_in_force
 from lrtool.memory.attribution.budget import Moment, budget_at, budget_at_peak
@@ -81,20 +81,23 @@ def figures_of_traced_run(
     catches = found.caught is not None and found.caught.traced is not None
     free = limited if scenario.capacity_bytes is None or catches else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
+    evaluation = _evaluation(trace, free) if traced.has_evaluation else None
     levels = [each.allocated_bytes for each in free.steps[: traced.num_traced_steps]]
     bounded = bounded_growth(levels)
     leaks = traced.leaks if bounded is None else traced.early_leaks
     bounded = bounded or _full_holder(leaks, levels)
+    profiles = profile_steps(trace)
     return _replayed(
         scenario,
-        free,
+        free if evaluation is None else replace(free, steps=free.steps[:-1]),
         segments_after(trace, unlimited, request=free.num_played),
         target=target,
         recorder="cpu" if traced.kind == "cpu" else "predicted",
         is_traced=True,
         oom=limited.oom,
-        budget=_budget(trace, scenario, unlimited, limited),
-        profiles=profile_steps(trace),
+        budget=_in_evaluation(_budget(trace, scenario, unlimited, limited), evaluation),
+        profiles=profiles[:-1] if evaluation is not None else profiles,
+        evaluation=evaluation,
         leftovers=leftovers(trace),
         sources=tuple(map(source_of, leaks)),
         bounded_growth=bounded,
@@ -106,7 +109,7 @@ def figures_of_traced_run(
         garbage_bytes=traced.garbage_bytes[0],
         step_garbage_bytes=max(traced.garbage_bytes[1:], default=0),
         settings_problems=settings_problems,
-        notes=found.notes,
+        notes=(*found.notes, *([] if evaluation is None else [evaluation.text])),
         caught=catches,
         failed_retry=_failed_retry(found.caught),
         peak_interval=interval,
@@ -152,6 +155,29 @@ def _computes_in_half(trace: AllocationTrace) -> bool:
     ]
     half = sum(num_elements(shape) for shape in shapes if shape.startswith(("bfloat16", "float16")))
     return 2 * half > sum(map(num_elements, shapes)) > 0
+
+
+def _evaluation(trace: AllocationTrace, free: ReplayResult) -> EvaluationPeak | None:
+    """The pass of evaluation that is the last step; None where it was not reached."""
+    if len(free.steps) < 2:
+        return None
+    *training, last = free.steps
+    return EvaluationPeak(
+        step=len(free.steps),
+        peak_allocated_bytes=last.peak_allocated_bytes,
+        training_peak_bytes=max(each.peak_allocated_bytes for each in training),
+        reserved_bytes=last.reserved_bytes,
+        training_reserved_bytes=training[-1].reserved_bytes,
+        lines=peak_lines(trace, of_last_step=True),
+    )
+
+
+def _in_evaluation(budget: Budget | None, evaluation: EvaluationPeak | None) -> Budget | None:
+    """A moment of the step after the last is one of evaluation."""
+    if budget is None or evaluation is None or budget.step != evaluation.step:
+        return budget
+    name = (budget.moment or "").partition(":")[0]
+    return replace(budget, moment=f"{name}: evaluation, after the last step")
 
 
 def _full_holder(leaks: Sequence[Leak], levels: Sequence[int]) -> BoundedGrowth | None:

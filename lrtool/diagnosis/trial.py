@@ -47,6 +47,7 @@ def figures_of(setup: DiagnosisSetup) -> RunFigures:
             kind="cpu" if setup.recorder == "cpu" else "predicted",
             seed=setup.seed,
             gpu=fake_gpu(setup.gpu, count=setup.gpus),
+            evaluates=setup.evaluate,
         ),
         scenario,
     )

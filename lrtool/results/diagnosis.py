@@ -70,7 +70,7 @@ class Budget:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeakLine:
     """What one line of the program, `line`, has live at the peak; shape ("float32 [64, 10]"), operator and module are those
-    of its largest tensor.
+    of its largest tensor, and `num_alike` counts tensors like that.
     """
 
     source: str
@@ -81,6 +81,7 @@ class PeakLine:
     operator: str | None
     shape: str | None
     num_tensors: Count
+    num_alike: Count
     num_bytes: Count
 
     @property

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,9 @@ from torch.utils.data import DataLoader
 
 from lrtool.errors import WorkloadError
 from lrtool.workload.batches import move
+from lrtool.workload.framework_loops import LIGHTNING, evaluate_lightning, evaluate_trainer, overrides, with_epoch_hooks
 from lrtool.workload.user_code import user_code
 from lrtool.workload.workload import CONVENTION, Workload, from_mapping
-
-_LIGHTNING = ("lightning", "pytorch_lightning")
 
 
 def as_workload(returned: Any, *, name: str) -> Workload:
@@ -52,7 +51,7 @@ def is_lightning_module(value: object) -> bool:
 
 
 def is_lightning_class(value: type) -> bool:
-    return _descends(value, "LightningModule", _LIGHTNING)
+    return _descends(value, "LightningModule", LIGHTNING)
 
 
 def is_trainer(value: object) -> bool:
@@ -78,9 +77,12 @@ def from_lightning(module: Any, *, data: Any = None) -> Workload:
     return Workload(
         model=module,
         optimizer=_one_optimizer(configured, name),
-        train_loader=_lightning_loader(module, datamodule) if data is datamodule else data,
+        train_loader=with_epoch_hooks(
+            module, _lightning_loader(module, datamodule, "train") if data is datamodule else data
+        ),
         loss=_lightning_loss(module),
         prepare=_lightning_move(module, datamodule),
+        evaluate=partial(_evaluate_lightning, module, datamodule) if overrides(module, "validation_step") else None,
     )
 
 
@@ -99,6 +101,7 @@ def from_trainer(trainer: Any) -> Workload:
         precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         accumulate=arguments.gradient_accumulation_steps,
         clip_norm=arguments.max_grad_norm or None,
+        evaluate=partial(evaluate_trainer, trainer) if getattr(trainer, "eval_dataset", None) is not None else None,
     )
 
 
@@ -130,29 +133,29 @@ def _log_nothing(*arguments: Any, **options: Any) -> None:
     pass
 
 
-def _overrides(owner: Any, hook: str) -> bool:
-    """Whether a method of a LightningModule or LightningDataModule is the user's own."""
-    method = getattr(owner, hook, None)
-    return method is not None and getattr(method, "__module__", "").partition(".")[0] not in _LIGHTNING
-
-
 def _set_up_lightning(module: Any, datamodule: Any) -> None:
     """Call the hooks that make data and layers, in Lightning's order."""
     for hook, *arguments in (("prepare_data",), ("setup", "fit"), ("configure_model",)):
         for owner in (datamodule, module):
-            if _overrides(owner, hook):
+            if overrides(owner, hook):
                 with user_code(f"{type(owner).__name__}.{hook}()"):
                     getattr(owner, hook)(*arguments)
 
 
-def _lightning_loader(module: Any, datamodule: Any) -> Any:
-    source = module if datamodule is None else datamodule
-    doing = f"{type(source).__name__}.train_dataloader()"
+def _evaluate_lightning(module: Any, datamodule: Any, device: torch.device) -> None:
+    evaluate_lightning(
+        module, _lightning_loader(module, datamodule, "val"), _lightning_move(module, datamodule), device
+    )
+
+
+def _lightning_loader(module: Any, datamodule: Any, kind: Literal["train", "val"]) -> Any:
+    source, name = module if datamodule is None else datamodule, f"{kind}_dataloader"
+    doing = f"{type(source).__name__}.{name}()"
     with user_code(doing):
-        loader = source.train_dataloader() if _overrides(source, "train_dataloader") else None
+        loader = getattr(source, name)() if overrides(source, name) else None
     if loader is None:
         raise WorkloadError(
-            f"{type(source).__name__} has no train_dataloader",
+            f"{type(source).__name__} has no {name}",
             hint="give it one, or return (module, datamodule) or (module, train_loader) from build()",
         )
     is_sequence_of_loaders = isinstance(loader, tuple | list) and any(isinstance(item, DataLoader) for item in loader)
@@ -186,7 +189,7 @@ def _lightning_loss(module: Any) -> Callable[[nn.Module, Any], Tensor]:
 
 def _lightning_move(module: Any, datamodule: Any) -> Callable[[Any, torch.device], Any]:
     def hook(name: str) -> Callable[..., Any]:
-        return cast(Callable[..., Any], getattr(datamodule if _overrides(datamodule, name) else module, name))
+        return cast(Callable[..., Any], getattr(datamodule if overrides(datamodule, name) else module, name))
 
     before, transfer = hook("on_before_batch_transfer"), hook("transfer_batch_to_device")
     after = hook("on_after_batch_transfer")

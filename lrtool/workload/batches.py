@@ -65,12 +65,17 @@ def batch_source(workload: Workload, device: torch.device, batches: Batches) -> 
     """A function that gives the next batch, on `device`: by the workload's own `prepare` where it has one."""
     iterator = iter(batches)
     advance = iterator.__next__
-    if workload.prepare is not None:
-        prepare = _with_device(workload.prepare, device)
-        return lambda: prepare(advance())
-    if device.type == "cpu":
+    if workload.prepare is None and device.type == "cpu":
         return advance
-    return lambda: move(advance(), device)
+    prepare = prepared(workload, device)
+    return lambda: prepare(advance())
+
+
+def prepared(workload: Workload, device: torch.device) -> Callable[[Any], Any]:
+    """A function that puts a batch on `device`: the workload's own `prepare` where it has one."""
+    if workload.prepare is not None:
+        return _with_device(workload.prepare, device)
+    return lambda batch: move(batch, device)
 
 
 def _with_device(prepare: Callable[..., Any], device: torch.device) -> Callable[[Any], Any]:

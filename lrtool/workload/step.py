@@ -128,6 +128,15 @@ def _by_name(function: Callable[..., Any], known: dict[str, Any]) -> Callable[[A
     return (lambda batch: call(batch=batch)) if "batch" in parameters else lambda batch: call()
 
 
+def call_by_name(function: Callable[..., Any], known: Mapping[str, Any]) -> Callable[[], Any]:
+    """A call of a user's function with those of `known` that its parameters name; by position where it names none."""
+    parameters = [p for p in parameters_of(function) if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = {p.name: known[p.name] for p in parameters if p.name in known}
+    if named or not parameters:
+        return partial(function, **named)
+    return partial(function, *list(known.values())[: len(parameters)])
+
+
 def _by_position(
     function: Callable[..., Any], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Callable[[Any], Any]:

@@ -20,6 +20,7 @@ class Workload:
     loss(model, batch) returns a scalar tensor; without it the model is called on the batch and its output's `.loss` is
     used. `step` replaces the whole training step and returns the loss; it is given those of model, batch, optimizer,
     scheduler, loss and device that its parameters name. `prepare(batch)` or `prepare(batch, device)` moves a batch.
+    `evaluate` makes one pass of evaluation, given those of model, val_loader, device and loss that it names.
     `accumulate` is the number of micro-batches in a step, `clip_norm` the largest gradient norm.
 
     Raises WorkloadError, with the nearest valid spelling or value, for anything that is not a training setup.
@@ -35,6 +36,7 @@ class Workload:
     accumulate: int = 1
     clip_norm: float | None = None
     prepare: Callable[..., Any] | None = None
+    evaluate: Callable[..., Any] | None = None
     step: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +78,7 @@ def _check_types(workload: Workload) -> None:
     _check_is(workload.optimizer, torch.optim.Optimizer, "optimizer", "a torch.optim.Optimizer")
     if not isinstance(workload.train_loader, Iterable) and not hasattr(workload.train_loader, "__getitem__"):
         _refuse("train_loader", workload.train_loader, "a DataLoader or another iterable of batches")
-    for key in ("loss", "prepare", "step"):
+    for key in ("loss", "prepare", "evaluate", "step"):
         value = getattr(workload, key)
         if value is not None and not callable(value):
             _refuse(key, value, "a function")

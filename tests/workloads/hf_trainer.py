@@ -1,7 +1,13 @@
 """A Hugging Face Trainer over a tiny model made from its config: nothing is downloaded."""
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    Trainer,
+    TrainingArguments,
+)
 
 
 def samples(count=64):
@@ -43,3 +49,20 @@ def with_own_optimizer():
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     arguments = TrainingArguments(output_dir="unused", use_cpu=True, report_to="none")
     return Trainer(network, arguments, train_dataset=samples(), optimizers=(optimizer, None))
+
+
+def evaluates(steps: int = 0, reduces: bool = False):
+    config = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=8, num_labels=2000,
+    )  # fmt: skip
+    arguments = TrainingArguments(
+        output_dir="unused", use_cpu=not torch.cuda.is_available(), per_device_train_batch_size=2,
+        per_device_eval_batch_size=32, eval_accumulation_steps=steps or None, report_to="none",
+    )  # fmt: skip
+    words = [{**each, "labels": each["input_ids"]} for each in samples(512)]
+    return Trainer(
+        BertForTokenClassification(config), arguments, train_dataset=words, eval_dataset=words,
+        compute_metrics=lambda _: {},
+        preprocess_logits_for_metrics=(lambda logits, _: logits.argmax(-1)) if reduces else None,
+    )  # fmt: skip

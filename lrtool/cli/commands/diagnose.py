@@ -171,7 +171,7 @@ def _planned(settings: "Settings") -> "tuple[DiagnosisSetup, str, str | None]":
     setup = DiagnosisSetup(
         target=target, params=settings.params, recorder=choice.recorder, device=settings.device, gpu=card.name,
         capacity_bytes=capacity_bytes, seed=settings.seed, num_steps=own.steps, settings=own.settings,
-        gpus=own.gpus,
+        gpus=own.gpus, evaluate=own.evaluate,
     )  # fmt: skip
     return setup, choice.reason, named.title if named else None
 

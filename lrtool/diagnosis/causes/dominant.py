@@ -149,5 +149,5 @@ def _is_of_logits(line: PeakLine, figures: RunFigures) -> bool:
 def _is_kept_output(line: PeakLine, _: RunFigures) -> bool:
     if line.phase not in _EVALUATING:
         return False
-    is_many = line.num_tensors >= MANY_OUTPUTS and (line.phase == "evaluation" or line.module is not None)
+    is_many = line.num_alike >= MANY_OUTPUTS and (line.phase == "evaluation" or line.module is not None)
     return is_many or line.operator in _JOINING

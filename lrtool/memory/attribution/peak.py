@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from lrtool.memory.trace.allocation_trace import AllocationTrace
+from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
 from lrtool.memory.trace.live import walk, walk_as_played
 
 UNKNOWN = "other"
@@ -49,7 +49,7 @@ def peak_breakdown(trace: AllocationTrace, *, until_request: int | None = None) 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineAtPeak:
     """What one line has live at the peak, in bytes requested, in one phase; `shape`, `operator` and `module` are those of its
-    largest tensor.
+    largest tensor, and `num_alike` counts tensors like that.
     """
 
     source: str | None
@@ -59,15 +59,21 @@ class LineAtPeak:
     operator: str | None
     shape: str | None
     num_tensors: int
+    num_alike: int
     num_bytes: int
 
 
-def lines_at_peak(trace: AllocationTrace) -> tuple[LineAtPeak, ...]:
-    """Every line that has something live at the peak, largest first; what no line of a program made is left out."""
+def lines_at_peak(trace: AllocationTrace, *, of_last_step: bool = False) -> tuple[LineAtPeak, ...]:
+    """Every line that has something live at the peak, or at that of the last step, largest first.
+
+    What no line of a program made is left out.
+    """
     walked = walk_as_played(trace, len(trace))
     if not len(walked.requests):
         return ()
-    live = walked.live_after(int(np.cumsum(walked.changes).argmax()) + 1)
+    levels = np.cumsum(walked.changes)
+    first = int(np.searchsorted(walked.requests, trace.ops.rfind(Op.STEP))) if of_last_step else 0
+    live = walked.live_after(first + int(levels[first:].argmax()) + 1)
     sizes: dict[_Line, list[tuple[int, int]]] = {}
     for request, num_bytes in zip(walked.requests[live].tolist(), walked.changes[live].tolist(), strict=True):
         note = trace.note(request)
@@ -79,7 +85,9 @@ def lines_at_peak(trace: AllocationTrace) -> tuple[LineAtPeak, ...]:
 
 def _line_at_peak(trace: AllocationTrace, line: _Line, sizes: list[tuple[int, int]]) -> LineAtPeak:
     source, phase, category = line
+    notes = [trace.note(request) for _, request in sizes]
     largest = trace.note(max(sizes)[1])
+    alike = sum((note.operator, note.shape) == (largest.operator, largest.shape) for note in notes)
     return LineAtPeak(
         source=source,
         phase=phase,
@@ -88,6 +96,7 @@ def _line_at_peak(trace: AllocationTrace, line: _Line, sizes: list[tuple[int, in
         operator=largest.operator,
         shape=largest.shape,
         num_tensors=len(sizes),
+        num_alike=alike,
         num_bytes=sum(size for size, _ in sizes),
     )
 

@@ -162,8 +162,8 @@ def _stored(part: PeakPart) -> PeakShare:
     )
 
 
-def peak_lines(trace: AllocationTrace) -> tuple[PeakLine, ...]:
-    """The largest lines at the peak, with their text."""
+def peak_lines(trace: AllocationTrace, *, of_last_step: bool = False) -> tuple[PeakLine, ...]:
+    """The largest lines at the peak, or at that of the last step, with their text."""
     return tuple(
         PeakLine(
             source=each.source,
@@ -174,9 +174,10 @@ def peak_lines(trace: AllocationTrace) -> tuple[PeakLine, ...]:
             operator=each.operator,
             shape=each.shape,
             num_tensors=each.num_tensors,
+            num_alike=each.num_alike,
             num_bytes=each.num_bytes,
         )
-        for each in lines_at_peak(trace)[:MAX_PEAK_PARTS]
+        for each in lines_at_peak(trace, of_last_step=of_last_step)[:MAX_PEAK_PARTS]
         if each.source is not None
     )
 

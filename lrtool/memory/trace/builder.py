@@ -56,6 +56,10 @@ class TraceBuilder:
     def __len__(self) -> int:
         return len(self._ops)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether the tensor `key` is live."""
+        return key in self._live
+
     def alloc(self, key: Hashable | None, size: int, *, stream: int = 0, note: Note | None = None) -> None:
         """Ask for `size` bytes on `stream`; a tensor without a `key` is never freed."""
         if not 0 <= size <= MAX_SIZE_BYTES:

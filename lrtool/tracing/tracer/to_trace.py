@@ -1,6 +1,6 @@
 """Writes traced steps out as an allocation trace; what repeats is stored once and answered for any number of steps."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from lrtool.memory.trace.allocation_trace import AllocationTrace, Op
@@ -9,6 +9,7 @@ from lrtool.tracing.tracer.log import BUILD, Birth, TracedStep
 from lrtool.tracing.tracer.steady_state import Period
 
 _MAX_ROUND_STEPS = 4096
+EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,14 @@ class _Round:
     times: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A pass of evaluation, traced after training step number `after`."""
+
+    step: TracedStep
+    after: int
+
+
 def trace_of(
     steps: Sequence[TracedStep],
     *,
@@ -27,13 +36,14 @@ def trace_of(
     num_steps: int,
     name: str,
     warnings: tuple[str, ...] = (),
+    evaluation: Evaluation | None = None,
 ) -> AllocationTrace:
     """The trace of the build (`steps[0]`) and `num_steps` training steps, of which `steps[1:]` were traced.
 
-    Without a period the trace ends with the last traced step.
+    Without a period the trace ends with the last traced step. An `evaluation`, traced after that, is one step more.
     """
     writer = _Writer(steps, period, num_steps, name)
-    return writer.write(warnings)
+    return writer.write(warnings, evaluation)
 
 
 class _Writer:
@@ -45,7 +55,7 @@ class _Writer:
         self._freed = self._all_freed()
         self._builder = TraceBuilder(name)
 
-    def write(self, warnings: tuple[str, ...]) -> AllocationTrace:
+    def write(self, warnings: tuple[str, ...], evaluation: Evaluation | None) -> AllocationTrace:
         self._write_step(BUILD)
         step, part = 1, self._round
         while step <= self._last:
@@ -58,6 +68,8 @@ class _Writer:
                 self._write_step(each)
             self._builder.end_repeat()
             step += part.num_steps * part.times
+        if evaluation is not None:
+            self._write_evaluation(evaluation)
         return self._builder.build(warnings=warnings)
 
     def _traced(self, step: int) -> int:
@@ -83,6 +95,33 @@ class _Writer:
                 builder.record_stream(self._name(Birth(step - request[1], request[2])), request[3])
             else:
                 builder.call(Op.EMPTY_CACHE)
+
+    def _write_evaluation(self, evaluation: Evaluation) -> None:
+        """What it frees of earlier steps is what the last steps left; a tensor that nobody can tell from others stays."""
+        builder, traced, own = self._builder, evaluation.step, evaluation.after + 1
+        shift, position = self._last - evaluation.after, 0
+        builder.call(Op.STEP)
+        for request in traced.requests:
+            if request[0] == Op.ALLOC:
+                builder.alloc((EVALUATION, position), request[1], stream=request[2], note=traced.notes[position])
+                position += 1
+            elif request[0] == Op.EMPTY_CACHE:
+                builder.call(Op.EMPTY_CACHE)
+            else:
+                key = self._key_of(own - request[1], request[2], own, shift)
+                if key not in builder:
+                    continue
+                if request[0] == Op.FREE:
+                    builder.free(key)
+                else:
+                    builder.record_stream(key, request[3])
+
+    def _key_of(self, step: int, position: int, own: int, shift: int) -> Hashable:
+        """The name of a tensor that was born in the traced step `step`."""
+        if step == own:
+            return EVALUATION, position
+        first = 1 if self._period is None else self._period.first_step
+        return self._name(Birth(step + shift if step >= first else step, position))
 
     def _key(self, birth: Birth) -> Birth | None:
         """None for a tensor that is born in the repeated part and never freed: every round leaves one more."""

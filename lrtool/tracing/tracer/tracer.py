@@ -43,11 +43,12 @@ from lrtool.tracing.tracer.log import TracedStep, TraceLog
 from lrtool.tracing.tracer.own_groups import own_groups
 from lrtool.tracing.tracer.steady_state import Period, find_period, grows_regularly
 from lrtool.tracing.tracer.storage_recorder import StorageRecorder
-from lrtool.tracing.tracer.to_trace import trace_of
+from lrtool.tracing.tracer.to_trace import Evaluation, trace_of
 from lrtool.tracing.workspaces.operators import HiddenCosts
 from lrtool.tracing.workspaces.platform import Platform, this_platform
 from lrtool.workload.batches import Batches, LoaderEnded, move
 from lrtool.workload.devices import place
+from lrtool.workload.evaluation import make_evaluation
 from lrtool.workload.step import Step, make_step, with_scheduler
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import innermost_line, user_code
@@ -88,7 +89,8 @@ class TraceSettings:
     Tracing ends when steps have become periodic, at the latest after `max_traced_steps` steps or `max_duration_s`
     seconds; without `until_steady`, only when all of `num_steps` are traced. `with_workspaces` adds to a prediction what
     kernels are known to allocate for themselves, on `platform`: by default the torch that runs here, on `gpu`.
-    With `keeps_failed`, a step that fails after others did not ends the trace, which tells it as its `failure`.
+    With `evaluates`, one pass of evaluation follows the last step. With `keeps_failed`, a step that fails after others did
+    not ends the trace, which tells it as its `failure`.
     `values` say how questions that data decide are answered.
     """
 
@@ -102,6 +104,7 @@ class TraceSettings:
     with_workspaces: bool = True
     platform: Platform | None = None
     keeps_failed: bool = False
+    evaluates: bool = False
     values: Values = field(default_factory=Values)
 
 
@@ -116,7 +119,7 @@ class TracedRun:
     each traced step. `assumptions` are what a prediction took for granted, and `branches` the lines at which another answer
     can be given, one for each assumption, None where there is no other; `seen_shares` what part of the most they could
     selections took, by line. `peak_bytes` are the most that were requested at once, `num_ranks` those of the process group
-    that the program is in, 0 where it is in none.
+    that the program is in, 0 where it is in none. With `has_evaluation`, the trace has one step more, which evaluates.
     """
 
     trace: AllocationTrace
@@ -138,6 +141,7 @@ class TracedRun:
     peak_bytes: int = 0
     num_ranks: int = 0
     early_leaks: tuple[Leak, ...] = ()
+    has_evaluation: bool = False
 
 
 def trace(factory: Factory, settings: TraceSettings, *, gate: Gate | None = None) -> TracedRun:
@@ -156,6 +160,8 @@ def trace(factory: Factory, settings: TraceSettings, *, gate: Gate | None = None
         with told_apart(settings.kind):
             run.build()
             run.take_steps()
+            if settings.evaluates:
+                run.evaluate()
         return run.result()
 
 
@@ -237,6 +243,8 @@ class _Run:
         self._failure: WorkloadError | None = None
         self._watch = LeakWatch(recorder)
         self._early_leaks: tuple[Leak, ...] = ()
+        self._leaks: tuple[Leak, ...] | None = None
+        self._evaluation: TracedStep | None = None
 
     def build(self) -> None:
         recorder = self._recorder
@@ -251,7 +259,8 @@ class _Run:
         recorder.module_names = names_of(model)
         is_even = has_even_batches(workload.train_loader)
         self._epoch_steps = None if is_even else self._traceable_epoch(_epoch_steps(workload))
-        step = make_step(_marked(workload, recorder), self._device, Batches(workload.train_loader))
+        self._workload = marked = _marked(workload, recorder)
+        step = make_step(marked, self._device, Batches(workload.train_loader))
         self._step = with_scheduler(step, workload.scheduler)
         recorder.phase = None
         recorder.end_step()
@@ -273,14 +282,29 @@ class _Run:
                 )
                 return
 
+    def evaluate(self) -> None:
+        """One pass of evaluation, after the last step; what grows is looked at before."""
+        recorder, log = self._recorder, self._recorder.log
+        self._leaks = self._watch.leaks(self._period)
+        evaluation = make_evaluation(self._workload, self._device)
+        with user_code("the evaluation"):
+            evaluation()
+        recorder.end_step()
+        self._evaluation = log.steps.pop()
+        log.live_bytes_at_ends.pop()
+
     def result(self) -> TracedRun:
         self._recorder.stop()
         self._recorder.thaw()
         log, settings = self._recorder.log, self._settings
         traced = len(self._durations)
-        leaks = self._watch.leaks(self._period)
+        leaks = self._watch.leaks(self._period) if self._leaks is None else self._leaks
         more = self._continued(leaks)
         num_steps = self._num_steps(leaks) + len(more)
+        if (
+            self._evaluation is not None and self._period is not None
+        ):  # which has to follow a step like that it followed
+            num_steps -= (num_steps - traced) % self._period.num_steps
         warnings = tuple(self._warnings)
         return TracedRun(
             trace=trace_of(
@@ -289,6 +313,7 @@ class _Run:
                 num_steps=num_steps,
                 name=self._factory.name,
                 warnings=warnings,
+                evaluation=None if self._evaluation is None else Evaluation(step=self._evaluation, after=traced),
             ),
             kind=settings.kind,
             num_steps=num_steps,
@@ -306,6 +331,7 @@ class _Run:
             assumptions=tuple(map(self._bounded, self._recorder.assumptions)),
             branches=self._recorder.branches,
             seen_shares=self._recorder.seen_shares,
+            has_evaluation=self._evaluation is not None,
             peak_bytes=log.peak_bytes,
             num_ranks=dist.get_world_size() if dist.is_available() and dist.is_initialized() else 0,
         )

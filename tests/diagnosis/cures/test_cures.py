@@ -76,6 +76,80 @@ def test_no_grad_in_evaluation_keeps_none_of_its_results() -> None:
     assert saved_by_one_more(evaluates, "no-grad") == 3 * 4 * ACTIVATION
 
 
+ROWS, WIDTH, TOKENS, CLASSES = 50_000, 64, 512, 8_000
+
+
+def words(optimizer: str = "SGD", tied: bool = False, **options: Any) -> dict[str, Any]:
+    embedding, head = nn.Embedding(ROWS, WIDTH), nn.Linear(WIDTH, ROWS if tied else 1, bias=False)
+    if tied:
+        head.weight = embedding.weight
+    model = nn.Sequential(embedding, head)
+    return {
+        "model": model,
+        "optimizer": getattr(torch.optim, optimizer)(model.parameters(), lr=0.1, **options),
+        "train_loader": [torch.arange(32)],
+        "loss": lambda model, ids: model(ids).square().mean(),
+    }
+
+
+def classes() -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = nn.Linear(WIDTH, CLASSES)
+    return {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "train_loader": [(torch.randn(TOKENS, WIDTH), torch.arange(TOKENS).where(torch.arange(TOKENS) > 3, -100))],
+        "loss": lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+    }
+
+
+def test_sparse_gradients_have_the_rows_of_the_batch_in_place_of_all() -> None:
+    saved = peak(words) - peak(words, "sparse-embedding")
+
+    assert 4 * WIDTH * (ROWS - 3 * 32) <= saved <= 4 * WIDTH * ROWS
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda: words("Adam"), "SparseAdam"),
+        (lambda: words(momentum=0.9), "momentum"),
+        (lambda: words(weight_decay=0.1), "weight decay"),
+        (lambda: words(tied=True), "share their weights"),
+        (lambda: {**words(), "clip_norm": 1.0}, "clipping"),
+        (classes, "no embedding"),
+    ],
+)
+def test_where_gradients_must_be_dense_it_says_why(build: Callable[[], dict[str, Any]], reason: str) -> None:
+    with pytest.raises(CannotHelp, match=reason):
+        traced(build, "sparse-embedding")
+
+
+def test_a_loss_in_chunks_keeps_no_log_softmax_of_all_classes() -> None:
+    """Beside the logits, backward as it is keeps their log-softmax, and makes its gradient: in chunks an eighth of each."""
+    logits = 4 * TOKENS * CLASSES
+    saved = peak(classes) - peak(classes, "chunked-loss")
+
+    assert 0.7 * logits < saved < 1.8 * logits
+
+
+def test_a_loss_in_chunks_is_the_same_loss() -> None:
+    torch.manual_seed(0)
+    workload = classes()
+    build = CuredBuild(from_callable(classes, params={}), find_cures(["chunked-loss"]), None)
+    cured = build.factory().build(seed=0, device=torch.device("cpu"))
+    batch = workload["train_loader"][0]
+    whole = workload["loss"](workload["model"], batch)
+    assert cured.loss is not None
+    in_chunks = cured.loss(workload["model"], batch)
+
+    assert torch.allclose(whole, in_chunks)
+    assert nn.functional.cross_entropy.__module__ == "torch.nn.functional"
+    (gradient,) = torch.autograd.grad(whole, [workload["model"].weight])
+    (of_chunks,) = torch.autograd.grad(in_chunks, [workload["model"].weight])
+    assert torch.allclose(gradient, of_chunks, atol=1e-7)
+
+
 def test_adafactor_keeps_a_row_and_a_column_in_place_of_two_matrices() -> None:
     matrices, vectors = 2 * 1024 * 1024 * 4, 2 * 1024 * 4
 
@@ -205,7 +279,8 @@ def test_where_memory_goes_elsewhere_a_cure_saves_nothing_worth_it(
 
 
 def test_every_cure_carries_the_lines_that_apply_it() -> None:
-    builds = {"set-to-none": keeps_gradients, "no-grad": evaluates, "longest-first": lambda: varying(1, 2)}
+    builds = {"set-to-none": keeps_gradients, "no-grad": evaluates, "longest-first": lambda: varying(1, 2),
+              "sparse-embedding": words, "chunked-loss": classes}  # fmt: skip
     for cure in CURES:
         if cure.name in ("bucketing", "8-bit"):
             continue
