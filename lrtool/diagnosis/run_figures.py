@@ -138,7 +138,15 @@ class RunFigures:
 
     @property
     def is_growing(self) -> bool:
-        return self.bounded_growth is None and is_growing(self.growth)
+        return is_growing(self.growth) and (self.bounded_growth is None or self.ends_too_late)
+
+    @property
+    def ends_too_late(self) -> bool:
+        """Whether growth that ends would have filled the capacity before."""
+        if self.bounded_growth is None or self.capacity_bytes is None or not self.series.allocated_bytes:
+            return False
+        within_step_bytes = self.series.peak_allocated_bytes[-1] - self.series.allocated_bytes[-1]
+        return self.bounded_growth.level_bytes + within_step_bytes > self.capacity_bytes
 
     @property
     def main_source(self) -> GrowthSource | None:

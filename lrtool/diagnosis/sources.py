@@ -82,7 +82,8 @@ def figures_of_traced_run(
     free = limited if scenario.capacity_bytes is None or catches else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
     evaluation = _evaluation(trace, free) if traced.has_evaluation else None
-    levels = [each.allocated_bytes for each in free.steps[: traced.num_traced_steps]]
+    known_steps = traced.num_traced_steps * (1 if traced.period is None else 2)  # equal steps are known to go on
+    levels = [each.allocated_bytes for each in free.steps[:known_steps]]
     bounded = bounded_growth(levels)
     leaks = traced.leaks if bounded is None else traced.early_leaks
     bounded = bounded or _full_holder(leaks, levels)

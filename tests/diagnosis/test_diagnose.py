@@ -31,6 +31,8 @@ CASES: dict[str, tuple[str, int | None]] = {
     "kept_by_a_hook": ("kept-tensors", None),
     "averaged_state": ("hidden-state", None),
     "gradients_with_graphs": ("retained-graph", None),
+    "remembers": ("none", None),
+    "remembers_for_long": ("kept-tensors", None),
     "joined_evaluation": ("evaluation", None),
     "kept_evaluation": ("evaluation", None),
     "retries_within_except": ("failed-retry", 400),
@@ -129,6 +131,16 @@ def test_a_holder_of_a_largest_length_ends_growth(diagnosed: Run) -> None:
     course = next(each for each in first.evidence if "until step" in each)
     assert "until step 300," in course
     assert course.endswith("stays there")
+
+
+def test_a_holder_that_is_full_too_late_is_growth(diagnosed: Run) -> None:
+    needed = diagnosed("last_outputs", num_steps=40).peak_allocated_bytes
+    assert needed is not None
+    first = diagnosed("last_outputs", capacity_bytes=2 * needed, num_steps=40).findings[0]
+
+    assert (first.cause, first.confidence) == ("retained-graph", "high")
+    assert "recent of last_outputs.step() is full at step 300 only" in first.evidence
+    assert any("are full at step" in each and each.endswith("at this rate") for each in first.evidence)
 
 
 def test_one_tensor_that_gets_longer_fills_memory_where_the_copy_does_not_fit(diagnosed: Run) -> None:

@@ -117,6 +117,23 @@ def last_outputs():
     return setup(step=step)
 
 
+def remembers(history_size=40):
+    def step(model, batch, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = cross_entropy(model, batch)
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure)
+
+    return setup(optimizer=lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=1, history_size=history_size), step=step)
+
+
+def remembers_for_long():
+    return remembers(100_000)
+
+
 class Monitor:
     def __init__(self):
         self.seen = []

@@ -44,7 +44,7 @@ def bounded_tensors(figures: RunFigures, name: str) -> Finding | None:
 
 def _bounded(figures: RunFigures, *, cause: str, title: str, cure: str) -> Finding | None:
     growth, source = figures.bounded_growth, figures.main_source
-    if growth is None or growth.added_bytes < NOTABLE_SHARE * figures.own_peak_bytes:
+    if figures.is_growing or growth is None or growth.added_bytes < NOTABLE_SHARE * figures.own_peak_bytes:
         return None
     return Finding(
         cause=cause,

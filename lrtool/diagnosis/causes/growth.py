@@ -7,7 +7,7 @@ from itertools import pairwise
 from lrtool.diagnosis.causes.cause import cause
 from lrtool.diagnosis.causes.proofs import longer_runs
 from lrtool.diagnosis.run_figures import RunFigures
-from lrtool.results import Finding, GraphKept, GrowthSource
+from lrtool.results import Category, Finding, GraphKept, GrowthSource
 from lrtool.units import format_bytes
 
 STEPS_THAT_GET_LONGER = 4
@@ -24,6 +24,7 @@ def hidden_state(figures: RunFigures, name: str) -> Finding | None:
     """State carried from step to step with its graph: each backward pass goes through all steps before."""
     requests = [profile.num_requests for profile in figures.steady][-STEPS_THAT_GET_LONGER:]
     gets_longer = len(requests) == STEPS_THAT_GET_LONGER and all(before < after for before, after in pairwise(requests))
+    gets_longer = gets_longer and (_graph_of(figures) is not None or not figures.is_traced)
     if not figures.is_growing or not (gets_longer or _graph_of(figures) == "chained"):
         return None
     evidence = "one tensor holds the graphs of all steps before it, though no backward pass goes through them"
@@ -77,6 +78,23 @@ def kept_tensors(figures: RunFigures, name: str) -> Finding | None:
         title="tensors are kept from step to step, without a graph",
         evidence=["what is kept needs no graph: detach() changes nothing"],
         cure=f"bound or clear {holder}; keep numbers (.item()) or .cpu() copies",
+    )
+
+
+@cause("kept-tensors", "growth")
+def growing_optimizer_state(figures: RunFigures, name: str) -> Finding | None:
+    """An optimizer that remembers more with each step, as LBFGS does up to its history_size."""
+    ends = [profile.at_end.get(Category.OPTIMIZER_STATE, 0) for profile in figures.steady]
+    if not figures.is_growing or figures.main_source is not None or len(ends) < STEPS_THAT_GET_LONGER:
+        return None
+    if figures.growth is None or 2 * (ends[-1] - ends[-2]) < figures.growth.bytes_per_step:
+        return None
+    return _growing(
+        figures,
+        cause=name,
+        title="the optimizer's state grows with every step",
+        evidence=[f"optimizer state has grown from {format_bytes(ends[0])} to {format_bytes(ends[-1])}"],
+        cure="a bound on what it remembers: torch.optim.LBFGS(..., history_size=10)",
     )
 
 
@@ -143,7 +161,7 @@ def _growing(
     return Finding(
         cause=cause,
         title=title,
-        confidence="high" if source is not None and source.may_end is False else "medium",
+        confidence="high" if source is not None and (source.may_end is False or figures.ends_too_late) else "medium",
         evidence=(
             rate,
             *evidence,
@@ -170,6 +188,8 @@ def _ending(figures: RunFigures) -> tuple[str, ...]:
         return ()
     if source.may_end is False and source.graph in (None, "each"):
         return (f"nothing in the program takes anything out of {source.container}",)
+    if source.until_step is not None:
+        return (f"{source.container} is full at step {source.until_step:,} only",)
     return () if source.may_end is False else ("it may come to an end, which cannot be known",)
 
 
@@ -194,7 +214,8 @@ def _forecast(figures: RunFigures) -> tuple[str, ...]:
     if figures.oom is not None and figures.oom.step:
         return (f"{room} are full at step {figures.oom.step:,}",)
     source = figures.main_source
-    goes_on = "at this rate" if source is None or source.may_end is False or not figures.is_traced else "if it goes on"
+    is_sure = not figures.is_traced or (source is not None and source.may_end is False) or figures.ends_too_late
+    goes_on = "at this rate" if is_sure else "if it goes on"
     if figures.full_at_step is None:
         return (f"no law is found in how the peaks grow: when {room} are full cannot be told",)
     return (f"{room} are full at step {figures.full_at_step:,}, {goes_on}",)

@@ -412,7 +412,8 @@ class _Run:
         is_late = time.perf_counter() - self._begin > settings.max_duration_s
         is_long = len(self._durations) >= settings.max_traced_steps and not self._may_fill_up()
         is_long = is_long or live_bytes[-1] > MAX_LIVE_BYTES
-        return is_late or is_long or grows_regularly(live_bytes) or self._has_filled_up()
+        is_regular = grows_regularly(live_bytes) and not self._may_fill_up()
+        return is_late or is_long or is_regular or self._has_filled_up()
 
     def _has_filled_up(self) -> bool:
         """Whether what grew has come to its end and stays: steps that replace at random never repeat."""
