@@ -21,7 +21,8 @@ from lrtool.lr.curve.suggest import Suggestion, suggest
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
-from lrtool.lr.source import Source, describe, find_source
+from lrtool.lr.snippets import Training, snippet
+from lrtool.lr.source import Setup, Source, describe, find_source
 from lrtool.results import Band, Curve, RangeTest
 from lrtool.settings_file import SettingsFile, resolve
 from lrtool.workload.workload import Workload
@@ -165,12 +166,24 @@ def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed |
         optimizer=setup.optimizer,
         steps_per_epoch=setup.steps_per_epoch,
         step_size_up=step_size,
-        schedule_line=cyclic.schedule_line(
-            suggestion.groups, step_size_up=step_size, cycles_momentum=setup.cycles_momentum
-        ),
+        schedule_line=cyclic.schedule_line(suggestion.groups, step_size_up=step_size),
+        one_cycle_line=cyclic.one_cycle_line(suggestion.groups, steps_per_epoch=setup.steps_per_epoch),
+        snippet=snippet(suggestion.groups, _training(setup)),
+        group_names=setup.group_names,
         duration_s=measurement.duration_s + (0.0 if runs is None else runs.duration_s),
         optimizer_settings=setup.optimizer_settings,
         batch_size=setup.batch_size,
+    )
+
+
+def _training(setup: Setup) -> Training:
+    return Training(
+        framework=setup.framework,
+        optimizer=setup.optimizer,
+        step_size_up=cyclic.step_size_up(setup.steps_per_epoch),
+        steps_per_epoch=setup.steps_per_epoch,
+        group_names=setup.group_names,
+        has_initial_lr=setup.has_initial_lr,
     )
 
 

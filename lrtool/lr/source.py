@@ -14,6 +14,7 @@ from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReade
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import model_device, pick_device, place
 from lrtool.workload.distributed.team import Team
+from lrtool.workload.framework import Framework, framework_of, group_names
 from lrtool.workload.restore import restored
 from lrtool.workload.step import Step, make_step
 from lrtool.workload.target import Factory, from_callable, load, seed_everything
@@ -66,11 +67,6 @@ def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
 
 
-def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a schedule can cycle momentum without switching it on where the user has none."""
-    return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
     """What there is to say of a workload once it has been dropped."""
@@ -82,7 +78,9 @@ class Setup:
     group_sizes: tuple[int, ...]
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
-    cycles_momentum: bool
+    framework: Framework
+    group_names: tuple[str, ...]
+    has_initial_lr: bool
 
 
 class StepObserver(Protocol):
@@ -213,5 +211,7 @@ def _describe(workload: Workload, source: Source) -> Setup:
         group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
         group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
-        cycles_momentum=cycles_momentum(optimizer),
+        framework=framework_of(workload),
+        group_names=group_names(workload),
+        has_initial_lr=any("initial_lr" in group for group in optimizer.param_groups),
     )

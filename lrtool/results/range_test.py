@@ -189,7 +189,8 @@ class RangeTest:
 
     `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. It holds for
     `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name. `ranks` is
-    None where the run was not spread over several processes.
+    None where the run was not spread over several processes. `schedule_line` and `one_cycle_line` are calls, `snippet` is what
+    to paste in the training's framework, line by line; `group_names` are empty where the groups have none.
     """
 
     target: str
@@ -225,7 +226,12 @@ class RangeTest:
     batch_size: Count | None = None
     group_tests: tuple[GroupTest, ...] = ()
     batch_scaling: BatchScaling | None = None
+    one_cycle_line: str | None = None
+    snippet: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.group_tests:
             check_columns(self, "param_groups", "group_tests")
+        if self.group_names:
+            check_columns(self, "param_groups", "group_names")

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from lrtool.errors import WorkloadError
 from lrtool.lr.measure import set_lr
-from lrtool.lr.source import cycles_momentum, group_ratios
+from lrtool.lr.source import group_ratios
 from lrtool.results import Condition
 from lrtool.results.mem_sweep import OptimizerKernel
 from lrtool.sweep.executors.ranks import spread
@@ -112,7 +112,7 @@ def _cyclic(optimizer: Optimizer, condition: Condition, lowest: list[float], hig
         mode=condition.mode,
         gamma=condition.gamma,
         scale_mode=condition.scale_mode,
-        cycle_momentum=cycles_momentum(optimizer),
+        cycle_momentum=False,
     )
 
 
@@ -127,5 +127,5 @@ def _one_cycle(
         total_steps=num_steps + rises_one_step,
         pct_start=up / (up + down),
         div_factor=highest[0] / lowest[0] if lowest[0] else 1.0,
-        cycle_momentum=cycles_momentum(optimizer),
+        cycle_momentum=False,
     )

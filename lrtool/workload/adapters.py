@@ -94,7 +94,7 @@ def from_trainer(trainer: Any) -> Workload:
         model=trainer.model,
         optimizer=getattr(optimizer, "optimizer", optimizer),  # accelerate wraps it
         train_loader=loader,
-        loss=partial(_trainer_loss, trainer),
+        loss=partial(trainer_loss, trainer),
         prepare=move,
         precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         accumulate=arguments.gradient_accumulation_steps,
@@ -197,5 +197,5 @@ def _lightning_move(module: Any, datamodule: Any) -> Callable[[Any, torch.device
     return moved
 
 
-def _trainer_loss(trainer: Any, model: nn.Module, batch: Any) -> Tensor:
+def trainer_loss(trainer: Any, model: nn.Module, batch: Any) -> Tensor:
     return cast(Tensor, trainer.compute_loss(model, batch))

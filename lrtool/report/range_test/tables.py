@@ -39,11 +39,8 @@ def range_test_lines(result: RangeTest) -> list[RenderableType]:
     if result.confirmation is not None and result.confirmation.runs:
         parts += ["", runs_table(result.confirmation)]
     if result.schedule_line is not None:
-        line, note = (
-            Text(f"scheduler = {result.schedule_line}", style="green"),
-            Text(step_size_note(result), style="dim"),
-        )
-        parts += ["", line, Padding(note, 0)]
+        parts += ["", *(Text(line, style="green") for line in code(result))]
+        parts += [Padding(Text(step_size_note(result), style="dim"), 0)]
     if result.batch_scaling is not None:
         parts += ["", scaling_table(result.batch_scaling)]
     if result.rules:
@@ -56,11 +53,16 @@ def group_table(result: RangeTest) -> Grid:
     first = Column(heading="parameter group", wraps="between words")
     rows = []
     for number, group in enumerate(result.param_groups):
-        name = "all" if len(result.param_groups) == 1 else str(number)
+        name = "all" if len(result.param_groups) == 1 else group_name(result, number)
         if result.group_tests:
-            name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
+            name = f"{name} ({result.group_tests[number].num_parameters:,} parameters)"
         rows.append(Row(cells=(name, *map(known_lr, (group.base_lr, group.max_lr, group.suggested_lr)))))
     return Grid(columns=(first, *numbers("base_lr", "max_lr", "suggested_lr (constant)")), rows=tuple(rows))
+
+
+def group_name(result: RangeTest, number: int) -> str:
+    """Its place, and what the framework calls it."""
+    return f"{number} {result.group_names[number]}" if result.group_names else str(number)
 
 
 def fact_table(result: RangeTest) -> Facts:
@@ -96,6 +98,11 @@ def _holds_for(result: RangeTest) -> str:
 def _values(values: tuple[float, ...]) -> str:
     """One number where all groups have the same, else one for each."""
     return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
+
+
+def code(result: RangeTest) -> tuple[str, ...]:
+    """What to paste; of results that were stored without it, the line that sets up the cycle."""
+    return result.snippet or (f"scheduler = {result.schedule_line}",)
 
 
 def step_size_note(result: RangeTest) -> str:
