@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 
 from lrtool.errors import WorkloadError
 from lrtool.workload.batches import move
+from lrtool.workload.schedulers import EpochScheduler, takes_loss
 from lrtool.workload.user_code import user_code
-from lrtool.workload.workload import CONVENTION, Workload, from_mapping
+from lrtool.workload.workload import CONVENTION, Workload, from_mapping, loader_length
 
 _LIGHTNING = ("lightning", "pytorch_lightning")
 
@@ -75,10 +76,12 @@ def from_lightning(module: Any, *, data: Any = None) -> Workload:
     _set_up_lightning(module, datamodule)
     with user_code(f"{name}.configure_optimizers()"):
         configured = module.configure_optimizers()
+    loader = _lightning_loader(module, datamodule) if data is datamodule else data
     return Workload(
         model=module,
         optimizer=_one_optimizer(configured, name),
-        train_loader=_lightning_loader(module, datamodule) if data is datamodule else data,
+        train_loader=loader,
+        scheduler=_lightning_scheduler(configured, loader),
         loss=_lightning_loss(module),
         prepare=_lightning_move(module, datamodule),
     )
@@ -124,6 +127,24 @@ def _one_optimizer(configured: Any, name: str) -> torch.optim.Optimizer:
     if configured is None:
         raise WorkloadError(f"{name}.configure_optimizers() gives no optimizer", hint="return one from it")
     return cast(torch.optim.Optimizer, configured)
+
+
+def _lightning_scheduler(configured: Any, loader: Any) -> Any:
+    """The scheduler that configure_optimizers returned, moved on as Lightning would; None for one that waits for a metric."""
+    if isinstance(configured, tuple | list) and len(configured) == 2 and isinstance(configured[0], tuple | list):
+        found = configured[1]
+    else:
+        first = configured[0] if isinstance(configured, tuple | list) and configured else configured
+        found = first.get("lr_scheduler") if isinstance(first, Mapping) else None
+    if isinstance(found, tuple | list):
+        found = found[0] if len(found) == 1 else None
+    config = found if isinstance(found, Mapping) else {"scheduler": found}
+    scheduler, every = config.get("scheduler"), config.get("frequency", 1)
+    if scheduler is None or takes_loss(scheduler):
+        return None
+    if config.get("interval", "epoch") == "epoch":
+        every *= loader_length(loader) or 1
+    return EpochScheduler(scheduler, every_steps=every) if every > 1 else scheduler
 
 
 def _log_nothing(*arguments: Any, **options: Any) -> None:

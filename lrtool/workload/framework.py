@@ -1,12 +1,14 @@
 """In which framework a training is written, and what that calls the parameter groups of its optimizer."""
 
+import math
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from lrtool.errors import WorkloadError
 from lrtool.workload.adapters import is_lightning_module, trainer_loss
-from lrtool.workload.workload import Workload
+from lrtool.workload.workload import Workload, loader_length
 
 Framework = Literal["torch", "lightning", "transformers"]
 NAME_KEYS = ("name", "group_name")
@@ -28,6 +30,23 @@ def group_names(workload: Workload) -> tuple[str, ...]:
     if all(found):
         return tuple(found)
     return ("decay", "no decay") if _are_trainers(workload) else ()
+
+
+def own_scheduler(workload: Workload) -> Any:
+    """The scheduler that the user's training has. Raises WorkloadError where it has none."""
+    if workload.scheduler is not None:
+        return workload.scheduler
+    if framework_of(workload) != "transformers":
+        raise WorkloadError(
+            "build() returns no scheduler to keep",
+            hint='add "scheduler": ... to what it returns, or leave --schedule own out',
+        )
+    assert isinstance(workload.loss, partial)
+    trainer = workload.loss.args[0]
+    per_epoch = max(1, (loader_length(workload.train_loader) or 1) // workload.accumulate)
+    given = trainer.args.max_steps
+    count = given if given > 0 else math.ceil(trainer.args.num_train_epochs * per_epoch)
+    return trainer.lr_scheduler or trainer.create_scheduler(count, optimizer=workload.optimizer)
 
 
 def _are_trainers(workload: Workload) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lrtool.errors import WorkloadError, did_you_mean
 from lrtool.workload.batches import Batches, batch_source
+from lrtool.workload.schedulers import mover_of
 from lrtool.workload.user_code import POSITIONAL, parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -45,13 +46,16 @@ def loss_of(workload: Workload) -> Callable[[nn.Module, Any], Any]:
 
 def with_scheduler(step: Step, scheduler: Any) -> Step:
     """`step`, followed by one step of the user's LR scheduler."""
+    if scheduler is None:
+        return step
+    move_on = mover_of(scheduler)
 
     def scheduled() -> Tensor:
         loss = step()
-        scheduler.step()
+        move_on(loss)
         return loss
 
-    return step if scheduler is None else scheduled
+    return scheduled
 
 
 def _plain_step(
