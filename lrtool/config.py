@@ -56,6 +56,10 @@ class RangeTestSettings:
     per_group: Annotated[bool, _of_ramp("Find a range for each parameter group: ramp each alone, then together.")] = (
         False
     )
+    optimizer: Annotated[
+        str | None,
+        _of_ramp("Of several the one to ramp, by name or place; the others keep their LRs. Default: each in turn."),
+    ] = None
     batch_size: Annotated[
         tuple[Positive, ...],
         _of_ramp(

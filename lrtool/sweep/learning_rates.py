@@ -53,8 +53,9 @@ def _text(lr: PerGroup) -> str:
 
 def _per_group(result: RangeTest) -> tuple[PerGroup | None, PerGroup | None]:
     """A list for each end where every group was ramped; else the group with the largest LR, which the others follow."""
-    low, high = (tuple(getattr(each, name) for each in result.param_groups) for name in ("base_lr", "max_lr"))
-    if not result.group_tests or None in (*low, *high):
+    groups = [group for test in result.optimizer_tests or (result,) for group in test.param_groups]
+    low, high = (tuple(getattr(each, name) for each in groups) for name in ("base_lr", "max_lr"))
+    if not (result.group_tests or result.optimizer_tests) or None in (*low, *high):
         return result.base_lr, result.max_lr
     return low, high
 
@@ -62,7 +63,14 @@ def _per_group(result: RangeTest) -> tuple[PerGroup | None, PerGroup | None]:
 def _suggests(result: Result, target: str) -> bool:
     if not isinstance(result, RangeTest) or result.base_lr is None or result.max_lr is None:
         return False
+    if result.optimizer_name is not None and not _knows_all(result):
+        return False
     return _location(result.target) == _location(target)
+
+
+def _knows_all(result: RangeTest) -> bool:
+    """Whether it has a range for each of several optimizers."""
+    return bool(result.optimizer_tests) and all(test.max_lr is not None for test in result.optimizer_tests)
 
 
 def _location(target: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from lrtool.sweep.lr_watch import LrWatch
 from lrtool.sweep.schedulers import cyclic, for_groups, forget_earlier, one_cycle
 from lrtool.workload.adapters import as_workload
 from lrtool.workload.framework import own_scheduler
+from lrtool.workload.optimizers import Optimizers, all_optimizers
 from lrtool.workload.schedulers import MoveOn, mover_of
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import parameters_of
@@ -128,6 +129,10 @@ class ScheduledBuild:
 def use_kernel(optimizer: Optimizer, kernel: OptimizerKernel | None) -> None:
     """Have an optimizer that was built take its step so. Raises WorkloadError where it has no such implementation."""
     if kernel is None:
+        return
+    if isinstance(optimizer, Optimizers):
+        for each in all_optimizers(optimizer):
+            use_kernel(each, kernel)
         return
     if kernel != "single" and kernel not in optimizer.defaults:
         raise WorkloadError(

@@ -19,7 +19,7 @@ OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--confirm", "--confirm-loss",
-        "--per-group", "--batch-size", "--rules", "--timeout", "--check", *SHARED,
+        "--per-group", "--optimizer", "--batch-size", "--rules", "--timeout", "--check", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
