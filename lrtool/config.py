@@ -13,6 +13,7 @@ from lrtool.errors import UsageError
 from lrtool.gate.limits import Kind, Limit, limit_of
 from lrtool.option import STRICT, NumGpus, Option, Positive
 from lrtool.results.mem_sweep import SweepAxes
+from lrtool.results.schedules import check_schedule
 from lrtool.units import parse_memory
 
 Confirm = Literal["off", "cyclic", "constant", "super-convergence"]
@@ -55,6 +56,10 @@ class RangeTestSettings:
     per_group: Annotated[bool, _of_ramp("Find a range for each parameter group: ramp each alone, then together.")] = (
         False
     )
+    optimizer: Annotated[
+        str | None,
+        _of_ramp("Of several the one to ramp, by name or place; the others keep their LRs. Default: each in turn."),
+    ] = None
     batch_size: Annotated[
         tuple[Positive, ...],
         _of_ramp(
@@ -123,11 +128,6 @@ class MemSweepSettings(SweepAxes, ExecutorSettings):
     steps: Annotated[Positive | None, _of_trials("Steps of every trial, instead of whole cycles.")] = None
     repeats: Annotated[Positive, _of_trials("Trials of each condition.")] = 1
     order: Annotated[Literal["shuffled", "given"], _of_trials("shuffled (by --seed) or given.")] = "shuffled"
-    base_lr: Annotated[
-        Annotated[float, Gt(0)] | None,
-        _of_trials("Default: of the last range test of the target, else the optimizer's."),
-    ] = None
-    max_lr: Annotated[Annotated[float, Gt(0)] | None, _of_trials("Default: likewise.")] = None
     recorder: Annotated[
         RecorderChoice,
         _of_trials("auto, cuda (measured), predicted (traced without a GPU) or cpu (a real run there)."),
@@ -143,16 +143,11 @@ class MemSweepSettings(SweepAxes, ExecutorSettings):
 
     def __post_init__(self) -> None:
         ExecutorSettings.__post_init__(self)
-        if (self.base_lr is None) != (self.max_lr is None):
-            given, missing = ("base-lr", "max-lr") if self.max_lr is None else ("max-lr", "base-lr")
-            raise ValueError(f"{given} is given, and {missing} is not", "give both, or neither")
+        check_schedule(self)
         if self.shard != ("none",) and not self.world_size:
             raise ValueError(
                 "shard is given without world-size", "say over how many ranks, for example --world-size 1,8,64"
             )
-        if self.base_lr is not None and self.max_lr is not None and self.base_lr > self.max_lr:
-            message = f"base-lr {self.base_lr:g} is above max-lr {self.max_lr:g}"
-            raise ValueError(message, "a cycle goes from base-lr up to max-lr and back")
 
 
 Bounds = dict[str, str | int | float]

@@ -1,5 +1,6 @@
 """Options that are no settings but shared by several commands, and how options are read."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Annotated, Any, cast, get_args
@@ -87,12 +88,27 @@ def one_of(text: str, values: Sequence[str], *, name: str) -> str:
 
 
 def axis(text: str, kind: Callable[[str], object]) -> list[object]:
-    """The values of "2500,3000"; what is no number stays text, for the settings' own check to name it."""
+    """The values of "2500,3000", or of "[0.1,0.01],[0.2,0.02]" where they are numbers with a point; what is no number stays
+    text, for the settings' own check to name it.
+    """
+    if kind is float and "[" in text:
+        return [_list_or_number(value.strip()) for value in _BRACKETED.findall(text)]
     return [number_or_text(value.strip(), kind) for value in text.split(",")]
+
+
+_BRACKETED = re.compile(r"\s*\[[^\[\]]*\]?\s*|[^,\[]+")
+
+
+def _list_or_number(text: str) -> object:
+    if not (text.startswith("[") and text.endswith("]")):
+        return number_or_text(text, float)
+    return [number_or_text(value.strip(), float) for value in text[1:-1].split(",")]
 
 
 def number_or_text(text: str, kind: Callable[[str], object]) -> object:
     """The number that `text` is; what is none stays text, for the settings' own check to name it."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
     try:
         return kind(text)
     except ValueError:

@@ -90,7 +90,7 @@ def make_plan(settings: Settings) -> "Plan":
     from lrtool.memory.replay.replay import Scenario, parse_scenario
     from lrtool.sweep.learning_rates import find_learning_rates
     from lrtool.sweep.plan import Plan, Setup, plan_trials
-    from lrtool.workload.target import load
+    from lrtool.workload.target import load, load_function
 
     own, target = settings.mem_sweep, options.target_of(settings)
     trials = plan_trials(own, params=settings.params, seed=settings.seed)
@@ -98,6 +98,8 @@ def make_plan(settings: Settings) -> "Plan":
     capacity_bytes, named = (None, None) if own.capacity is None else parse_capacity(own.capacity)
     for params in {repr(trial.condition.params): trial.condition.params for trial in trials}.values():
         load(target, params=params)
+    for function in own.scale_fn:
+        load_function(function)
     for conf in own.settings:
         parse_scenario(Scenario(settings=conf))
     choice = choose_recorder(_recorder(own), device=settings.device)
@@ -209,7 +211,7 @@ def trial_line(trial: Trial, num_done: int, num_trials: int, *, plan: "Plan") ->
         figures.append(f"peak {format_bytes(trial.max_memory_allocated_bytes)} allocated")
         figures.append(f"{format_bytes(trial.max_memory_reserved_bytes)} reserved")
     ending = trial.status if trial.death is None else f"out of memory {at_step(trial.death.step)}"
-    if trial.status not in ("ok", "oom") and trial.message:
+    if trial.status != "oom" and trial.message:
         ending = f"{trial.status}: {trial.message}"
     parts = [*_condition(trial, plan), *figures, trial.recorder, ending, format_duration(trial.duration_s)]
     return f"trial {num_done} of {num_trials}: {', '.join(parts)}"

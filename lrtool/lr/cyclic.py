@@ -1,4 +1,4 @@
-"""CyclicLR arithmetic (Smith 2015, arXiv:1506.01186): how long a half-cycle is, and the line of code that sets it up. Pure."""
+"""CyclicLR arithmetic (Smith 2015, arXiv:1506.01186): how long a half-cycle is, and the lines of code that set it up. Pure."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,9 @@ from lrtool.units import format_lr
 
 EPOCHS_PER_HALF_CYCLE = 4
 """Smith recommends a step size of 2 to 10 epochs; 4 lies in the middle of that range on a log scale."""
+KEEP_MOMENTUM = "cycle_momentum=False"
+"""Without it CyclicLR and OneCycleLR set momentum and beta1 to values of their own, from 0.9 to 0.8 and from 0.95 to 0.85,
+whatever the optimizer was given and the range was measured with."""
 
 
 def step_size_up(steps_per_epoch: int | None) -> int | None:
@@ -14,24 +17,37 @@ def step_size_up(steps_per_epoch: int | None) -> int | None:
     return None if steps_per_epoch is None else EPOCHS_PER_HALF_CYCLE * steps_per_epoch
 
 
-def schedule_line(groups: Sequence[GroupRange], *, step_size_up: int | None, cycles_momentum: bool) -> str | None:
-    """The line to paste; None where there is no suggestion.
-
-    Without momentum in the optimizer, CyclicLR would either refuse or switch momentum on; `cycle_momentum=False` keeps
-    the training that was measured. An unknown step size is left out: CyclicLR's own default is 2000 steps.
-    """
-    base = [group.base_lr for group in groups if group.base_lr is not None]
-    high = [group.max_lr for group in groups if group.max_lr is not None]
-    if len(base) != len(groups) or len(high) != len(groups):
+def schedule_line(
+    groups: Sequence[GroupRange], *, step_size_up: int | None, optimizer: str = "optimizer"
+) -> str | None:
+    """The call to paste; None where there is no suggestion. An unknown step size is left out: CyclicLR's own is 2000 steps."""
+    base, high = [group.base_lr for group in groups], [group.max_lr for group in groups]
+    if None in base or None in high:
         return None
-    arguments = [f"base_lr={_literal(base)}", f"max_lr={_literal(high)}"]
-    if step_size_up is not None:
-        arguments.append(f"step_size_up={step_size_up}")
-    if not cycles_momentum:
-        arguments.append("cycle_momentum=False")
-    return f"CyclicLR(optimizer, {', '.join(arguments)})"
+    steps = [] if step_size_up is None else [f"step_size_up={step_size_up}"]
+    return _call("CyclicLR", optimizer, f"base_lr={_literal(base)}", f"max_lr={_literal(high)}", *steps)
 
 
-def _literal(lrs: Sequence[float]) -> str:
-    texts = [format_lr(lr) for lr in lrs]
-    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+def one_cycle_line(
+    groups: Sequence[GroupRange], *, steps_per_epoch: int | None, optimizer: str = "optimizer"
+) -> str | None:
+    """The same for OneCycleLR, which has to know how long the training is: `num_epochs`, or `num_steps`, is the user's."""
+    high = [group.max_lr for group in groups]
+    if None in high:
+        return None
+    length = (
+        ["total_steps=num_steps"]
+        if steps_per_epoch is None
+        else ["epochs=num_epochs", f"steps_per_epoch={steps_per_epoch}"]
+    )
+    return _call("OneCycleLR", optimizer, f"max_lr={_literal(high)}", *length)
+
+
+def _call(name: str, *arguments: str) -> str:
+    return f"{name}({', '.join([*arguments, KEEP_MOMENTUM])})"
+
+
+def _literal(lrs: Sequence[float | None]) -> str:
+    """One number where all groups have the same, else a list."""
+    texts = [format_lr(lr) for lr in lrs if lr is not None]
+    return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"

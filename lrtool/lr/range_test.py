@@ -1,7 +1,8 @@
 """The LR range test: measured along a ramp of learning rates, concluded in a suggestion."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from lrtool.config import RangeTestSettings
@@ -21,8 +22,9 @@ from lrtool.lr.curve.suggest import Suggestion, suggest
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
-from lrtool.lr.source import Source, describe, find_source
-from lrtool.results import Band, Curve, RangeTest
+from lrtool.lr.snippets import Training, snippet
+from lrtool.lr.source import Setup, Source, describe, find_source
+from lrtool.results import Band, Curve, OptimizerTest, RangeTest
 from lrtool.settings_file import SettingsFile, resolve
 from lrtool.workload.workload import Workload
 
@@ -40,6 +42,7 @@ def range_test(
     confirm: str = DEFAULT.confirm,
     confirm_loss: str = DEFAULT.confirm_loss,
     per_group: bool = DEFAULT.per_group,
+    optimizer: str | None = DEFAULT.optimizer,
     batch_size: Sequence[int] = DEFAULT.batch_size,
     rules: Sequence[str] = DEFAULT.rules,
     seed: int = 0,
@@ -52,14 +55,14 @@ def range_test(
     `target` is "model.py:build", a factory function, or live objects (a Workload, or its dict), which are put back
     exactly as they were, also when the run raises; they stay on the device they are on. `params` are arguments of the
     factory. `confirm` tries LRs around the suggestion: "cyclic", "constant" or "super-convergence". `per_group` ramps each
-    parameter group alone too; `batch_size` are sizes to hand to the factory, the suggestion being for the first; `rules`
-    names other finders, or "all", to hear on the same curve. Raises LrtoolError; an exception of the user's code comes as
-    WorkloadError with that exception as its cause.
+    parameter group alone too; `optimizer` is one of several, which are ramped in turn otherwise; `batch_size` are sizes to
+    hand to the factory, the suggestion being for the first; `rules` names other finders, or "all", to hear on the same
+    curve. Raises LrtoolError; an exception of the user's code comes as WorkloadError with that exception as its cause.
     """
     asked = {
         "start_lr": start_lr, "end_lr": end_lr, "num_steps": num_steps, "mode": mode, "repeats": repeats,
         "confirm": confirm, "confirm_loss": confirm_loss,
-        "per_group": per_group, "batch_size": list(batch_size), "rules": list(rules),
+        "per_group": per_group, "optimizer": optimizer, "batch_size": list(batch_size), "rules": list(rules),
     }  # fmt: skip
     settings = resolve(SettingsFile(), table="range_test", options={**asked, "seed": seed}).range_test
     source = find_source(target, params=params or {}, device=device)
@@ -75,6 +78,30 @@ class Outcome:
 
     result: RangeTest
     error: BaseException | None = None
+    others: tuple[str, ...] = ()
+
+
+def in_turn(
+    source: Source, first: Outcome, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress
+) -> Outcome:
+    """Every other optimizer ramped as the first one was; those measured before an error or Ctrl-C are kept."""
+    tests, error = [_as_optimizer_test(first.result)], None
+    try:
+        for name in first.others:
+            ramped = replace(source, optimizer=name, group_ratios=None)
+            outcome = _main_test(ramped, settings=settings, seed=seed, on_progress=on_progress)
+            tests.append(_as_optimizer_test(outcome.result))
+            if outcome.error is not None:
+                error = outcome.error
+                break
+    except BaseException as raised:
+        error = raised
+    return Outcome(result=replace(first.result, optimizer_tests=tuple(tests)), error=error)
+
+
+def _as_optimizer_test(found: RangeTest) -> OptimizerTest:
+    shared = {each.name: getattr(found, each.name) for each in fields(OptimizerTest) if each.name != "name"}
+    return OptimizerTest(name=found.optimizer_name or "", **shared)
 
 
 def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
@@ -82,13 +109,17 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
 
     The result is named after the source. Raises what ended a ramp if no loss of the test itself was measured by then.
     """
+    source = replace(source, optimizer=settings.optimizer)
     first = with_batch_size(source, settings.batch_size[0]) if settings.batch_size else source
     given = describe(first, seed=seed).group_ratios if settings.per_group else ()
     num_alone, pairs = len(given) if len(given) > 1 else 0, sizes_and_seeds(settings, seed=seed)
     parts = parts_of(on_progress, count=num_alone + 1 + len(pairs))
     alone = ramp_each_alone(first, num_alone, settings=settings, seed=seed, parts=parts)
     ratios = found_ratios(alone, given=given) if alone else None
-    outcome = _main_test(replace(first, group_ratios=ratios), settings=settings, seed=seed, on_progress=next(parts))
+    first = replace(first, group_ratios=ratios)
+    outcome = _main_test(first, settings=settings, seed=seed, on_progress=next(parts))
+    if outcome.error is None and outcome.others and settings.optimizer is None:
+        outcome = in_turn(first, outcome, settings=settings, seed=seed, on_progress=on_progress)
     result = replace(outcome.result, group_tests=alone)
     result = compared(result, settings.rules, num_planned=num_ramp_steps(settings))
     if outcome.error is not None or not pairs:
@@ -107,7 +138,8 @@ def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_pro
     if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
         runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)
     error = measurement.error or (None if runs is None else runs.error)
-    return Outcome(result=conclude(measurement, suggestion, runs, target=source.name), error=error)
+    names = tuple(name for name in measurement.setup.optimizer_names if name != measurement.setup.optimizer_name)
+    return Outcome(result=conclude(measurement, suggestion, runs, target=source.name), error=error, others=names)
 
 
 def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> RangeTest:
@@ -165,13 +197,37 @@ def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed |
         optimizer=setup.optimizer,
         steps_per_epoch=setup.steps_per_epoch,
         step_size_up=step_size,
-        schedule_line=cyclic.schedule_line(
-            suggestion.groups, step_size_up=step_size, cycles_momentum=setup.cycles_momentum
+        schedule_line=cyclic.schedule_line(suggestion.groups, step_size_up=step_size, optimizer=_variable(setup)),
+        one_cycle_line=cyclic.one_cycle_line(
+            suggestion.groups, steps_per_epoch=setup.steps_per_epoch, optimizer=_variable(setup)
         ),
+        optimizer_name=setup.optimizer_name,
+        snippet=snippet(suggestion.groups, _training(setup)),
+        group_names=setup.group_names,
         duration_s=measurement.duration_s + (0.0 if runs is None else runs.duration_s),
         optimizer_settings=setup.optimizer_settings,
         batch_size=setup.batch_size,
     )
+
+
+def _training(setup: Setup) -> Training:
+    return Training(
+        framework=setup.framework,
+        optimizer=setup.optimizer,
+        step_size_up=cyclic.step_size_up(setup.steps_per_epoch),
+        steps_per_epoch=setup.steps_per_epoch,
+        group_names=setup.group_names,
+        has_initial_lr=setup.has_initial_lr,
+        variable=_variable(setup),
+    )
+
+
+def _variable(setup: Setup) -> str:
+    """By which expression the optimizer goes: of several as the dict or list that build() returns has it."""
+    if setup.optimizer_name is None:
+        return "optimizer"
+    place = setup.optimizer_names.index(setup.optimizer_name) if setup.optimizer_is_listed else setup.optimizer_name
+    return f"optimizers[{json.dumps(place)}]"
 
 
 def _band(curves: Sequence[Curve]) -> Band:

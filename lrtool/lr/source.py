@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from lrtool.errors import WorkloadError
+from lrtool.errors import UsageError, WorkloadError
 from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReader
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import model_device, pick_device, place
 from lrtool.workload.distributed.team import Team
+from lrtool.workload.framework import Framework, framework_of, group_names
+from lrtool.workload.optimizers import Optimizers, given_optimizer
 from lrtool.workload.restore import restored
 from lrtool.workload.step import Step, make_step
 from lrtool.workload.target import Factory, from_callable, load, seed_everything
@@ -66,11 +68,6 @@ def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
 
 
-def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a schedule can cycle momentum without switching it on where the user has none."""
-    return all(group.get("momentum", 0) > 0 or "betas" in group for group in optimizer.param_groups)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
     """What there is to say of a workload once it has been dropped."""
@@ -82,7 +79,12 @@ class Setup:
     group_sizes: tuple[int, ...]
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
-    cycles_momentum: bool
+    framework: Framework
+    group_names: tuple[str, ...]
+    has_initial_lr: bool
+    optimizer_name: str | None
+    optimizer_names: tuple[str, ...]
+    optimizer_is_listed: bool
 
 
 class StepObserver(Protocol):
@@ -100,6 +102,7 @@ class Source:
     """Where workloads come from: a factory, built afresh for every repeat, or live objects that are put back.
 
     `group_ratios` are the LRs of the parameter groups over the ramp's; None for those that the optimizer was given.
+    Of several optimizers the one called `optimizer` is ramped, else the first; the others keep their LRs.
     With a `team` they are spread over its ranks. An `observer` hears of each step.
     """
 
@@ -107,6 +110,7 @@ class Source:
     factory: Factory | None = None
     live: Workload | None = None
     group_ratios: tuple[float, ...] | None = None
+    optimizer: str | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     team: Team | None = None
     observer: StepObserver | None = None
@@ -164,16 +168,35 @@ def _prepared(source: Source, workload: Workload) -> Ready:
         place(workload, device)
     workload = workload if team is None else team.distribute(workload)
     batches = Batches(workload.train_loader)
+    workload = _watching(workload, source.optimizer)
     step = make_step(workload, device, batches)
+    setup = _describe(workload, source)
+    workload = replace(workload, optimizer=ramped_optimizer(workload.optimizer))
     if source.observer is not None:
         step = _observed(step, workload.optimizer, source.observer)
     return Ready(
         workload=workload,
-        setup=_describe(workload, source),
+        setup=setup,
         batches=batches,
         step=step if team is None else team.watched(step),
         loss_reader=TimedLossReader if team is None else partial(AveragedLossReader, team.device),
     )
+
+
+def _watching(workload: Workload, name: str | None) -> Workload:
+    """With the named optimizer watched. Raises UsageError where there is none of that name."""
+    if isinstance(workload.optimizer, Optimizers):
+        return replace(workload, optimizer=workload.optimizer.watching(name))
+    if name is not None:
+        raise UsageError(f"--optimizer {name} chooses among several, and there is one", hint="leave it out")
+    return workload
+
+
+def ramped_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The one whose LR is ramped: of several the watched one."""
+    if not isinstance(optimizer, Optimizers):
+        return optimizer
+    return optimizer.named[optimizer.watched or next(iter(optimizer.named))]
 
 
 def _observed(step: Step, optimizer: torch.optim.Optimizer, observer: StepObserver) -> Step:
@@ -203,7 +226,10 @@ def refuse_one_batch(num_batches: int | None) -> None:
 
 
 def _describe(workload: Workload, source: Source) -> Setup:
-    optimizer = workload.optimizer
+    every = _watching(workload, source.optimizer).optimizer
+    optimizer = ramped_optimizer(every)
+    names = tuple(every.named) if isinstance(every, Optimizers) else ()
+    name = every.watched if isinstance(every, Optimizers) else None
     length = loader_length(workload.train_loader)
     return Setup(
         device=str(source.device),
@@ -213,5 +239,10 @@ def _describe(workload: Workload, source: Source) -> Setup:
         group_sizes=tuple(sum(each.numel() for each in group["params"]) for group in optimizer.param_groups),
         group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
-        cycles_momentum=cycles_momentum(optimizer),
+        framework=framework_of(workload),
+        group_names=group_names(workload) if not names else (),
+        optimizer_name=name,
+        optimizer_names=names,
+        optimizer_is_listed=bool(names) and not isinstance(given_optimizer(every), Mapping),
+        has_initial_lr=any("initial_lr" in group for group in optimizer.param_groups),
     )

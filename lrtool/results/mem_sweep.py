@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from lrtool.option import STRICT, Option, Positive
 from lrtool.results.assumptions import Assumption, CardMemory, DeviceMemory, PeakInterval
@@ -14,10 +14,13 @@ from lrtool.results.oom import TrialOom
 from lrtool.results.ranks import Ranks
 
 Recorder = Literal["cuda", "predicted", "cpu"]
-Schedule = Literal["cyclic", "onecycle", "constant"]
+Schedule = Literal["cyclic", "onecycle", "constant", "own"]
+"""What sets the LR: torch's CyclicLR or OneCycleLR, nothing, or the scheduler that build() returns."""
 Mode = Literal["triangular", "triangular2", "exp_range"]
 ScaleMode = Literal["cycle", "iterations"]
 Precision = Literal["fp32", "bf16", "fp16"]
+PerGroup = tuple[float, ...] | float
+"""One value for all parameter groups, or one for each of them."""
 Shard = Literal["none", "fsdp2"]
 """How a simulated rank holds parameters, gradients and optimizer state: whole, under DDP, or its part of them."""
 OptimizerKernel = Literal["foreach", "fused", "single"]
@@ -109,6 +112,12 @@ class PeakShare:
 
 
 _axis = partial(Option, panel="Varied: several values, separated by commas, give a trial each")
+_Lr = Annotated[float, Gt(0)]
+_Momentum = Annotated[float, Ge(0), Lt(1)]
+_Lrs = tuple[_Lr | Annotated[tuple[_Lr, ...], MinLen(1)], ...] | _Lr
+_Momenta = tuple[_Momentum | Annotated[tuple[_Momentum, ...], MinLen(1)], ...] | _Momentum
+_VALUES = "VALUES"
+_LR_DEFAULT = "Default: of the last range test of the target, else the optimizer's."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,10 +128,37 @@ class SweepAxes:
 
     step_sizes: Annotated[tuple[Positive, ...], MinLen(1), _axis("CyclicLR's step_size_up.")] = (2500, 3000, 3500)
     step_size_down: Annotated[tuple[Positive, ...], _axis("CyclicLR's step_size_down. Default: step_size_up.")] = ()
-    schedule: Annotated[tuple[Schedule, ...], MinLen(1), _axis("cyclic, onecycle or constant.")] = ("cyclic",)
+    schedule: Annotated[
+        tuple[Schedule, ...],
+        MinLen(1),
+        _axis("cyclic, onecycle, constant, or own: the scheduler that build() returns."),
+    ] = ("cyclic",)
     mode: Annotated[tuple[Mode, ...], MinLen(1), _axis("triangular, triangular2 or exp_range.")] = ("triangular",)
     gamma: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), _axis("Of exp_range.")] = (1.0,)
-    scale_mode: Annotated[tuple[ScaleMode, ...], MinLen(1), _axis("cycle or iterations.")] = ("cycle",)
+    scale_fn: Annotated[
+        tuple[str, ...],
+        _axis("CyclicLR's scale_fn, as file.py:function, instead of a mode.", metavar="FILE:FUNCTION"),
+    ] = ()
+    scale_mode: Annotated[
+        tuple[ScaleMode, ...], _axis("What --scale-fn gets: cycle or iterations. Default: cycle.")
+    ] = ()
+    base_lr: Annotated[
+        _Lrs, _axis("Of all groups in the ratio they have, or [LR,LR], one for each. " + _LR_DEFAULT, metavar=_VALUES)
+    ] = ()
+    max_lr: Annotated[_Lrs, _axis("Likewise.", metavar=_VALUES)] = ()
+    cycle_momentum: Annotated[
+        tuple[bool, ...],
+        _axis("true or false. Default: false, or true with the ends of the cycle.", metavar="BOOLS"),
+    ] = ()
+    base_momentum: Annotated[
+        _Momenta, _axis("Where momentum, or beta1, is at max_lr; a value or [VALUE,VALUE].", metavar=_VALUES)
+    ] = ()
+    max_momentum: Annotated[_Momenta, _axis("Where it is at base_lr.", metavar=_VALUES)] = ()
+    last_epoch: Annotated[
+        tuple[Annotated[int, Ge(-1), Le(1_000_000)], ...],
+        MinLen(1),
+        _axis("The step after which the schedule goes on; -1: from its start."),
+    ] = (-1,)
     settings: Annotated[
         tuple[str, ...],
         MinLen(1),
@@ -148,7 +184,7 @@ class SweepAxes:
 class Condition:
     """One value of each axis: under it one trial runs. `settings` are the allocator's, `params` arguments of build().
 
-    With a `world_size` the trial is one of so many simulated ranks.
+    With a `world_size` the trial is one of so many simulated ranks. LRs are None where all trials have the same.
     """
 
     step_size_up: Positive
@@ -163,6 +199,13 @@ class Condition:
     world_size: Positive | None = None
     shard: Shard = "none"
     optimizer_kernel: OptimizerKernel | None = None
+    scale_fn: str | None = None
+    base_lr: PerGroup | None = None
+    max_lr: PerGroup | None = None
+    cycle_momentum: bool | None = None
+    base_momentum: PerGroup | None = None
+    max_momentum: PerGroup | None = None
+    last_epoch: Annotated[int, Ge(-1)] = -1
 
 
 _noisy = partial(Metric, caution=RESERVED_IS_NOISY)

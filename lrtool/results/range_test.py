@@ -138,6 +138,25 @@ class GroupTest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerTest:
+    """One of several optimizers, ramped while the others kept the LRs that they were given; fields as in a RangeTest."""
+
+    name: str
+    optimizer: str
+    base_lr: LearningRate | None
+    max_lr: LearningRate | None
+    suggested_lr: LearningRate | None
+    param_groups: Annotated[tuple[GroupRange, ...], NonEmpty]
+    confidence: Confidence
+    reason: str
+    advice: str | None
+    num_steps: Count
+    curve: Curve
+    schedule_line: str | None
+    snippet: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSizeTest:
     """One range test at one batch size (samples in an optimizer step) from one seed; LRs of the group with the largest."""
 
@@ -189,7 +208,10 @@ class RangeTest:
 
     `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. It holds for
     `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name. `ranks` is
-    None where the run was not spread over several processes.
+    None where the run was not spread over several processes. `schedule_line` and `one_cycle_line` are calls, `snippet` is what
+    to paste in the training's framework, line by line; `group_names` are empty where the groups have none.
+    Of several optimizers it is about the one called `optimizer_name`; where each was ramped in turn, that is the first of
+    `optimizer_tests`.
     """
 
     target: str
@@ -225,7 +247,14 @@ class RangeTest:
     batch_size: Count | None = None
     group_tests: tuple[GroupTest, ...] = ()
     batch_scaling: BatchScaling | None = None
+    one_cycle_line: str | None = None
+    snippet: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
+    optimizer_name: str | None = None
+    optimizer_tests: tuple[OptimizerTest, ...] = ()
 
     def __post_init__(self) -> None:
         if self.group_tests:
             check_columns(self, "param_groups", "group_tests")
+        if self.group_names:
+            check_columns(self, "param_groups", "group_names")

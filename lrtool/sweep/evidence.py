@@ -71,7 +71,7 @@ def _group_name(trend: Trend, found: Findings) -> str:
     condition = trend.trials[0].condition
     others = (other.trials[0].condition for other in found.trends)
     axes = sorted({axis for other in others for axis in differing_axes(condition, other)} - STEP_SIZE)
-    return ", ".join(f"{axis} {value_of(condition, axis)}" for axis in axes)
+    return ", ".join(f"{axis} {shown_value(value_of(condition, axis))}" for axis in axes)
 
 
 def _source_line(source: GrowthSource) -> str:

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from lrtool.config import MemSweepSettings
 from lrtool.errors import UsageError
 from lrtool.results import Condition, Recorder
+from lrtool.results.mem_sweep import PerGroup
+from lrtool.results.schedules import KNOWN_TO
 from lrtool.results.stored.secrets import masked
+from lrtool.sweep.shapes import shapes
 
-_Shape = tuple[Literal["triangular", "triangular2", "exp_range"], float, Literal["cycle", "iterations"]]
-_NO_SHAPE: _Shape = ("triangular", 1.0, "cycle")
-_OF_SCHEDULE = {"step_size_up", "step_size_down", "schedule", "mode", "gamma", "scale_mode"}
+_OF_SCHEDULE = {"step_size_up", "step_size_down", "schedule", *KNOWN_TO["cyclic"]}
 _OTHER_AXES = tuple(each.name for each in fields(Condition) if each.name not in _OF_SCHEDULE)
 MAX_TRIALS = 10_000
 """At a second each they take three hours; more are a typing mistake."""
@@ -31,8 +32,8 @@ class Setup:
     device: str
     gpu: str
     capacity_bytes: int | None
-    base_lr: float | None
-    max_lr: float | None
+    base_lr: PerGroup | None
+    max_lr: PerGroup | None
     history: tuple[int, ...]
     gpus: int = 1
 
@@ -120,14 +121,12 @@ def conditions(settings: MemSweepSettings, params: Mapping[str, Any]) -> Iterato
         ),
     )
     for up, down, schedule, *others in axes:
-        for mode, gamma, scale_mode in _shapes(settings, schedule):
+        for shape in shapes(settings, schedule):
             yield Condition(
                 step_size_up=up,
                 step_size_down=down or up,
                 schedule=schedule,
-                mode=mode,
-                gamma=gamma,
-                scale_mode=scale_mode,
+                **shape,
                 **dict(zip(_OTHER_AXES, others, strict=True)),
             )
 
@@ -147,20 +146,11 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values]
 
 
-def _shapes(settings: MemSweepSettings, schedule: str) -> Iterator[_Shape]:
-    if schedule != "cyclic":
-        yield _NO_SHAPE
-        return
-    for mode, scale_mode in product(settings.mode, settings.scale_mode):
-        for gamma in settings.gamma if mode == "exp_range" else settings.gamma[:1]:
-            yield mode, gamma, scale_mode
-
-
 def _num_trials(settings: MemSweepSettings, params: Mapping[str, Any]) -> int:
     """How many trials the axes span, without making them."""
     others = (getattr(settings, name) for name in _OTHER_AXES if name != "params")
     axes = (settings.step_sizes, settings.step_size_down, *others, *_axes_of_params(settings, params).values())
-    num_shapes = sum(len(list(_shapes(settings, schedule))) for schedule in settings.schedule)
+    num_shapes = sum(len(list(shapes(settings, schedule))) for schedule in settings.schedule)
     return math.prod(len(axis) or 1 for axis in axes) * num_shapes * settings.repeats
 
 

@@ -90,7 +90,8 @@ def _shown(report: TrialReport, conditions: Mapping[int, Condition]) -> TrialRep
 def conclude(plan: Plan, reports: Sequence[TrialReport], run_dir: Path, *, duration_s: float) -> MemSweep:
     """The sweep's result, from its trials and their steps."""
     trials = tuple(report.trial for report in reports)
-    with_lrs = next((report for report in reports if report.max_lr is not None), None)
+    lrs = {(report.base_lr, report.max_lr) for report in reports if report.max_lr is not None}
+    base_lr, max_lr = lrs.pop() if len(lrs) == 1 else (None, None)
     measured = (report.capacity_bytes for report in reports if report.capacity_bytes is not None)
     capacity_bytes = plan.setup.capacity_bytes or next(measured, None)
     return MemSweep(
@@ -99,8 +100,8 @@ def conclude(plan: Plan, reports: Sequence[TrialReport], run_dir: Path, *, durat
         recorder_reason=plan.recorder_reason,
         capacity_bytes=capacity_bytes,
         card=plan.card,
-        base_lr=with_lrs.base_lr if with_lrs else plan.setup.base_lr,
-        max_lr=with_lrs.max_lr if with_lrs else plan.setup.max_lr,
+        base_lr=base_lr,
+        max_lr=max_lr,
         lr_source=plan.lr_source,
         trials=trials,
         verdict=conclude_sweep(trials, _all_steps(run_dir, trials), capacity_bytes=capacity_bytes),

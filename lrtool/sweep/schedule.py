@@ -1,20 +1,29 @@
-"""The LR schedule of a trial: torch's own CyclicLR or OneCycleLR on the optimizer that the user's factory makes."""
+"""The LR schedule of a trial, on the optimizer that the user's factory makes: torch's own, or the user's, and its LRs."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
+from inspect import Signature
 from typing import Any
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lrtool.errors import WorkloadError
 from lrtool.lr.measure import set_lr
-from lrtool.lr.source import cycles_momentum, group_ratios
+from lrtool.lr.source import group_ratios
 from lrtool.results import Condition
-from lrtool.results.mem_sweep import OptimizerKernel
+from lrtool.results.mem_sweep import OptimizerKernel, PerGroup
+from lrtool.results.stored.trial_dir import Lrs
 from lrtool.sweep.executors.ranks import spread
+from lrtool.sweep.lr_watch import LrWatch
+from lrtool.sweep.schedulers import cyclic, for_groups, forget_earlier, one_cycle
 from lrtool.workload.adapters import as_workload
+from lrtool.workload.framework import own_scheduler
+from lrtool.workload.optimizers import Optimizers, all_optimizers
+from lrtool.workload.schedulers import MoveOn, mover_of
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import parameters_of
 from lrtool.workload.workload import Workload
@@ -32,15 +41,19 @@ class ScheduledBuild:
         condition: Condition,
         *,
         num_steps: int,
-        base_lr: float | None,
-        max_lr: float | None,
+        base_lr: PerGroup | None,
+        max_lr: PerGroup | None,
         device: str = "cpu",
     ) -> None:
         self._factory = factory
         self._condition = condition
         self._num_steps = num_steps
         self._device = device
-        self.base_lr, self.max_lr = base_lr, max_lr
+        self._given = base_lr, max_lr
+        self._watch: LrWatch | None = None
+        self._ran_with: tuple[list[float], list[float]] | None = None
+        self.base_lr: float | None = None
+        self.max_lr: float | None = None
         self.num_steps_done = 0
 
     def factory(self) -> Factory:
@@ -53,33 +66,73 @@ class ScheduledBuild:
 
         return replace(self._factory, function=scheduled)
 
+    def lrs(self, num_steps: int, *, is_trained: bool) -> Lrs:
+        """The LR of each group at each of so many steps; of those that were not taken one by one, as the scheduler goes on.
+
+        None are known of a scheduler that judges by the loss where nothing was trained.
+        """
+        if self._watch is None or (self._watch.judges_by_loss and not is_trained):
+            return ()
+        if self._watch.sees_numbers or not self._ran_with:
+            return self._watch.until(num_steps)
+        lowest, highest = self._ran_with  # LRs that are tensors may have no values, or be on a GPU
+        shadow = SGD([{"params": [torch.zeros(1)]} for _ in lowest], lr=1.0, momentum=0.9)
+        scheduler = self._make(shadow, lowest, highest)
+        return LrWatch(shadow, scheduler, None if scheduler is None else mover_of(scheduler)).until(num_steps)
+
+    @property
+    def scheduler_end(self) -> str | None:
+        """What the scheduler said where it came to its end before the trial did; None where it did not."""
+        return None if self._watch is None else self._watch.end
+
     def _scheduled(self, workload: Workload) -> Workload:
         workload = spread(workload, shard=self._condition.shard, device=self._device)
         use_kernel(workload.optimizer, self._condition.optimizer_kernel)
-        scheduler = self._scheduler(workload.optimizer)
+        scheduler = self._scheduler(workload)
         own_step = workload.step
         workload = replace(workload, precision=self._condition.precision or workload.precision)
-        if own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step)):
-            step = partial(own_step, scheduler=scheduler)  # the user's step moves it on by itself
-            return replace(workload, step=step, scheduler=_Counted(self, None))
-        return replace(workload, scheduler=_Counted(self, scheduler))
+        moves_itself = own_step is not None and any(p.name == "scheduler" for p in parameters_of(own_step))
+        move_on = None if scheduler is None or moves_itself else mover_of(scheduler)
+        self._watch = LrWatch(workload.optimizer, scheduler, move_on)
+        counted = _Counted(self, self._watch, move_on)
+        if moves_itself and own_step is not None:
+            return replace(workload, step=_with_scheduler(own_step, scheduler), scheduler=counted)
+        return replace(workload, scheduler=counted)
 
-    def _scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
-        ratios = group_ratios(optimizer)
-        if self.base_lr is None or self.max_lr is None:
-            self.max_lr = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
-            self.base_lr = self.max_lr * BASE_LR_FRACTION
-        lowest, highest = ([lr * ratio for ratio in ratios] for lr in (self.base_lr, self.max_lr))
+    def _scheduler(self, workload: Workload) -> Any:
+        if self._condition.schedule == "own":
+            return own_scheduler(workload)
+        optimizer = workload.optimizer
+        lowest, highest = self._ends(optimizer)
+        self._ran_with = lowest, highest
+        self.base_lr, self.max_lr = max(lowest), max(highest)
+        forget_earlier(optimizer)
+        return self._make(optimizer, lowest, highest)
+
+    def _make(self, optimizer: Optimizer, lowest: list[float], highest: list[float]) -> LRScheduler | None:
         if self._condition.schedule == "constant":
-            set_lr(optimizer, self.max_lr, ratios)
+            set_lr(optimizer, 1.0, highest)
             return None
-        make = _cyclic if self._condition.schedule == "cyclic" else partial(_one_cycle, num_steps=self._num_steps)
+        make = cyclic if self._condition.schedule == "cyclic" else partial(one_cycle, num_steps=self._num_steps)
         return make(optimizer, self._condition, lowest, highest)
+
+    def _ends(self, optimizer: Optimizer) -> tuple[list[float], list[float]]:
+        """The lowest and the highest LR of each group."""
+        ratios = group_ratios(optimizer)
+        base_lr, max_lr = self._given
+        if base_lr is None or max_lr is None:
+            max_lr = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+            base_lr = max_lr * BASE_LR_FRACTION
+        return for_groups(base_lr, ratios, name="base_lr"), for_groups(max_lr, ratios, name="max_lr")
 
 
 def use_kernel(optimizer: Optimizer, kernel: OptimizerKernel | None) -> None:
     """Have an optimizer that was built take its step so. Raises WorkloadError where it has no such implementation."""
     if kernel is None:
+        return
+    if isinstance(optimizer, Optimizers):
+        for each in all_optimizers(optimizer):
+            use_kernel(each, kernel)
         return
     if kernel != "single" and kernel not in optimizer.defaults:
         raise WorkloadError(
@@ -90,42 +143,26 @@ def use_kernel(optimizer: Optimizer, kernel: OptimizerKernel | None) -> None:
         group.update({name: name == kernel for name in ("foreach", "fused") if name in optimizer.defaults})
 
 
+def _with_scheduler(step: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
+    """A user's step that moves the scheduler on by itself, and has it: nobody is to hand it another one by that name."""
+
+    @wraps(step)
+    def given(*arguments: Any, **named: Any) -> Any:
+        return step(*arguments, **{**named, "scheduler": scheduler})
+
+    others = [parameter for parameter in parameters_of(step) if parameter.name != "scheduler"]
+    given.__signature__ = Signature(others)  # type: ignore[attr-defined]
+    return given
+
+
 class _Counted:
-    """A scheduler that counts the steps it is told of."""
+    """A scheduler that is told of each step, counts it, and keeps the LRs."""
 
-    def __init__(self, build: ScheduledBuild, scheduler: LRScheduler | None) -> None:
-        self._build = build
-        self._move_on: Callable[[], None] = (lambda: None) if scheduler is None else scheduler.step
+    def __init__(self, build: ScheduledBuild, watch: LrWatch, move_on: MoveOn | None) -> None:
+        self._build, self._watch, self._move_on = build, watch, move_on
 
-    def step(self) -> None:
-        self._move_on()
+    def step(self, loss: Tensor) -> None:
+        if self._move_on is not None:
+            self._move_on(loss)
+        self._watch.step_ended()
         self._build.num_steps_done += 1
-
-
-def _cyclic(optimizer: Optimizer, condition: Condition, lowest: list[float], highest: list[float]) -> LRScheduler:
-    return CyclicLR(
-        optimizer,
-        base_lr=lowest,
-        max_lr=highest,
-        step_size_up=condition.step_size_up,
-        step_size_down=condition.step_size_down,
-        mode=condition.mode,
-        gamma=condition.gamma,
-        scale_mode=condition.scale_mode,
-        cycle_momentum=cycles_momentum(optimizer),
-    )
-
-
-def _one_cycle(
-    optimizer: Optimizer, condition: Condition, lowest: list[float], highest: list[float], *, num_steps: int
-) -> LRScheduler:
-    up, down = condition.step_size_up, condition.step_size_down
-    rises_one_step = num_steps * up == up + down  # by which torch would divide zero by zero
-    return OneCycleLR(
-        optimizer,
-        max_lr=highest,
-        total_steps=num_steps + rises_one_step,
-        pct_start=up / (up + down),
-        div_factor=highest[0] / lowest[0] if lowest[0] else 1.0,
-        cycle_momentum=cycles_momentum(optimizer),
-    )

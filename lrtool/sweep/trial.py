@@ -13,7 +13,7 @@ from lrtool.memory.recorders.choose import record
 from lrtool.memory.recorders.recording import Recording, RecordSettings
 from lrtool.results import StepSeries, Trial, TrialStatus
 from lrtool.results.stored.secrets import masked
-from lrtool.results.stored.trial_dir import write_series
+from lrtool.results.stored.trial_dir import write_lrs, write_series
 from lrtool.sweep.executors.ranks import among_ranks, rank_device
 from lrtool.sweep.reports import SWEEP_TRIAL, TrialFile, TrialReport
 from lrtool.sweep.schedule import ScheduledBuild
@@ -35,6 +35,10 @@ def run_trial(folder: Path) -> None:
     _tell(recording.error)
     write_series(folder.parents[1], file.trial.number, recording.series)
     trial = conclude(file, recording, num_steps_done=build.num_steps_done if build else 0, begin=begin)
+    if build is not None:
+        lrs = build.lrs(trial.num_steps_done, is_trained=file.setup.recorder != "predicted")
+        write_lrs(folder.parents[1], file.trial.number, lrs)
+        trial = replace(trial, message=trial.message or build.scheduler_end)
     told = recording.error if isinstance(recording.error, LrtoolError) else None
     report = TrialReport(
         trial=trial,
@@ -100,8 +104,8 @@ def _build(file: TrialFile) -> ScheduledBuild:
         load(setup.target, params=trial.condition.params),
         trial.condition,
         num_steps=trial.num_steps,
-        base_lr=setup.base_lr,
-        max_lr=setup.max_lr,
+        base_lr=setup.base_lr if trial.condition.base_lr is None else trial.condition.base_lr,
+        max_lr=setup.max_lr if trial.condition.max_lr is None else trial.condition.max_lr,
         device=rank_device(setup.recorder),
     )
 

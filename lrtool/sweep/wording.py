@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lrtool.results import Trial
+from lrtool.results.schedules import shown_setting
 from lrtool.units import format_bytes, plural, three_digits
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -36,7 +37,7 @@ def at_step(step: int) -> str:
 
 def shown_value(value: object) -> str:
     """A value on an axis; "default" where nothing was set."""
-    return "default" if value in ("", None) else str(value)
+    return "default" if value in ("", None) else shown_setting(value)
 
 
 def scaling_clause(trials: Sequence[Trial]) -> str | None:

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 from lrtool.errors import WorkloadError
 from lrtool.workload.batches import move
 from lrtool.workload.framework_loops import LIGHTNING, evaluate_lightning, evaluate_trainer, overrides, with_epoch_hooks
+from lrtool.workload.manual_optimization import manual_step, stand_in
+from lrtool.workload.schedulers import EpochScheduler, takes_loss
 from lrtool.workload.user_code import user_code
-from lrtool.workload.workload import CONVENTION, Workload, from_mapping
+from lrtool.workload.workload import CONVENTION, Workload, from_mapping, loader_length
 
 
 def as_workload(returned: Any, *, name: str) -> Workload:
@@ -59,30 +61,44 @@ def is_trainer(value: object) -> bool:
 
 
 def from_lightning(module: Any, *, data: Any = None) -> Workload:
-    """A LightningModule with automatic optimization and one optimizer; `data` is a LightningDataModule or a loader.
+    """A LightningModule, with one optimizer or, where it optimizes manually, with several; `data` is a datamodule or a loader.
 
     There is no Lightning Trainer: of its hooks those that make layers, data and batches are called, and logs go nowhere.
     """
     name = type(module).__name__
-    if not module.automatic_optimization:
-        raise WorkloadError(
-            f"{name} optimizes manually (automatic_optimization = False)",
-            hint="return a dict whose `step` does one of its training steps",
-        )
     datamodule = data if hasattr(data, "train_dataloader") else None
     module.log = module.log_dict = _log_nothing  # without a Trainer each call would only warn
     _set_up_lightning(module, datamodule)
     with user_code(f"{name}.configure_optimizers()"):
         configured = module.configure_optimizers()
+    loader = _lightning_loader(module, datamodule, "train") if data is datamodule else data
+    loader = with_epoch_hooks(module, loader)
+    if not module.automatic_optimization:
+        return _manual(module, configured, loader, prepare=_lightning_move(module, datamodule))
     return Workload(
         model=module,
         optimizer=_one_optimizer(configured, name),
-        train_loader=with_epoch_hooks(
-            module, _lightning_loader(module, datamodule, "train") if data is datamodule else data
-        ),
+        train_loader=loader,
+        scheduler=_lightning_scheduler(configured, loader),
         loss=_lightning_loss(module),
         prepare=_lightning_move(module, datamodule),
         evaluate=partial(_evaluate_lightning, module, datamodule) if overrides(module, "validation_step") else None,
+    )
+
+
+def _manual(module: Any, configured: Any, loader: Any, *, prepare: Callable[..., Any]) -> Workload:
+    """A LightningModule whose training_step moves its optimizers by itself."""
+    optimizers = _optimizers(configured)
+    if not optimizers:
+        raise _no_optimizer(type(module).__name__)
+    stand_in(module, optimizers, _schedulers(configured))
+    name = f"{type(module).__name__}.training_step()"
+    return Workload(
+        model=module,
+        optimizer=cast(torch.optim.Optimizer, optimizers if len(optimizers) > 1 else optimizers[0]),
+        train_loader=loader,
+        step=manual_step(_training_step(module), name),
+        prepare=prepare,
     )
 
 
@@ -96,7 +112,7 @@ def from_trainer(trainer: Any) -> Workload:
         model=trainer.model,
         optimizer=getattr(optimizer, "optimizer", optimizer),  # accelerate wraps it
         train_loader=loader,
-        loss=partial(_trainer_loss, trainer),
+        loss=partial(trainer_loss, trainer),
         prepare=move,
         precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         accumulate=arguments.gradient_accumulation_steps,
@@ -110,23 +126,51 @@ def _descends(value: type, name: str, packages: tuple[str, ...]) -> bool:
 
 
 def _one_optimizer(configured: Any, name: str) -> torch.optim.Optimizer:
-    """Of the forms that configure_optimizers may return: one, a list, (optimizers, schedulers), or a dict."""
-    if isinstance(configured, Mapping):
-        configured = configured.get("optimizer")
+    found = _optimizers(configured)
+    if len(found) > 1:
+        raise WorkloadError(
+            f"{name} configures {len(found)} optimizers, which Lightning trains by manual optimization only",
+            hint="set automatic_optimization = False and step them in training_step, or return a dict with them",
+        )
+    if not found:
+        raise _no_optimizer(name)
+    return cast(torch.optim.Optimizer, found[0])
+
+
+def _no_optimizer(name: str) -> WorkloadError:
+    return WorkloadError(f"{name}.configure_optimizers() gives no optimizer", hint="return one from it")
+
+
+def _entries(configured: Any) -> tuple[list[Any], list[Any]]:
+    """Optimizers and schedulers in the forms of configure_optimizers: one, a list, (optimizers, schedulers), dicts."""
     if isinstance(configured, tuple | list) and len(configured) == 2 and isinstance(configured[0], tuple | list):
-        configured = configured[0]
-    if isinstance(configured, tuple | list):
-        if len(configured) > 1:
-            raise WorkloadError(
-                f"{name} configures {len(configured)} optimizers: a range test ramps one",
-                hint="return a dict with the optimizer to test, and a `step` if both must move",
-            )
-        configured = configured[0] if configured else None
-    if isinstance(configured, Mapping):
-        configured = configured.get("optimizer")
-    if configured is None:
-        raise WorkloadError(f"{name}.configure_optimizers() gives no optimizer", hint="return one from it")
-    return cast(torch.optim.Optimizer, configured)
+        return list(configured[0]), list(configured[1] or [])
+    entries = list(configured) if isinstance(configured, tuple | list) else [configured]
+    optimizers = [each.get("optimizer") if isinstance(each, Mapping) else each for each in entries]
+    schedulers = [each.get("lr_scheduler") for each in entries if isinstance(each, Mapping)]
+    return optimizers, schedulers
+
+
+def _optimizers(configured: Any) -> list[Any]:
+    found = (each.get("optimizer") if isinstance(each, Mapping) else each for each in _entries(configured)[0])
+    return [each for each in found if each is not None]
+
+
+def _schedulers(configured: Any) -> list[Any]:
+    found = (each.get("scheduler") if isinstance(each, Mapping) else each for each in _entries(configured)[1])
+    return [each for each in found if each is not None]
+
+
+def _lightning_scheduler(configured: Any, loader: Any) -> Any:
+    """The scheduler that configure_optimizers returned, moved on as Lightning would; None for one that waits for a metric."""
+    found = [each for each in _entries(configured)[1] if each is not None]
+    config = found[0] if len(found) == 1 and isinstance(found[0], Mapping) else {"scheduler": (*found, None)[0]}
+    scheduler, every = config.get("scheduler"), config.get("frequency", 1)
+    if len(found) > 1 or scheduler is None or takes_loss(scheduler):
+        return None
+    if config.get("interval", "epoch") == "epoch":
+        every *= loader_length(loader) or 1
+    return EpochScheduler(scheduler, every_steps=every) if every > 1 else scheduler
 
 
 def _log_nothing(*arguments: Any, **options: Any) -> None:
@@ -167,16 +211,21 @@ def _lightning_loader(module: Any, datamodule: Any, kind: Literal["train", "val"
     return loader
 
 
-def _lightning_loss(module: Any) -> Callable[[nn.Module, Any], Tensor]:
-    name, indexes = f"{type(module).__name__}.training_step()", count()
+def _training_step(module: Any) -> Callable[[Any], Any]:
+    """training_step as a function of the batch alone, which counts them."""
+    indexes = count()
     try:
         inspect.signature(module.training_step).bind(None, 0)
-        takes_index = True
     except TypeError:
-        takes_index = False
+        return lambda batch: module.training_step(batch)
+    return lambda batch: module.training_step(batch, next(indexes))
+
+
+def _lightning_loss(module: Any) -> Callable[[nn.Module, Any], Tensor]:
+    name, training_step = f"{type(module).__name__}.training_step()", _training_step(module)
 
     def loss(model: nn.Module, batch: Any) -> Tensor:
-        output = module.training_step(batch, next(indexes)) if takes_index else module.training_step(batch)
+        output = training_step(batch)
         if isinstance(output, Mapping):
             output = output.get("loss", output)
         if output is None or isinstance(output, Mapping):
@@ -200,5 +249,5 @@ def _lightning_move(module: Any, datamodule: Any) -> Callable[[Any, torch.device
     return moved
 
 
-def _trainer_loss(trainer: Any, model: nn.Module, batch: Any) -> Tensor:
+def trainer_loss(trainer: Any, model: nn.Module, batch: Any) -> Tensor:
     return cast(Tensor, trainer.compute_loss(model, batch))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from lrtool.workload.optimizers import all_optimizers
 from lrtool.workload.workload import Workload, optimizer_parameters
 
 Restore = Callable[[], object]
@@ -33,7 +34,8 @@ def restored(workload: Workload) -> Iterator[None]:
     with ExitStack() as stack:  # what is on it by then is put back also when the next snapshot, or putting back, fails
         stack.callback(_model(workload.model))
         stack.callback(_gradients(workload))
-        stack.callback(_optimizer(workload))
+        for optimizer in all_optimizers(workload.optimizer):
+            stack.callback(_optimizer(workload, optimizer))
         stack.callback(_scheduler(workload.scheduler))
         stack.callback(_loader(workload.train_loader))
         stack.callback(_generators())
@@ -95,8 +97,8 @@ def _gradients(workload: Workload) -> Restore:
     return restore
 
 
-def _optimizer(workload: Workload) -> Restore:
-    optimizer, owned = workload.optimizer, {id(p) for p in workload.model.parameters()}
+def _optimizer(workload: Workload, optimizer: torch.optim.Optimizer) -> Restore:
+    owned = {id(p) for p in workload.model.parameters()}
     strays = [_tensor(p) for p in optimizer_parameters(optimizer) if id(p) not in owned]
     attributes = dict(vars(optimizer))
     states = [(parameter, state, _values(state)) for parameter, state in optimizer.state.items()]

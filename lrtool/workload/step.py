@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from lrtool.errors import WorkloadError, did_you_mean
 from lrtool.workload.batches import Batches, batch_source
+from lrtool.workload.optimizers import given_optimizer
+from lrtool.workload.own_losses import own_loss_of
+from lrtool.workload.schedulers import mover_of
 from lrtool.workload.user_code import POSITIONAL, parameters_of
 from lrtool.workload.workload import Workload, optimizer_parameters
 
@@ -45,13 +48,16 @@ def loss_of(workload: Workload) -> Callable[[nn.Module, Any], Any]:
 
 def with_scheduler(step: Step, scheduler: Any) -> Step:
     """`step`, followed by one step of the user's LR scheduler."""
+    if scheduler is None:
+        return step
+    move_on = mover_of(scheduler)
 
     def scheduled() -> Tensor:
         loss = step()
-        scheduler.step()
+        move_on(loss)
         return loss
 
-    return step if scheduler is None else scheduled
+    return scheduled
 
 
 def _plain_step(
@@ -99,15 +105,17 @@ def _user_step(workload: Workload, device: torch.device, next_batch: Callable[[]
     function = workload.step
     known = {
         "model": workload.model,
-        "optimizer": workload.optimizer,
+        "optimizer": given_optimizer(workload.optimizer),
         "scheduler": workload.scheduler,
         "loss": workload.loss,
         "device": device,
     }
-    call = _by_name(function, known) or _by_position(function, workload.model, workload.optimizer)
+    call = _by_name(function, known) or _by_position(function, workload.model, given_optimizer(workload.optimizer))
+
+    own_loss = own_loss_of(workload.optimizer)
 
     def step() -> Tensor:
-        loss = call(next_batch())
+        loss = own_loss(lambda: call(next_batch()))
         return loss.detach() if isinstance(loss, Tensor) else _number_as_tensor(loss)
 
     return _checked_first(step, name="step()")
@@ -137,9 +145,7 @@ def call_by_name(function: Callable[..., Any], known: Mapping[str, Any]) -> Call
     return partial(function, *list(known.values())[: len(parameters)])
 
 
-def _by_position(
-    function: Callable[..., Any], model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Callable[[Any], Any]:
+def _by_position(function: Callable[..., Any], model: nn.Module, optimizer: Any) -> Callable[[Any], Any]:
     """A call of the user's step with (model, batch, optimizer), or as many of them as it takes."""
     kinds = [p.kind for p in parameters_of(function)]
     takes_all = inspect.Parameter.VAR_POSITIONAL in kinds

@@ -73,6 +73,15 @@ def load(target: str, *, params: Mapping[str, str | int | float | bool] | None =
     return from_callable(function, params=params or {}, name=f"{attribute}()")
 
 
+def load_function(name: str) -> Callable[..., Any]:
+    """The function that "file.py:function" or "package.module:function" names. Raises UsageError, WorkloadError."""
+    location, colon, attribute = name.rpartition(":")
+    if not colon or not attribute.isidentifier():
+        raise UsageError(f"{name!r} names no function", hint="write file.py:function, or package.module:function")
+    module = _import_file(Path(location)) if _is_file_name(location) else _import_module(location, name)
+    return _attribute(module, attribute, location)
+
+
 def from_callable(function: Callable[..., Any], *, params: Mapping[str, Any], name: str | None = None) -> Factory:
     """The factory of a function that returns a workload. Raises UsageError for an argument that does not fit."""
     name = name or f"{getattr(function, '__name__', 'build')}()"

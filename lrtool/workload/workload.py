@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lrtool.errors import WorkloadError, did_you_mean
+from lrtool.workload.optimizers import all_optimizers, as_optimizer
 
 Precision = Literal["fp32", "bf16", "fp16"]
 CONVENTION = "build() must return a dict with model, optimizer, train_loader and loss"
@@ -21,6 +22,7 @@ class Workload:
     used. `step` replaces the whole training step and returns the loss; it is given those of model, batch, optimizer,
     scheduler, loss and device that its parameters name. `prepare(batch)` or `prepare(batch, device)` moves a batch.
     `evaluate` makes one pass of evaluation, given those of model, val_loader, device and loss that it names.
+    `optimizer` may be a dict or list of several: one loss moves all, or `step` does, which gets them as they were given.
     `accumulate` is the number of micro-batches in a step, `clip_norm` the largest gradient norm.
 
     Raises WorkloadError, with the nearest valid spelling or value, for anything that is not a training setup.
@@ -40,6 +42,7 @@ class Workload:
     step: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "optimizer", as_optimizer(self.optimizer, self.model))
         _check_types(self)
         _check_parameters(self)
         _check_options(self)
@@ -89,7 +92,8 @@ def _check_types(workload: Workload) -> None:
         )
     if workload.scheduler is not None and not callable(getattr(workload.scheduler, "step", None)):
         _refuse("scheduler", workload.scheduler, "an LR scheduler (with a step method)")
-    if isinstance(workload.optimizer, torch.optim.LBFGS) and workload.step is None:
+    is_lbfgs = any(isinstance(each, torch.optim.LBFGS) for each in all_optimizers(workload.optimizer))
+    if is_lbfgs and workload.step is None:
         raise WorkloadError(
             "LBFGS evaluates the loss several times a step", hint="give a `step` that calls optimizer.step(closure)"
         )

@@ -19,13 +19,14 @@ OPTIONS = {
     "range-test": [
         "target", "--param", "-p", "--device", "--seed", "--config",
         "--start-lr", "--end-lr", "--num-steps", "--mode", "--repeats", "--confirm", "--confirm-loss",
-        "--per-group", "--batch-size", "--rules", "--timeout", "--check", *SHARED,
+        "--per-group", "--optimizer", "--batch-size", "--rules", "--timeout", "--check", *SHARED,
     ],
     "mem-sweep": [
         "target", "--param", "-p", "--device", "--seed", "--config",
-        "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-mode", "--settings", "--precision",
-        "--batch-size", "--world-size", "--shard", "--optimizer-kernel",
-        "--cycles", "--steps", "--repeats", "--order", "--base-lr", "--max-lr", "--recorder", "--gpu", "--gpus",
+        "--step-sizes", "--step-size-down", "--schedule", "--mode", "--gamma", "--scale-fn", "--scale-mode",
+        "--base-lr", "--max-lr", "--cycle-momentum", "--base-momentum", "--max-momentum", "--last-epoch",
+        "--settings", "--precision", "--batch-size", "--world-size", "--shard", "--optimizer-kernel",
+        "--cycles", "--steps", "--repeats", "--order", "--recorder", "--gpu", "--gpus",
         "--capacity", "--history", "--jobs", "--timeout", "--executor", "--ray-address", "--trial-cpus", "--trial-memory",
         "--resume", "--check", *SHARED,
     ],

@@ -61,7 +61,7 @@ def range_test(*, stopped: str = "end", flat: bool = False, repeats: int = 1, nu
         repeats=found.repeats * repeats if repeats > 1 else (),
         band=Band(lr=found.curve.lr, low=found.curve.loss, high=found.curve.loss) if repeats > 1 else None,
         device="cpu", optimizer="SGD", steps_per_epoch=10, step_size_up=40,
-        schedule_line=schedule_line(found.groups, step_size_up=40, cycles_momentum=True), duration_s=1.0,
+        schedule_line=schedule_line(found.groups, step_size_up=40), duration_s=1.0,
     )  # fmt: skip
 
 

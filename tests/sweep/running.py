@@ -9,6 +9,7 @@ from typing import Any
 
 from lrtool.config import MemSweepSettings
 from lrtool.results import Recorder, Trial
+from lrtool.results.schedules import values_of
 from lrtool.results.stored.trial_dir import LOG_FILE
 from lrtool.sweep.executors.executor import Ended, Executor, Job
 from lrtool.sweep.plan import Plan, Setup, plan_trials
@@ -47,8 +48,8 @@ def plan_of(
             device="auto",
             gpu="h100",
             capacity_bytes=capacity_bytes,
-            base_lr=own.base_lr,
-            max_lr=own.max_lr,
+            base_lr=values_of(own.base_lr)[0] if own.base_lr else None,
+            max_lr=values_of(own.max_lr)[0] if own.max_lr else None,
             history=own.history,
         ),
         recorder_reason="for a test",

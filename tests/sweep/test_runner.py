@@ -52,7 +52,7 @@ def test_every_trial_leaves_its_files_and_the_table_grows(tmp_path: Path) -> Non
     table = pd.read_csv(tmp_path / "trials.csv")
 
     assert sorted(p.name for p in (tmp_path / "trials/002").iterdir()) == [
-        "log.txt", "result.json", "steps.csv", "trial.json",
+        "log.txt", "lrs.csv", "result.json", "steps.csv", "trial.json",
     ]  # fmt: skip
     assert list(table["step_size_up"]) == [5, 6]
     assert list(table["param_batch_size"]) == [16, 16]

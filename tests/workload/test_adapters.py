@@ -118,8 +118,10 @@ def test_configure_optimizers_may_return_it_in_any_of_lightnings_forms(
 @pytest.mark.parametrize("form", ["two", "two dicts", "two lists"])
 def test_two_optimizers_are_refused(lightning: Callable[..., Workload], form: str) -> None:
     error = refusal(lambda: lightning("build", configured=form))
-    assert error.message == "WithData configures 2 optimizers: a range test ramps one"
-    assert error.hint == "return a dict with the optimizer to test, and a `step` if both must move"
+    assert error.message == "WithData configures 2 optimizers, which Lightning trains by manual optimization only"
+    assert error.hint == (
+        "set automatic_optimization = False and step them in training_step, or return a dict with them"
+    )
 
 
 @pytest.mark.parametrize("form", ["None", "empty"])
@@ -140,10 +142,37 @@ def test_an_optimizer_that_asks_the_trainer_is_told_that_there_is_none(lightning
     assert "site-packages" not in error.trace
 
 
-def test_manual_optimization_is_refused(lightning: Callable[..., Workload]) -> None:
-    error = refusal(lambda: lightning("Manual"))
-    assert error.message == "Manual optimizes manually (automatic_optimization = False)"
-    assert error.hint == "return a dict whose `step` does one of its training steps"
+def test_manual_optimization_steps_by_itself(lightning: Callable[..., Workload]) -> None:
+    workload = lightning("Manual")
+    before = [parameter.detach().clone() for parameter in workload.model.parameters()]
+    assert workload.step is not None
+    loss = workload.step(next(iter(workload.train_loader)))
+
+    assert loss.ndim == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, workload.model.parameters(), strict=True)), (
+        "it calls no step()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "every"),
+    [("lists", 8), ("lists with config", 1), ("dict", 8), ("dict with config", 1), ("optimizer", None)],
+)
+def test_the_scheduler_moves_on_as_lightning_would(
+    lightning: Callable[..., Workload], form: str, every: int | None
+) -> None:
+    """Once an epoch of eight batches, unless the interval is a step: StepLR takes a tenth of the LR every ten of these."""
+    workload = lightning("build", configured=form)
+    if every is None:
+        assert workload.scheduler is None
+        return
+    lrs = []
+    for _ in range(10 * every + 1):
+        lrs.append(workload.optimizer.param_groups[0]["lr"])
+        workload.optimizer.step()
+        workload.scheduler.step()
+
+    assert lrs == pytest.approx([0.1] * 10 * every + [0.01])
 
 
 def test_a_module_without_data_is_refused(lightning: Callable[..., Workload]) -> None:

@@ -96,6 +96,42 @@ class Manual(WithData):
         self.automatic_optimization = False
 
 
+class Gan(L.LightningModule):
+    """Two optimizers and schedulers, toggled, clipped and stepped by hand; its training_step returns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.discriminator = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def training_step(self, batch):
+        (real, _), (of_generator, of_discriminator) = batch, self.optimizers()
+        made = self.generator(torch.randn(len(real), 4, device=real.device))
+        self.toggle_optimizer(of_generator)
+        loss = F.softplus(-self.discriminator(made)).mean()
+        of_generator.zero_grad()
+        self.manual_backward(loss)
+        of_generator.step()
+        self.untoggle_optimizer(of_generator)
+        with self.toggled_optimizer(of_discriminator):
+            loss = F.softplus(-self.discriminator(real)).mean() + F.softplus(self.discriminator(made.detach())).mean()
+            of_discriminator.zero_grad()
+            self.manual_backward(loss)
+            self.clip_gradients(of_discriminator, gradient_clip_val=10.0, gradient_clip_algorithm="norm")
+            of_discriminator.step()
+        self.log_dict({"loss": loss})
+        for scheduler in self.lr_schedulers():
+            scheduler.step()
+
+    def configure_optimizers(self):
+        optimizers = [torch.optim.Adam(each.parameters(), 2e-3) for each in (self.generator, self.discriminator)]
+        return optimizers, [torch.optim.lr_scheduler.StepLR(each, 1000) for each in optimizers]
+
+    def train_dataloader(self):
+        return loader()
+
+
 class SeveralLoaders(WithoutData):
     def train_dataloader(self):
         return {"a": loader(), "b": loader()}

@@ -6,8 +6,9 @@ from lrtool.report.page import Page, Plots, Section, Snippet, blocks_of, some
 from lrtool.report.parts import known_lr
 from lrtool.report.range_test.batch_scaling import scaling_table
 from lrtool.report.range_test.confirming_runs import runs_table
+from lrtool.report.range_test.optimizer_tests import optimizers_code, optimizers_facts, optimizers_table
 from lrtool.report.range_test.rule_picks import rules_table
-from lrtool.report.range_test.tables import answer, fact_table, group_table, step_size_note
+from lrtool.report.range_test.tables import answer, code, fact_table, group_table, step_size_note
 from lrtool.report.ranks import rank_lines
 from lrtool.results import RangeTest
 
@@ -30,9 +31,14 @@ def range_test_page(result: RangeTest, plots: Plots) -> Page:
 
 
 def _sections(result: RangeTest, plots: Plots) -> Iterator[Section]:
-    if result.schedule_line is not None:
-        code = f"from torch.optim.lr_scheduler import CyclicLR\n\nscheduler = {result.schedule_line}"
-        blocks = (Snippet(code=code), *blocks_of([step_size_note(result)]))
+    if result.optimizer_tests:
+        code_blocks = blocks_of(optimizers_code(result))
+        yield Section(place="snippet", heading="Ready to paste", blocks=code_blocks)
+        tables = blocks_of([optimizers_table(result), optimizers_facts(result)])
+        yield Section(place="curve", heading="The optimizers", blocks=(*tables, *some(plots, "optimizers")))
+    elif result.schedule_line is not None:
+        lines = ("from torch.optim.lr_scheduler import CyclicLR", "", *code(result))
+        blocks = (Snippet(code="\n".join(lines)), *blocks_of([step_size_note(result)]))
         yield Section(place="snippet", heading="Ready to paste", blocks=blocks)
     if len(result.param_groups) > 1 and result.max_lr is not None:
         blocks = (*blocks_of([group_table(result)]), *some(plots, "groups"))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from lrtool.report.parts import frame_csv
 from lrtool.report.range_test.batch_scaling import draw_scaling
 from lrtool.report.range_test.group_tests import draw_groups
+from lrtool.report.range_test.optimizer_tests import draw_optimizers
 from lrtool.report.range_test.page import range_test_page
 from lrtool.report.range_test.plots import draw_curve
 from lrtool.report.range_test.tables import range_test_lines
@@ -20,6 +21,8 @@ DESCRIPTIONS = {
     "shaded, its ends are marked by a triangle and a square, the constant LR by a diamond.",
     "groups": "Training loss over the learning rate of one parameter group at a time, a panel for each, the others held at 0. "
     "A dotted line marks where half of the descent is done; the range found when all were ramped together is shaded.",
+    "optimizers": "The loss of one of several optimizers over its learning rate, a panel for each, the others at their "
+    "own LR; the suggested range is shaded.",
     "scaling": "max_lr over the batch size, both on a log scale: a circle for each test, a square for the mean of each size, "
     "a line for the law measured, and dashed lines for linear and square-root scaling.",
 }
@@ -30,6 +33,8 @@ def plots(_: Path, result: RangeTest) -> dict[str, Figure]:
     figures = {"curve": draw_curve(result)}
     if result.group_tests:
         figures["groups"] = draw_groups(result)
+    if result.optimizer_tests:
+        figures["optimizers"] = draw_optimizers(result)
     if result.batch_scaling is not None and result.batch_scaling.tests:
         figures["scaling"] = draw_scaling(result.batch_scaling)
     return figures
@@ -40,6 +45,8 @@ def csvs(result: RangeTest) -> dict[str, str]:
     tables = {"curve": curve_csv(result)}
     if result.group_tests:
         tables["groups"] = groups_csv(result)
+    if result.optimizer_tests:
+        tables["optimizers"] = optimizers_csv(result)
     if result.batch_scaling is not None:
         tables["scaling"] = _records_csv(result.batch_scaling.tests)
     if result.rules:
@@ -65,6 +72,14 @@ def groups_csv(result: RangeTest) -> str:
     import pandas as pd
 
     tables = [pd.DataFrame({"group": number, **asdict(test.curve)}) for number, test in enumerate(result.group_tests)]
+    return frame_csv(pd.concat(tables), index=False)
+
+
+def optimizers_csv(result: RangeTest) -> str:
+    """The curve of each optimizer, one row a step."""
+    import pandas as pd
+
+    tables = [pd.DataFrame({"optimizer": test.name, **asdict(test.curve)}) for test in result.optimizer_tests]
     return frame_csv(pd.concat(tables), index=False)
 
 

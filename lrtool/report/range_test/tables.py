@@ -9,6 +9,12 @@ from lrtool.report.parts import known_lr
 from lrtool.report.range_test.batch_scaling import scaling_sentence, scaling_table
 from lrtool.report.range_test.confirming_runs import runs_table
 from lrtool.report.range_test.group_tests import groups_text
+from lrtool.report.range_test.optimizer_tests import (
+    optimizers_code,
+    optimizers_facts,
+    optimizers_sentence,
+    optimizers_table,
+)
 from lrtool.report.range_test.rule_picks import rules_table
 from lrtool.report.ranks import rank_lines
 from lrtool.results import RangeTest
@@ -20,30 +26,38 @@ SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_dec
 
 def answer(result: RangeTest) -> str:
     """The range test in one sentence."""
+    if result.optimizer_tests:
+        return optimizers_sentence(result)
     if result.base_lr is None or result.max_lr is None:
         return f"No suggestion: {result.reason}."
     return (
-        f"Cycle the learning rate between {format_lr(result.base_lr)} and {format_lr(result.max_lr)} "
+        f"Cycle the learning rate{_of_which(result)} between {format_lr(result.base_lr)} and {format_lr(result.max_lr)} "
         f"(confidence: {result.confidence})."
     )
+
+
+def _of_which(result: RangeTest) -> str:
+    """Of several optimizers the one that it is about."""
+    return "" if result.optimizer_name is None else f" of {result.optimizer_name}"
 
 
 def range_test_lines(result: RangeTest) -> list[RenderableType]:
     """Everything but the closing line."""
     parts: list[RenderableType] = [Text(answer(result), style="bold")]
-    if result.max_lr is not None:
+    if result.optimizer_tests:
+        parts += [optimizers_table(result), "", optimizers_facts(result)]
+    elif result.max_lr is not None:
         parts += [group_table(result)]
     parts += ["", fact_table(result)]
     if result.ranks is not None:
         parts += ["", *rank_lines(result.ranks)]
     if result.confirmation is not None and result.confirmation.runs:
         parts += ["", runs_table(result.confirmation)]
-    if result.schedule_line is not None:
-        line, note = (
-            Text(f"scheduler = {result.schedule_line}", style="green"),
-            Text(step_size_note(result), style="dim"),
-        )
-        parts += ["", line, Padding(note, 0)]
+    if result.optimizer_tests:
+        parts += ["", *optimizers_code(result)]
+    elif result.schedule_line is not None:
+        parts += ["", *(Text(line, style="green") for line in code(result))]
+        parts += [Padding(Text(step_size_note(result), style="dim"), 0)]
     if result.batch_scaling is not None:
         parts += ["", scaling_table(result.batch_scaling)]
     if result.rules:
@@ -56,11 +70,16 @@ def group_table(result: RangeTest) -> Grid:
     first = Column(heading="parameter group", wraps="between words")
     rows = []
     for number, group in enumerate(result.param_groups):
-        name = "all" if len(result.param_groups) == 1 else str(number)
+        name = "all" if len(result.param_groups) == 1 else group_name(result, number)
         if result.group_tests:
-            name = f"{number} ({result.group_tests[number].num_parameters:,} parameters)"
+            name = f"{name} ({result.group_tests[number].num_parameters:,} parameters)"
         rows.append(Row(cells=(name, *map(known_lr, (group.base_lr, group.max_lr, group.suggested_lr)))))
     return Grid(columns=(first, *numbers("base_lr", "max_lr", "suggested_lr (constant)")), rows=tuple(rows))
+
+
+def group_name(result: RangeTest, number: int) -> str:
+    """Its place, and what the framework calls it."""
+    return f"{number} {result.group_names[number]}" if result.group_names else str(number)
 
 
 def fact_table(result: RangeTest) -> Facts:
@@ -70,6 +89,11 @@ def fact_table(result: RangeTest) -> Facts:
     groups = [("groups", groups_text(result))] if result.group_tests else []
     scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
     facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
+    if result.optimizer_tests:  # the others end in their own way, and the reasons stand above
+        facts = [("rule", result.rule)]
+    elif result.optimizer_name is not None:
+        about = f"{result.optimizer_name}, judged by its own loss; the others kept the LRs that build() gave them"
+        facts = [("optimizer", about), *facts]
     return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
 
 
@@ -96,6 +120,11 @@ def _holds_for(result: RangeTest) -> str:
 def _values(values: tuple[float, ...]) -> str:
     """One number where all groups have the same, else one for each."""
     return f"{values[0]:g}" if len(set(values)) == 1 else " / ".join(f"{value:g}" for value in values)
+
+
+def code(result: RangeTest) -> tuple[str, ...]:
+    """What to paste; of results that were stored without it, the line that sets up the cycle."""
+    return result.snippet or (f"scheduler = {result.schedule_line}",)
 
 
 def step_size_note(result: RangeTest) -> str:

@@ -1,6 +1,6 @@
 """The page of a memory sweep."""
 
-from lrtool.report.page import Page, Plots, Section, blocks_of, most_bytes
+from lrtool.report.page import Page, Plots, Section, blocks_of, most_bytes, some
 from lrtool.report.sweep.columns import columns_of, growth_text
 from lrtool.report.sweep.tables import HOW_KNOWN, evidence_table, rank_parts, setup_table, trial_parts
 from lrtool.results import MemSweep
@@ -26,6 +26,10 @@ def sweep_page(result: MemSweep, plots: Plots) -> Page:
         sections=(
             Section(place="sweep", heading="The trials", blocks=(*blocks_of(trial_parts(result)), plots["peaks"])),
             Section(place="timeline", heading="Memory over the steps", blocks=(plots["steps"],)),
+            *(
+                Section(place="timeline", heading="The LR over the steps", blocks=(plot,))
+                for plot in some(plots, "lrs")
+            ),
             *([Section(place="budget", heading="The ranks", blocks=blocks_of(ranks))] if ranks else []),
             Section(place="findings", heading="Evidence", blocks=blocks_of([evidence_table(result)])),
             Section(place="details", heading="What was swept", blocks=blocks_of([setup_table(result)])),

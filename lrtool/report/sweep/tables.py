@@ -13,6 +13,7 @@ from lrtool.report.ranks import rank_lines
 from lrtool.report.sweep.columns import MetricColumn, columns_of
 from lrtool.results import Category, Condition, MemSweep, Recorder, Trial, TrialStatus
 from lrtool.results.mem_sweep import AXES
+from lrtool.results.schedules import shown_setting
 from lrtool.units import count_of, format_bytes, format_duration, format_lr, three_digits
 
 HOW_KNOWN: dict[Recorder, str] = {"cuda": "measured", "predicted": "predicted", "cpu": "from CPU"}
@@ -76,7 +77,7 @@ def _value(condition: Condition, axis: str) -> object:
 
 def _named(condition: Condition, axis: str) -> str:
     value = _value(condition, axis)
-    return f"{axis} {'default' if value in ('', None) else value}"
+    return f"{axis} {'default' if value in ('', None) else shown_setting(value)}"
 
 
 def trial_table(trials: list[Trial]) -> Grid:

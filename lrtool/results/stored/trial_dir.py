@@ -1,6 +1,7 @@
 """A sweep in its run directory: `plan.json`, `trials.csv`, and in `trials/NNN/` what a trial was given and what came of it."""
 
 import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ TRIAL_FILE = "trial.json"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.txt"
 STEPS_FILE = "steps.csv"
+LRS_FILE = "lrs.csv"
 TABLE_FILE = "trials.csv"
 _END_OF_LOG_BYTES = 2**16  # a log can be of any length
 COLUMNS = tuple(field.name for field in fields(StepSeries))
@@ -120,3 +122,36 @@ def read_series(run_dir: Path, trial_number: int) -> StepSeries | None:
             hint="it may be cut off, edited by hand, or written by another version",
         ) from None
     return StepSeries(**dict(zip(COLUMNS, columns[1:], strict=True))) if columns else None
+
+
+Lrs = tuple[tuple[float, ...], ...]
+"""The LR of each parameter group, for each step."""
+
+
+def write_lrs(run_dir: Path, trial_number: int, lrs: Lrs) -> None:
+    """Nothing where none are known. Raises UnavailableError."""
+    if lrs:
+        header = ["step", *(f"group_{number}" for number in range(len(lrs[0])))]
+        text = csv_text(header, ([step, *row] for step, row in enumerate(lrs, 1)))
+        write_file(trial_dir(run_dir, trial_number) / LRS_FILE, text)
+
+
+def read_lrs(run_dir: Path, trial_number: int) -> Lrs:
+    """The LRs of a trial's steps; none where they are not known. Raises UsageError naming a file that is no such table."""
+    file = trial_dir(run_dir, trial_number) / LRS_FILE
+    try:
+        header, *lines = text_of(read_small(file), source=file).splitlines() or [""]
+    except FileNotFoundError:
+        return ()
+    rows = [line.split(",") for line in lines]
+    try:
+        lrs = tuple(tuple(map(float, row[1:])) for row in rows)
+        if [row[0] for row in rows] != [str(step) for step in range(1, len(rows) + 1)]:
+            raise ValueError("steps are missing")
+        if header.partition(",")[0] != "step" or any(len(row) != len(header.split(",")) - 1 or not row for row in lrs):
+            raise ValueError(header)
+        if not all(math.isfinite(lr) for row in lrs for lr in row):
+            raise ValueError("no numbers")
+    except ValueError:
+        raise UsageError(f"{file} is no table of learning rates that lrtool can read", hint=_DAMAGED) from None
+    return lrs
