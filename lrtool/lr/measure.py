@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lrtool.config import RangeTestSettings
 from lrtool.errors import LrtoolError, WorkloadError, cut
+from lrtool.lr.in_force import LrWatch
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
 from lrtool.lr.source import Ready, Setup, Source, ready, refuse_one_batch
@@ -83,6 +85,8 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
             continue
         ramps.append(ramp)
         error = ramp.error
+        if ramp.stop.kind == "overridden":
+            break
     if setup is None or not any(ramp.losses for ramp in ramps):
         assert error is not None
         raise as_error(error)
@@ -162,19 +166,28 @@ def run_ramp(
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
     depend on when losses were read.
     """
-    watch, reader = DivergenceWatch(list(lrs)), loss_reader or TimedLossReader()
+    watch, reader, in_force = DivergenceWatch(list(lrs)), loss_reader or TimedLossReader(), LrWatch(optimizer)
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
+    overridden: str | None = None
+
+    def take(lr: float) -> Tensor:
+        in_force.expect(set_lr(optimizer, lr, ratios))
+        return step()
+
     try:
-        for lr in lrs:
-            set_lr(optimizer, lr, ratios)
-            pending.append(step())
-            if reader.are_due(len(pending)):
-                stop = watch.feed(reader.read(pending))
-                _report(watch, lrs, on_progress)
-                if stop is not None:
+        with in_force:
+            for lr in lrs:
+                pending.append(take(lr))
+                if in_force.is_overridden:
+                    overridden = in_force.explained(partial(take, lr))
                     break
+                if reader.are_due(len(pending)):
+                    stop = watch.feed(reader.read(pending))
+                    _report(watch, lrs, on_progress)
+                    if stop is not None:
+                        break
     except BaseException as raised:
         error = raised
     if pending and stop is None and (error is None or not reader.take_all_ranks):
@@ -182,16 +195,21 @@ def run_ramp(
             stop = watch.feed(reader.read(pending))
         except Exception as raised:  # a dead CUDA context cannot be read any more; what was read before stays
             error = error or raised
+    overridden = overridden or (in_force.never_stepped() if error is None and stop is None else None)
+    if overridden is not None and watch.losses:
+        stop = Stop(kind="overridden", reason=overridden, num_points=len(watch.losses))
     return _finished(watch, lrs, stop, error)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> None:
-    """Set every group's LR to `lr` times its ratio; an LR kept as a tensor is filled, as capturable optimizers need."""
-    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> list[float]:
+    """Set every group's LR to `lr` times its ratio, and return them; a tensor is filled, as capturable ones need."""
+    lrs = [lr * ratio for ratio in ratios]
+    for group, each in zip(optimizer.param_groups, lrs, strict=True):
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr * ratio)
+            group["lr"].fill_(each)
         else:
-            group["lr"] = lr * ratio
+            group["lr"] = each
+    return lrs
 
 
 def _report(watch: DivergenceWatch, lrs: Sequence[float], on_progress: OnProgress) -> None:

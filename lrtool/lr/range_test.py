@@ -18,6 +18,7 @@ from lrtool.lr.confirm import Confirmed, confirm, confirmed
 from lrtool.lr.curve.rules import compared
 from lrtool.lr.curve.smoothing import smoothed_curve
 from lrtool.lr.curve.suggest import Suggestion, suggest
+from lrtool.lr.curve.support import Ended
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
@@ -102,7 +103,7 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
 def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
     """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
-    suggestion = suggestion_of(measurement)
+    suggestion = suggestion_of(measurement, is_confirmed=settings.confirm != "off")
     runs = None
     if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
         runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)
@@ -118,10 +119,14 @@ def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_pr
     return outcome.result
 
 
-def suggestion_of(measurement: Measurement) -> Suggestion:
-    """What the ramps suggest."""
+def suggestion_of(measurement: Measurement, *, is_confirmed: bool = False) -> Suggestion:
+    """What the ramps suggest, by itself or as the centre of confirming runs."""
+    ramps = measured(measurement)
     return suggest(
-        [(ramp.lrs, ramp.losses) for ramp in measured(measurement)], group_ratios=measurement.setup.group_ratios
+        [(ramp.lrs, ramp.losses) for ramp in ramps],
+        group_ratios=measurement.setup.group_ratios,
+        ended=Ended(stopped=ramps[-1].stop.kind, reason=ramps[-1].stop.reason),
+        is_confirmed=is_confirmed,
     )
 
 

@@ -1,5 +1,6 @@
 """Where workloads come from, and for which training a suggestion holds: optimizer settings and samples in a step."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from lrtool.workload.user_code import user_code
 from lrtool.workload.workload import Workload, from_mapping, loader_length
 
 _SWITCHES = ("nesterov", "amsgrad")
+_ABSENT = object()
 
 
 def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, ...]]:
@@ -53,7 +55,7 @@ def _numbers(group: dict[str, object]) -> dict[str, float]:
 
 def _named(name: str, value: object) -> dict[str, float]:
     if isinstance(value, int | float):
-        return {name: float(value)}
+        return {name: float(value)} if math.isfinite(value) else {}  # growth_rate=inf of Prodigy: no limit
     if name == "betas" and isinstance(value, tuple | list):
         return {f"beta{number}": float(beta) for number, beta in enumerate(value, 1)}
     return {}
@@ -61,9 +63,23 @@ def _named(name: str, value: object) -> dict[str, float]:
 
 def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
+    refuse_without_lr(optimizer)
     lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
     largest = max(lrs)
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
+
+
+def refuse_without_lr(optimizer: torch.optim.Optimizer) -> None:
+    """Raises WorkloadError where a group has no LR that could be ramped, as Adafactor's have none with relative_step."""
+    for group in optimizer.param_groups:
+        lr = group.get("lr", _ABSENT)
+        if isinstance(lr, int | float) or (isinstance(lr, Tensor) and lr.numel() == 1):
+            continue
+        has = "no lr in its groups" if lr is _ABSENT else f"lr={lr!r}"
+        raise WorkloadError(
+            f"{type(optimizer).__name__} has {has}: there is no learning rate to ramp",
+            hint="give it an lr, and switch off what finds one by itself (Adafactor: relative_step=False, warmup_init=False)",
+        )
 
 
 def cycles_momentum(optimizer: torch.optim.Optimizer) -> bool:

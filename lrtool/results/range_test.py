@@ -10,7 +10,7 @@ from lrtool.results.ranks import Ranks
 
 Confidence = Literal["high", "medium", "low", "none"]
 ConfirmingSchedule = Literal["cyclic", "constant", "one-cycle"]
-Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted", "failed"]
+Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "overridden", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,14 +41,15 @@ class Band:
 class Landmarks:
     """Places on a smoothed curve, as LRs; None where the curve does not reach them.
 
-    `drop` is how far the loss fell, `noise` the standard deviation of the raw losses around the smoothed ones up to the
-    minimum, `noise_at_minimum` the same shortly before it, `second_descent` where the loss comes down again after it had
-    diverged, `plateau` where it rests halfway.
+    `settled` is where nine tenths of the descent are done, `drop` how far the loss fell, `noise` the standard deviation of the
+    raw losses around the smoothed ones up to the minimum, `noise_at_minimum` the same shortly before it, `second_descent`
+    where the loss comes down again after it had diverged, `plateau` where it rests halfway.
     """
 
     descent: LearningRate
     half_descent: LearningRate
     minimum: LearningRate
+    settled: LearningRate | None = None
     upturn: LearningRate | None
     divergence: LearningRate | None
     second_descent: LearningRate | None

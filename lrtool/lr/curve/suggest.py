@@ -9,18 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrtool.lr.curve.confidence import Intervals, intervals, judge
-from lrtool.lr.curve.landmarks import find_places, landmarks, standard_error
+from lrtool.lr.curve.landmarks import find_places, landmarks
 from lrtool.lr.curve.rates import RULE, Rates
 from lrtool.lr.curve.rates import rates as rates_at
-from lrtool.lr.curve.smoothing import head_length, median_curve, smoothed_curve
+from lrtool.lr.curve.smoothing import median_curve, smoothed_curve
+from lrtool.lr.curve.support import Ended, unsupported
 from lrtool.results import Confidence, Curve, GroupRange, Landmarks
-from lrtool.units import count_of
 
 Points = tuple[Sequence[float], Sequence[float]]
-
-MIN_POINTS = 12
-SIGNIFICANT_DROP = 4.0
-ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,22 +38,30 @@ class Suggestion:
     spread: Intervals | None = None
 
 
-def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,)) -> Suggestion:
-    """The suggestion of one or more curves (LRs, losses) over the same ramp; losses of any sign and scale.
+def suggest(
+    curves: Sequence[Points],
+    *,
+    group_ratios: Sequence[float] = (1.0,),
+    ended: Ended | None = None,
+    is_confirmed: bool = False,
+) -> Suggestion:
+    """The suggestion of one or more curves (LRs, losses) over the same ramp, which `ended` so; losses of any sign and scale.
 
-    `group_ratios` are the groups' LRs over the largest of them. Raises ValueError for an empty curve.
+    `group_ratios` are the groups' LRs over the largest of them. Where confirming runs follow (`is_confirmed`), noise alone is
+    no reason to suggest nothing. Raises ValueError for an empty curve.
     """
     if not curves or not all(len(lrs) == len(losses) > 0 for lrs, losses in curves):
         raise ValueError("a curve needs at least one point, and as many losses as LRs")
     repeats = tuple(smoothed_curve(lrs, losses) for lrs, losses in curves)
     curve = repeats[0] if len(repeats) == 1 else median_curve(repeats)
-    reason = unsupported(curve)
+    ended = ended or Ended()
+    reason = unsupported(curve, ended, is_confirmed=is_confirmed)
     if reason is not None:
         return none(curve, repeats, group_ratios, reason=reason)
     marks = landmarks(curve)
     found = rates_at(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
     spread = intervals(repeats, found)
-    confidence, why, advice = judge(curve, marks, spread)
+    confidence, why, advice = judge(curve, marks, spread, ended)
     return Suggestion(
         groups=in_ratio(found, group_ratios),
         confidence=confidence,
@@ -78,23 +82,6 @@ def in_ratio(found: Rates, ratios: Sequence[float]) -> tuple[GroupRange, ...]:
         GroupRange(base_lr=found.base_lr * ratio, max_lr=found.max_lr * ratio, suggested_lr=found.suggested_lr * ratio)
         for ratio in ratios
     )
-
-
-def unsupported(curve: Curve) -> tuple[str, str] | None:
-    """Why a curve supports no suggestion, and what to do about it; None where it supports one."""
-    if len(curve.lr) < MIN_POINTS:
-        advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
-        return f"it has {count_of(len(curve.lr), 'point')}, and {MIN_POINTS} are needed", advice
-    marks = landmarks(curve)
-    rounding = ROUNDING * abs(curve.smoothed_loss[0])
-    is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)
-    if is_significant and marks.minimum > curve.lr[head_length(len(curve.lr))]:
-        return None
-    rise = curve.smoothed_loss[-1] - curve.smoothed_loss[0]
-    if rise > SIGNIFICANT_DROP * marks.noise:
-        return "the loss only rises", "start at a far smaller LR, with --start-lr"
-    advice = "go on to a larger --end-lr, take more steps (--num-steps 800), or check that the model learns at all"
-    return "the loss does not fall by more than its noise", advice
 
 
 def none(
