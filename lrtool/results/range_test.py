@@ -84,7 +84,8 @@ class GroupRange:
 class ConfirmingRun:
     """A short training run from the initial weights with `max_lr` as its largest LR, or as its constant one.
 
-    `final_loss` is the mean of the last training losses, or the validation loss; None where the run diverged. Runs that
+    `final_loss` is the mean of the last training losses, or of the validation loss (`val_loss`, of each batch that judged it);
+    None where the run diverged. Runs that
     are shorter than the longest ones were dropped after their round.
     """
 
@@ -92,14 +93,15 @@ class ConfirmingRun:
     max_lr: LearningRate
     loss: tuple[float, ...]
     final_loss: float | None
+    val_loss: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
     """What the confirming runs said: the best of them, and by how much over the second best, in its standard errors.
 
-    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step, on the same
-    batches. None where there is no second run, or no spread.
+    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step on the same
+    batches, or by validation batches where these judge. None where there is no second run, or no spread.
     """
 
     schedule: Literal["cyclic", "constant", "super-convergence"]
@@ -188,7 +190,8 @@ def unsupported_sizes(points: Sequence[tuple[int, float | None]]) -> tuple[int, 
 class RangeTest:
     """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
 
-    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. It holds for
+    `num_steps` are all that were taken, of ramps that began too high (`false_starts`), of confirming runs, and of those that
+    settled a doubt which the curve left (`doubt_runs`) too. It holds for
     `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name. `ranks` is
     None where the run was not spread over several processes.
     """
@@ -213,6 +216,7 @@ class RangeTest:
     band: Band | None
     landmarks: Landmarks | None = None
     confirmation: Confirmation | None = None
+    doubt_runs: tuple[ConfirmingRun, ...] = ()
     false_starts: tuple[Curve, ...] = ()
     device: str
     optimizer: str

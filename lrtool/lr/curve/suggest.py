@@ -4,7 +4,7 @@ The whole shape of the curve is used, not its steepest point: on noisy curves th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lrtool.lr.curve.rates import RULE, Rates
 from lrtool.lr.curve.rates import rates as rates_at
 from lrtool.lr.curve.smoothing import median_curve, smoothed_curve
 from lrtool.lr.curve.support import Ended, unsupported
-from lrtool.results import Confidence, Curve, GroupRange, Landmarks
+from lrtool.results import Confidence, Curve, GroupRange, Interval, Landmarks
 
 Points = tuple[Sequence[float], Sequence[float]]
 
@@ -43,19 +43,17 @@ def suggest(
     *,
     group_ratios: Sequence[float] = (1.0,),
     ended: Ended | None = None,
-    is_confirmed: bool = False,
 ) -> Suggestion:
     """The suggestion of one or more curves (LRs, losses) over the same ramp, which `ended` so; losses of any sign and scale.
 
-    `group_ratios` are the groups' LRs over the largest of them. Where confirming runs follow (`is_confirmed`), noise alone is
-    no reason to suggest nothing. Raises ValueError for an empty curve.
+    `group_ratios` are the groups' LRs over the largest of them. Raises ValueError for an empty curve.
     """
     if not curves or not all(len(lrs) == len(losses) > 0 for lrs, losses in curves):
         raise ValueError("a curve needs at least one point, and as many losses as LRs")
     repeats = tuple(smoothed_curve(lrs, losses) for lrs, losses in curves)
     curve = repeats[0] if len(repeats) == 1 else median_curve(repeats)
     ended = ended or Ended()
-    reason = unsupported(curve, ended, is_confirmed=is_confirmed)
+    reason = unsupported(curve, ended)
     if reason is not None:
         return none(curve, repeats, group_ratios, reason=reason)
     marks = landmarks(curve)
@@ -98,3 +96,40 @@ def none(
         curve=curve,
         repeats=repeats,
     )
+
+
+def none_of(suggestion: Suggestion, *, reason: str, advice: str) -> Suggestion:
+    """The suggestion withdrawn, for a reason that the curve itself did not show."""
+    empty = GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
+    return replace(
+        suggestion,
+        groups=tuple(empty for _ in suggestion.groups),
+        confidence="none",
+        reason=reason,
+        advice=advice,
+        rates=None,
+        spread=None,
+    )
+
+
+HALF_SPACING = 10**0.25
+"""Runs at several LRs stand half a decade apart: which of two neighbours an LR belongs to is known to half of that."""
+
+
+def moved_to(suggestion: Suggestion, found: Rates, *, rule: str, reason: str) -> Suggestion:
+    """The suggestion with LRs that runs half a decade apart stand for, those of all groups in the ratio they had."""
+    largest = max(group.max_lr or 0.0 for group in suggestion.groups)
+    return replace(
+        suggestion,
+        groups=in_ratio(found, [(group.max_lr or 0.0) / largest for group in suggestion.groups]),
+        rule=rule,
+        reason=reason,
+        rates=found,
+        spread=Intervals(
+            base_lr=_around(found.base_lr), max_lr=_around(found.max_lr), suggested_lr=_around(found.suggested_lr)
+        ),
+    )
+
+
+def _around(lr: float) -> Interval:
+    return Interval(low=lr / HALF_SPACING, high=lr * HALF_SPACING)

@@ -18,13 +18,15 @@ SCATTER_OF_MEDIAN = 1.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How the ramp of a curve ended, and the sentence for it."""
+    """How the ramps of a curve ended, the sentence for it, how many they were, and whether confirming runs follow."""
 
     stopped: Stopped = "end"
     reason: str = "the ramp reached its end"
+    num_repeats: int = 1
+    is_confirmed: bool = False
 
 
-def unsupported(curve: Curve, ended: Ended, *, is_confirmed: bool) -> tuple[str, str] | None:
+def unsupported(curve: Curve, ended: Ended) -> tuple[str, str] | None:
     """Why a curve supports no suggestion, and what to do about it; None where it supports one.
 
     Noise matters less where the suggestion is but the centre around which confirming runs look for a better one.
@@ -36,11 +38,7 @@ def unsupported(curve: Curve, ended: Ended, *, is_confirmed: bool) -> tuple[str,
         advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
         return f"it has {count_of(count, 'point')}, and {MIN_POINTS} are needed", _advice(ended, count, advice)
     marks = landmarks(curve)
-    return (
-        _no_descent(curve, marks, ended)
-        or _cut_short(marks, ended, count)
-        or (None if is_confirmed else _hidden_by_noise(marks))
-    )
+    return _cut_short(marks, ended, count) or _no_descent(curve, marks, ended) or _hidden_by_noise(marks, ended)
 
 
 def _no_descent(curve: Curve, marks: Landmarks, ended: Ended) -> tuple[str, str] | None:
@@ -64,13 +62,14 @@ def _cut_short(marks: Landmarks, ended: Ended, count: int) -> tuple[str, str] | 
     return f"{ended.reason}: the ramp ended {seen}", _advice(ended, count, "")
 
 
-def _hidden_by_noise(marks: Landmarks) -> tuple[str, str] | None:
-    if marks.drop >= VISIBLE_DROP * marks.noise:
+def _hidden_by_noise(marks: Landmarks, ended: Ended) -> tuple[str, str] | None:
+    if ended.is_confirmed or marks.drop >= VISIBLE_DROP * marks.noise:
         return None
     times = marks.drop / marks.noise
-    repeats = math.ceil((SCATTER_OF_MEDIAN * VISIBLE_DROP / times) ** 2)
+    scatter = SCATTER_OF_MEDIAN if ended.num_repeats == 1 else 1.0
+    repeats = math.ceil(ended.num_repeats * (scatter * VISIBLE_DROP / times) ** 2)
     reason = f"the loss falls by only {times:.1f} times its noise, which hides where"
-    return reason, f"larger batches, the median of several ramps (--repeats {max(3, repeats)}), or --confirm"
+    return reason, f"larger batches, the median of more ramps (--repeats {max(3, repeats)}), or --confirm"
 
 
 def _advice(ended: Ended, count: int, otherwise: str) -> str:
@@ -93,7 +92,7 @@ def unseen(marks: Landmarks, curve: Curve, ended: Ended) -> tuple[str, str] | No
         return "it had not turned up when the ramp ended", _advice(ended, len(curve.lr), "")
     if marks.settled is not None and marks.settled < curve.lr[-1] / SETTLED_OVER_END:
         where = f"it stays down from {format_lr(marks.settled)} to the ramp's end"
-        return f"{where}: nothing shows how large is too large", "--confirm, which tries LRs around it"
+        return f"{where}: nothing shows how large is too large", "try LRs around it, with --confirm"
     return "it never turns up again", "go on to a larger --end-lr"
 
 
