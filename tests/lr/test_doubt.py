@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import lrtool
 from lrtool.lr.curve.suggest import suggest
 from lrtool.lr.curve.support import Ended
+from lrtool.results.range_test import Stopped
 from tests.lr.curve.test_suggest import curve
 from tests.workloads.good import build as good
 
@@ -76,7 +77,7 @@ def one_shot(count: int) -> dict[str, Any]:
 @pytest.mark.parametrize("count", [40, 200, 260])
 def test_a_loader_that_ended_before_the_curve_did_supports_nothing(count: int) -> None:
     for source in (lambda: one_shot(count), one_shot(count)):
-        found = lrtool.range_test(source, **({} if isinstance(source, dict) else {"device": "cpu"}))
+        found = lrtool.range_test(source, device="cpu")
 
         assert found.stopped == "loader-ended"
         assert found.max_lr is None
@@ -114,10 +115,8 @@ def test_confirming_runs_may_start_from_a_noisy_curve() -> None:
 def test_the_advice_follows_from_how_the_ramp_ended() -> None:
     draw = random.Random(0)
     flat = [1e-7 * 10 ** (i / 45) for i in range(100)], [2.3 + draw.gauss(0, 0.1) for _ in range(100)]
-    advice = {
-        kind: suggest([flat], ended=Ended(stopped=kind)).advice or ""
-        for kind in ("end", "diverged", "loader-ended", "interrupted", "failed")
-    }
+    kinds: list[Stopped] = ["end", "diverged", "loader-ended", "interrupted", "failed"]
+    advice = {kind: suggest([flat], ended=Ended(stopped=kind)).advice or "" for kind in kinds}
 
     assert "--end-lr" in advice["end"]
     assert all("--end-lr" not in text for kind, text in advice.items() if kind != "end")
@@ -134,7 +133,8 @@ def driven(change: Any) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.detach() + change(next(count))
+        moved: Tensor = loss.detach() + change(next(count))
+        return moved
 
     return {**setup, "step": step}
 

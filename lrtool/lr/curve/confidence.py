@@ -9,11 +9,10 @@ import numpy as np
 from lrtool.lr.curve.landmarks import find_places
 from lrtool.lr.curve.rates import Rates, rates
 from lrtool.lr.curve.smoothing import Losses, smooth_columns, tamed
-from lrtool.lr.curve.support import VISIBLE_DROP, Ended, unseen
+from lrtool.lr.curve.support import CLEAR_DROP, VISIBLE_DROP, Ended, unseen
 from lrtool.results import Confidence, Curve, Interval, Landmarks
 from lrtool.units import format_lr
 
-CLEAR_DROP = 10.0
 NARROW_DECADES = 0.3
 WIDE_DECADES = 0.7
 ENOUGH_POINTS_PER_DECADE = 20.0

@@ -11,6 +11,7 @@ from lrtool.units import count_of, format_lr
 MIN_POINTS = 12
 SIGNIFICANT_DROP = 4.0
 VISIBLE_DROP = 3.0
+CLEAR_DROP = 10.0
 ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
 SCATTER_OF_MEDIAN = 1.25
 """Of a median's standard error over that of a mean, for many normally distributed values: sqrt(pi / 2)."""
@@ -56,7 +57,8 @@ def _no_descent(curve: Curve, marks: Landmarks, ended: Ended) -> tuple[str, str]
 
 def _cut_short(marks: Landmarks, ended: Ended, count: int) -> tuple[str, str] | None:
     """A loader that ended before the whole curve was seen: what lies beyond is not known to be bad."""
-    if ended.stopped != "loader-ended" or marks.divergence is not None:
+    is_whole = marks.divergence is not None and marks.drop >= CLEAR_DROP * marks.noise
+    if ended.stopped != "loader-ended" or is_whole:
         return None
     seen = "before the loss turned up" if marks.upturn is None else "before the loss diverged"
     return f"{ended.reason}: the ramp ended {seen}", _advice(ended, count, "")
