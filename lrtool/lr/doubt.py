@@ -14,6 +14,7 @@ import torch
 
 from lrtool.errors import LrtoolError
 from lrtool.lr.confirm import are_the_same, finite_part, not_in_force
+from lrtool.lr.curve.cautions import are_alike
 from lrtool.lr.curve.landmarks import first_above, initial_level
 from lrtool.lr.curve.rates import from_max
 from lrtool.lr.curve.smoothing import head_length
@@ -80,17 +81,16 @@ def settle(source: Source, suggestion: Suggestion, ramp: Ramp, *, seed: int) -> 
 
 
 def _settled(doubt: Doubt, suggestion: Suggestion, ramp: Ramp) -> Suggestion:
+    is_ordered = are_alike(suggestion.curve.loss, drop=suggestion.landmarks.drop if suggestion.landmarks else 0.0)
     if suggestion.rates is None:
-        return (
-            _caused_by_lr(doubt, suggestion, ramp)
-            if ramp.stop.kind in ("end", "diverged", "non-finite")
-            else suggestion
-        )
+        asks = ramp.stop.kind in ("end", "diverged", "non-finite") and not is_ordered
+        return _caused_by_lr(doubt, suggestion, ramp) if asks else suggestion
     if suggestion.confidence != "low":
         return suggestion
     if suggestion.landmarks is not None and suggestion.landmarks.falls_from_start:
         suggestion = _caused_by_lr(doubt, suggestion, ramp)
-    return suggestion if suggestion.rates is None else _stable(doubt, suggestion, ramp)
+    # of sorted batches the next ones are always worse, at any LR
+    return suggestion if suggestion.rates is None or is_ordered else _stable(doubt, suggestion, ramp)
 
 
 def _stable(doubt: Doubt, suggestion: Suggestion, ramp: Ramp) -> Suggestion:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -22,6 +23,10 @@ from lrtool.workload.user_code import is_users_file
 
 SAME_LR = 1e-6
 """Relative: what single precision makes of an LR."""
+SAME_NORM = 1e-3
+LOOKS_APART = 16
+"""Steps between two looks at the gradients, so that they cost next to nothing."""
+FEWEST_NORMS = 4
 Looked = tuple[dict[str, Any], int]
 """A parameter group, and the number of the optimizer's group whose LR it is to have."""
 
@@ -41,6 +46,8 @@ class LrWatch:
         self._lrs: list[float] = []
         self._found: tuple[str, str] | None = None
         self._num_steps = 0
+        self._num_looks = 0
+        self._norms: list[Tensor] = []
 
     def __enter__(self) -> Self:
         for each in with_inner(self._optimizer):
@@ -48,7 +55,8 @@ class LrWatch:
             self._looked += looked
             if hasattr(each, "_optimizer_step_pre_hooks"):  # a class that never called Optimizer.__init__ has none
                 name = f"{type(each).__name__}.step()"
-                self._hooks.append(each.register_step_pre_hook(self._look(looked, setter=f"what comes before {name}")))
+                before = self._look(looked, setter=f"what comes before {name}", is_first=not self._hooks)
+                self._hooks.append(each.register_step_pre_hook(before))
                 self._hooks.append(each.register_step_post_hook(self._look(looked, setter=name)))
         return self
 
@@ -83,9 +91,25 @@ class LrWatch:
             place = line_of_change(step, lambda: any(self._differ(group, index) for group, index in self._looked))
         return f"something else sets the learning rate: {what}; set by {place or setter}"
 
-    def _look(self, looked: Sequence[Looked], *, setter: str) -> Callable[..., None]:
+    def clipped_part(self) -> float:
+        """The part of the gradients looked at that are as long as the longest one, as clipped ones are."""
+        norms = [norm for norm in torch.stack(self._norms).tolist() if math.isfinite(norm)] if self._norms else []
+        longest = max(norms, default=0.0)
+        if len(norms) < FEWEST_NORMS or longest == 0:
+            return 0.0
+        part = sum(math.isclose(norm, longest, rel_tol=SAME_NORM) for norm in norms) / len(norms)
+        return part if part > 1 / len(norms) else 0.0
+
+    def _look_at_gradients(self) -> None:
+        if self._num_looks % LOOKS_APART == 0:
+            self._norms.append(gradient_norm(self._optimizer))
+        self._num_looks += 1
+
+    def _look(self, looked: Sequence[Looked], *, setter: str, is_first: bool = False) -> Callable[..., None]:
         def look(*_: Any) -> None:
             self._num_steps += 1
+            if is_first:
+                self._look_at_gradients()
             for group, index in looked:
                 value, version = self._asked[index]
                 lr = group.get("lr")
@@ -98,6 +122,17 @@ class LrWatch:
     def _differ(self, group: dict[str, Any], index: int) -> bool:
         lr = group.get("lr")
         return lr is not None and not math.isclose(float(lr), self._lrs[index], rel_tol=SAME_LR)
+
+
+def gradient_norm(optimizer: Optimizer) -> Tensor:
+    """The length of all gradients together, on their device."""
+    gradients = [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+    norms = [
+        torch.linalg.vector_norm(each.detach().float())
+        for each in gradients
+        if type(each) is Tensor and not each.is_sparse
+    ]
+    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm() if norms else torch.zeros(())
 
 
 def _version(lr: Any) -> int:

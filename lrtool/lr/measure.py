@@ -12,6 +12,7 @@ from lrtool.config import RangeTestSettings
 from lrtool.errors import LrtoolError, WorkloadError, cut
 from lrtool.lr.in_force import LrWatch
 from lrtool.lr.loss_reader import LossReader, TimedLossReader
+from lrtool.lr.policy import PolicyWatch
 from lrtool.lr.ramp import DivergenceWatch, Stop, higher_end, lower_start, ramp_lrs
 from lrtool.lr.source import Ready, Setup, Source, ready, refuse_one_batch
 from lrtool.units import count_of
@@ -33,12 +34,18 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ramp:
-    """What one ramp measured, and how it ended; `error` is what ended it, where something raised."""
+    """What one ramp measured, and how it ended; `error` is what ended it, where something raised.
+
+    `clipped_part` is that of the steps looked at whose gradients were clipped, `samples_actions` whether the step is a policy
+    gradient's.
+    """
 
     lrs: list[float]
     losses: list[float]
     stop: Stop
     error: BaseException | None = None
+    clipped_part: float = 0.0
+    samples_actions: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,28 +134,32 @@ def _one_repeat(source: Source, settings: RangeTestSettings, seed: int, on_progr
 
 def _full_ramp(start: Ready, settings: RangeTestSettings, on_progress: OnProgress) -> Ramp:
     """The ramp of `settings`, and two decades more where its end is not high enough for the loss to turn up."""
-    optimizer, ratios = start.workload.optimizer, start.setup.group_ratios
-    ramp = run_ramp(
-        start.step,
-        optimizer,
-        lrs=ramp_lrs(settings),
-        ratios=ratios,
-        on_progress=on_progress,
-        loss_reader=start.loss_reader(),
-    )
+    step = PolicyWatch(start.step)
+    take = partial(run_ramp, step, start.workload.optimizer, ratios=start.setup.group_ratios)
+    ramp = take(lrs=ramp_lrs(settings), on_progress=on_progress, loss_reader=start.loss_reader())
+    ramp = replace(ramp, samples_actions=step.samples_actions)
     more = higher_end(settings, ramp.losses) if ramp.stop.kind == "end" else []
     if not more:
         return ramp
-    beyond = run_ramp(
-        start.step,
-        optimizer,
+    beyond = take(
         lrs=more,
-        ratios=ratios,
-        on_progress=lambda progress: None,
+        on_progress=_counted_on(on_progress, len(ramp.lrs)),
         loss_reader=start.loss_reader(),
+        done=len(ramp.lrs),
     )
     error = None if beyond.stop.is_explosion else beyond.error
-    return Ramp(lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error)
+    return replace(
+        ramp, lrs=[*ramp.lrs, *beyond.lrs], losses=[*ramp.losses, *beyond.losses], stop=beyond.stop, error=error
+    )
+
+
+def _counted_on(on_progress: OnProgress, done: int) -> OnProgress:
+    """Progress of a ramp that goes on where another, of `done` steps, ended."""
+
+    def report(progress: Progress) -> None:
+        on_progress(replace(progress, step=done + progress.step, num_steps=done + progress.num_steps))
+
+    return report
 
 
 def run_ramp(
@@ -159,14 +170,19 @@ def run_ramp(
     ratios: Sequence[float],
     on_progress: OnProgress,
     loss_reader: LossReader | None = None,
+    done: int = 0,
 ) -> Ramp:
     """Take one step at each LR until the watch says stop. Whatever raises ends the ramp and is kept beside its points.
 
     Losses stay on the device and are looked at every 4 to 50 steps, some 50 ms apart: reading each would make the CPU wait
     for the GPU at every step. Steps taken past the point of divergence meanwhile are dropped, so the curve does not
-    depend on when losses were read.
+    depend on when losses were read. `done` are the steps of the ramp that this one goes on from, which are counted on.
     """
-    watch, reader, in_force = DivergenceWatch(list(lrs)), loss_reader or TimedLossReader(), LrWatch(optimizer)
+    watch, reader, in_force = (
+        DivergenceWatch(list(lrs), done=done),
+        loss_reader or TimedLossReader(),
+        LrWatch(optimizer),
+    )
     pending: list[Tensor] = []
     stop: Stop | None = None
     error: BaseException | None = None
@@ -198,7 +214,14 @@ def run_ramp(
     overridden = overridden or (in_force.never_stepped() if error is None and stop is None else None)
     if overridden is not None and watch.losses:
         stop = Stop(kind="overridden", reason=overridden, num_points=len(watch.losses))
-    return _finished(watch, lrs, stop, error)
+    return replace(_finished(watch, lrs, stop, error), clipped_part=_read_safely(in_force))
+
+
+def _read_safely(in_force: LrWatch) -> float:
+    try:
+        return in_force.clipped_part()
+    except Exception:  # of a dead CUDA context
+        return 0.0
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, ratios: Sequence[float]) -> list[float]:

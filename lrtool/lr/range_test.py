@@ -15,6 +15,7 @@ from lrtool.lr.batch_sizes import (
     with_batch_size,
 )
 from lrtool.lr.confirm import Confirmed, confirm, confirmed
+from lrtool.lr.curve.cautions import Circumstances
 from lrtool.lr.curve.rules import compared
 from lrtool.lr.curve.smoothing import smoothed_curve
 from lrtool.lr.curve.suggest import Suggestion, suggest
@@ -23,7 +24,7 @@ from lrtool.lr.doubt import Doubt, settle
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
-from lrtool.lr.source import Source, describe, find_source
+from lrtool.lr.source import Setup, Source, describe, find_source
 from lrtool.results import Band, Curve, RangeTest
 from lrtool.settings_file import SettingsFile, resolve
 from lrtool.workload.workload import Workload
@@ -142,7 +143,19 @@ def suggestion_of(measurement: Measurement, *, is_confirmed: bool = False) -> Su
             reason=ramps[-1].stop.reason,
             num_repeats=len(ramps),
             is_confirmed=is_confirmed,
+            taken=_circumstances(measurement.setup, ramps),
         ),
+    )
+
+
+def _circumstances(setup: Setup, ramps: Sequence[Ramp]) -> Circumstances:
+    return Circumstances(
+        num_samples=setup.num_samples,
+        steps_per_epoch=setup.steps_per_epoch,
+        is_in_order=setup.is_in_order,
+        clipped_part=max(ramp.clipped_part for ramp in ramps),
+        optimizer=setup.optimizer_caution,
+        samples_actions=any(ramp.samples_actions for ramp in ramps),
     )
 
 

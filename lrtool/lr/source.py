@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from lrtool.errors import WorkloadError
 from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReader
@@ -69,6 +70,30 @@ def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
 
 
+def num_samples(loader: Any) -> int | None:
+    """Samples in an epoch; None where the loader does not say."""
+    try:
+        return len(loader.sampler)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def optimizer_caution(optimizer: torch.optim.Optimizer) -> str | None:
+    """Why a ramp shows less of this optimizer than of others, as a clause; None where it does not."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return "LBFGS takes the curvature from its last steps, which the ramp took at other LRs"
+    return None
+
+
+def refuse_deaf(optimizer: torch.optim.Optimizer) -> None:
+    """Raises WorkloadError for Rprop, which reads its LR at its first step, as the size of that one (torch/optim/rprop.py)."""
+    if isinstance(optimizer, torch.optim.Rprop):
+        raise WorkloadError(
+            f"{type(optimizer).__name__} reads its learning rate at its first step only: a ramp would move nothing",
+            hint="Rprop finds the size of its steps by itself; its lr need not be tuned, nor cycled",
+        )
+
+
 def refuse_without_lr(optimizer: torch.optim.Optimizer) -> None:
     """Raises WorkloadError where a group has no LR that could be ramped, as Adafactor's have none with relative_step."""
     for group in optimizer.param_groups:
@@ -99,6 +124,9 @@ class Setup:
     group_ratios: tuple[float, ...]
     steps_per_epoch: int | None
     cycles_momentum: bool
+    num_samples: int | None = None
+    is_in_order: bool = False
+    optimizer_caution: str | None = None
 
 
 class StepObserver(Protocol):
@@ -176,6 +204,7 @@ def ready(source: Source, *, seed: int) -> Iterator[Ready]:
 def _prepared(source: Source, workload: Workload) -> Ready:
     device, team = source.device, source.team
     refuse_one_batch(loader_length(workload.train_loader))
+    refuse_deaf(workload.optimizer)
     with user_code("moving the model to its device"):
         place(workload, device)
     workload = workload if team is None else team.distribute(workload)
@@ -230,4 +259,7 @@ def _describe(workload: Workload, source: Source) -> Setup:
         group_ratios=source.group_ratios or group_ratios(optimizer),
         steps_per_epoch=None if length is None else max(1, length // workload.accumulate),
         cycles_momentum=cycles_momentum(optimizer),
+        num_samples=num_samples(workload.train_loader),
+        is_in_order=isinstance(getattr(workload.train_loader, "sampler", None), SequentialSampler),
+        optimizer_caution=optimizer_caution(optimizer),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lrtool.lr.curve.cautions import are_alike, capped, cautions, ordered
 from lrtool.lr.curve.confidence import Intervals, intervals, judge
 from lrtool.lr.curve.landmarks import find_places, landmarks
 from lrtool.lr.curve.rates import RULE, Rates
@@ -55,11 +56,15 @@ def suggest(
     ended = ended or Ended()
     reason = unsupported(curve, ended)
     if reason is not None:
+        if ended.stopped not in ("overridden", "loader-ended") and are_alike(curve.loss, drop=0.0):
+            caution = ordered(ended.taken)
+            reason = f"{reason[0]}; {caution.reason}", caution.advice or reason[1]
         return none(curve, repeats, group_ratios, reason=reason)
     marks = landmarks(curve)
     found = rates_at(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
     spread = intervals(repeats, found)
-    confidence, why, advice = judge(curve, marks, spread, ended)
+    found_cautions = list(cautions(curve, marks, ended.taken))
+    confidence, why, advice = capped(*judge(curve, marks, spread, ended), found_cautions)
     return Suggestion(
         groups=in_ratio(found, group_ratios),
         confidence=confidence,

@@ -1,8 +1,9 @@
 """What a curve must have shown to support a suggestion at all, and what to do where it has not. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lrtool.lr.curve.cautions import Circumstances
 from lrtool.lr.curve.landmarks import landmarks, standard_error
 from lrtool.lr.curve.smoothing import head_length
 from lrtool.results import Curve, Landmarks, Stopped
@@ -19,12 +20,13 @@ SCATTER_OF_MEDIAN = 1.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How the ramps of a curve ended, the sentence for it, how many they were, and whether confirming runs follow."""
+    """How the ramps of a curve ended, the sentence for it, how many they were and how taken, and whether runs follow."""
 
     stopped: Stopped = "end"
     reason: str = "the ramp reached its end"
     num_repeats: int = 1
     is_confirmed: bool = False
+    taken: Circumstances = field(default_factory=Circumstances)
 
 
 def unsupported(curve: Curve, ended: Ended) -> tuple[str, str] | None:
