@@ -20,10 +20,10 @@ def schedule_line(groups: Sequence[GroupRange], *, step_size_up: int | None, cyc
     Without momentum in the optimizer, CyclicLR would either refuse or switch momentum on; `cycle_momentum=False` keeps
     the training that was measured. An unknown step size is left out: CyclicLR's own default is 2000 steps.
     """
-    base = [group.base_lr for group in groups if group.base_lr is not None]
-    high = [group.max_lr for group in groups if group.max_lr is not None]
-    if len(base) != len(groups) or len(high) != len(groups):
+    if all(group.max_lr is None for group in groups):
         return None
+    base = [group.base_lr or 0.0 for group in groups]
+    high = [group.max_lr or 0.0 for group in groups]
     arguments = [f"base_lr={_literal(base)}", f"max_lr={_literal(high)}"]
     if step_size_up is not None:
         arguments.append(f"step_size_up={step_size_up}")

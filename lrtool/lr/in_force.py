@@ -32,7 +32,7 @@ Looked = tuple[dict[str, Any], int]
 
 
 class LrWatch:
-    """Sees whether the optimizer steps with the LRs that are set, from __enter__ to __exit__.
+    """Sees whether the optimizer steps with the LRs that are set, from __enter__ to __exit__, and which groups have gradients.
 
     Optimizers inside the optimizer are looked at too. Looking never waits for a GPU: a tensor that nobody wrote to since it
     was set is known by its version.
@@ -47,6 +47,7 @@ class LrWatch:
         self._found: tuple[str, str] | None = None
         self._num_steps = 0
         self._num_looks = 0
+        self.with_gradients: frozenset[int] = frozenset()
         self._norms: list[Tensor] = []
 
     def __enter__(self) -> Self:
@@ -103,6 +104,7 @@ class LrWatch:
     def _look_at_gradients(self) -> None:
         if self._num_looks % LOOKS_APART == 0:
             self._norms.append(gradient_norm(self._optimizer))
+            self.with_gradients |= _with_gradients(self._optimizer)
         self._num_looks += 1
 
     def _look(self, looked: Sequence[Looked], *, setter: str, is_first: bool = False) -> Callable[..., None]:
@@ -122,6 +124,11 @@ class LrWatch:
     def _differ(self, group: dict[str, Any], index: int) -> bool:
         lr = group.get("lr")
         return lr is not None and not math.isclose(float(lr), self._lrs[index], rel_tol=SAME_LR)
+
+
+def _with_gradients(optimizer: Optimizer) -> frozenset[int]:
+    groups = enumerate(optimizer.param_groups)
+    return frozenset(index for index, group in groups if any(each.grad is not None for each in group["params"]))
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:

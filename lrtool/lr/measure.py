@@ -36,8 +36,8 @@ class Progress:
 class Ramp:
     """What one ramp measured, and how it ended; `error` is what ended it, where something raised.
 
-    `clipped_part` is that of the steps looked at whose gradients were clipped, `samples_actions` whether the step is a policy
-    gradient's.
+    `clipped_part` is that of the steps looked at whose gradients were clipped, `with_gradients` the groups that had any there,
+    `samples_actions` whether the step is a policy gradient's.
     """
 
     lrs: list[float]
@@ -45,6 +45,7 @@ class Ramp:
     stop: Stop
     error: BaseException | None = None
     clipped_part: float = 0.0
+    with_gradients: frozenset[int] = frozenset()
     samples_actions: bool = False
 
 
@@ -98,7 +99,22 @@ def measure(source: Source, *, settings: RangeTestSettings, seed: int, on_progre
         assert error is not None
         raise as_error(error)
     duration_s = time.perf_counter() - begin
-    return Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
+    found = Measurement(setup=setup, ramps=ramps, duration_s=duration_s, false_starts=false_starts, error=error)
+    return _of_groups_that_train(found)
+
+
+def _of_groups_that_train(found: Measurement) -> Measurement:
+    """The measurement with the LRs of the largest group that had gradients; the others keep out, with a ratio of 0."""
+    had = frozenset[int]().union(*(ramp.with_gradients for ramp in found.ramps))
+    ratios = [ratio if index in had else 0.0 for index, ratio in enumerate(found.setup.group_ratios)]
+    largest = max(ratios)
+    if largest <= 0:
+        return found
+    setup = replace(found.setup, group_ratios=tuple(ratio / largest for ratio in ratios))
+    scaled = [
+        [replace(r, lrs=[lr * largest for lr in r.lrs]) for r in each] for each in (found.ramps, found.false_starts)
+    ]
+    return replace(found, setup=setup, ramps=scaled[0], false_starts=scaled[1])
 
 
 def part_of(on_progress: OnProgress, *, index: int, count: int) -> OnProgress:
@@ -214,7 +230,9 @@ def run_ramp(
     overridden = overridden or (in_force.never_stepped() if error is None and stop is None else None)
     if overridden is not None and watch.losses:
         stop = Stop(kind="overridden", reason=overridden, num_points=len(watch.losses))
-    return replace(_finished(watch, lrs, stop, error), clipped_part=_read_safely(in_force))
+    return replace(
+        _finished(watch, lrs, stop, error), clipped_part=_read_safely(in_force), with_gradients=in_force.with_gradients
+    )
 
 
 def _read_safely(in_force: LrWatch) -> float:

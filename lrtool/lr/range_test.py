@@ -106,6 +106,7 @@ def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_pro
     """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
     suggestion = suggestion_of(measurement, is_confirmed=settings.confirm != "off")
+    source = replace(source, group_ratios=measurement.setup.group_ratios)
     runs, doubt = None, None
     if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
         runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)

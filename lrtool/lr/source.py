@@ -1,7 +1,7 @@
 """Where workloads come from, and for which training a suggestion holds: optimizer settings and samples in a step."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,11 +63,29 @@ def _named(name: str, value: object) -> dict[str, float]:
 
 
 def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
+    """Each group's LR as the user gave it, over the largest of those that train; before a scheduler's warm-up.
+
+    A `lr_scale` (timm's layer-wise decay) counts, which a schedule of timm multiplies in, unless the LRs show that already.
+    A group with LR 0, or whose parameters are all frozen, keeps out: its ratio is 0.
+    """
     refuse_without_lr(optimizer)
-    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    groups = optimizer.param_groups
+    lrs = [float(group.get("initial_lr", group["lr"])) for group in groups]
+    scales = [float(group.get("lr_scale", 1.0)) for group in groups]
+    if not _is_scaled(lrs, scales):
+        lrs = [lr * scale for lr, scale in zip(lrs, scales, strict=True)]
+    if max(lrs) <= 0:
+        lrs = [1.0] * len(groups)
+    trained = [any(each.requires_grad for each in group["params"]) for group in groups]
+    lrs = [lr if trains else 0.0 for lr, trains in zip(lrs, trained, strict=True)] if any(trained) else lrs
     largest = max(lrs)
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
+
+
+def _is_scaled(lrs: Sequence[float], scales: Sequence[float]) -> bool:
+    """Whether LRs that differ do so by their scales: then they have been multiplied in."""
+    rest = [lr / scale for lr, scale in zip(lrs, scales, strict=True) if scale > 0]
+    return max(lrs) > min(lrs) and max(scales) > min(scales) and math.isclose(max(rest), min(rest), rel_tol=1e-4)
 
 
 def num_samples(loader: Any) -> int | None:

@@ -73,7 +73,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRange:
-    """The suggestion for one parameter group; None where the curve supports none."""
+    """The suggestion for one parameter group; None where the curve supports none, or the group keeps out of training."""
 
     base_lr: LearningRate | None
     max_lr: LearningRate | None

@@ -35,4 +35,11 @@ def test_without_momentum_the_cycle_must_not_switch_it_on() -> None:
 
 
 def test_without_a_suggestion_there_is_no_line() -> None:
-    assert schedule_line([ONE, NONE], step_size_up=92, cycles_momentum=True) is None
+    assert schedule_line([NONE, NONE], step_size_up=92, cycles_momentum=True) is None
+
+
+def test_a_group_that_keeps_out_stands_in_the_lists_with_zero() -> None:
+    line = schedule_line([ONE, NONE], step_size_up=92, cycles_momentum=True)
+
+    assert line is not None
+    assert line.count(", 0]") == 2

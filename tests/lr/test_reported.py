@@ -134,9 +134,9 @@ def variational() -> Setup:
             mean, log_var = self.encode(x).chunk(2, 1)
             z = mean + torch.randn_like(mean) * (log_var / 2).exp()
             error = (x - self.decode(z)) / self.log_scale.exp()
-            return (
-                (0.5 * error**2 + self.log_scale).sum(1) + 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
-            ).mean()
+            divergence = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
+            total: Tensor = (0.5 * error**2 + self.log_scale).sum(1) + divergence
+            return total.mean()
 
     model = Vae()
     return classifier(model=model, optimizer=Adam(model.parameters()), loss=lambda model, batch: model(0.2 * batch[0]))

@@ -14,7 +14,7 @@ CLIPPED_PART = 0.5
 QUIET_PART = 0.25
 FEWEST_QUIET = 24
 ALIKE = 0.5
-"""Correlation of neighbouring losses: at most 0.15 in the shuffled cases of docs/lr-suggestion.md, 0.8 where they are sorted."""
+"""Correlation of neighbouring losses: at most 0.15 in shuffled cases (docs/lr-suggestion.md), 0.8 in sorted ones."""
 VISIBLE_PART = 0.02
 FEWEST_TURNS = 6
 """From above the trend to below it and back: a loss that bends or jumps once has three or four."""

@@ -80,9 +80,11 @@ def suggest(
 
 
 def in_ratio(found: Rates, ratios: Sequence[float]) -> tuple[GroupRange, ...]:
-    """The LRs of every parameter group."""
+    """The LRs of every parameter group; none for one whose ratio is 0, which keeps out."""
     return tuple(
         GroupRange(base_lr=found.base_lr * ratio, max_lr=found.max_lr * ratio, suggested_lr=found.suggested_lr * ratio)
+        if ratio > 0
+        else GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
         for ratio in ratios
     )
 
