@@ -53,6 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("range-test", rich_help_panel="Measure")(range_test.command)
+app.command("lr-find", hidden=True)(range_test.command)  # what others call it
 app.command("mem-sweep", rich_help_panel="Measure")(mem_sweep.command)
 app.command("diagnose", rich_help_panel="Measure")(diagnose.command)
 app.command("replay", rich_help_panel="Measure")(replay.command)
@@ -64,7 +65,7 @@ app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("cards", rich_help_panel="Check")(cards.command)
 app.command("init", rich_help_panel="Set up")(init.command)
 
-MEASURING = ("range-test", "mem-sweep", "diagnose", "replay", "doctor")
+MEASURING = ("range-test", "lr-find", "mem-sweep", "diagnose", "replay", "doctor")
 CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
 """The values that --confirm takes; it may be given without one, and then has the first."""
 

@@ -177,3 +177,22 @@ def test_equal_losses_at_different_lrs_prove_that_the_lr_is_not_in_force(confirm
 
     assert found.max_lr is None
     assert "not in force" in found.reason or "something else" in found.reason
+
+
+def test_steps_count_on_where_a_ramp_is_extended() -> None:
+    """The ramp goes on from 10 to 1000, and the loss becomes NaN at its 380th step."""
+    setup = least_squares()
+    count = itertools.count(1)
+
+    def loss(model: Bias, batch: Tensor) -> Tensor:
+        fall: Tensor = ((model.b - batch) ** 2).sum()
+        return fall * float("nan") if next(count) == 380 else fall
+
+    found = lrtool.range_test(lambda: {**setup, "loss": loss}, device="cpu")
+
+    assert "at step 380" in found.stop_reason
+
+
+def test_a_loss_dict_names_its_keys() -> None:
+    with pytest.raises(lrtool.WorkloadError, match="a dict with the keys 'box', 'class'"):
+        lrtool.range_test(lambda: {**good(), "loss": lambda model, batch: {"box": 1, "class": 2}})

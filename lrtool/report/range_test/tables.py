@@ -66,11 +66,18 @@ def group_table(result: RangeTest) -> Grid:
 def fact_table(result: RangeTest) -> Facts:
     """Why to believe it, as label and text; the text is folded under itself."""
     advice = [("try", result.advice)] if result.advice else []
-    ended = f"{result.stop_reason}; {count_of(result.num_steps, 'step')}, {format_duration(result.duration_s)}"
+    steps = f"{count_of(result.num_steps, 'step')}{_epochs(result)}"
+    ended = f"{result.stop_reason}; {steps}, {format_duration(result.duration_s)}"
     groups = [("groups", groups_text(result))] if result.group_tests else []
     scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
     facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
     return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
+
+
+def _epochs(result: RangeTest) -> str:
+    """How often the ramp saw each sample, where that is more than once."""
+    times = 0.0 if not result.steps_per_epoch else len(result.curve.lr) / result.steps_per_epoch
+    return f" (the ramp saw each sample {times:.0f} times)" if times >= 2 else ""
 
 
 def _interval(result: RangeTest) -> list[tuple[str, str]]:
