@@ -150,7 +150,7 @@ def _steps_of_the_change(suggestion: Suggestion, ramp: Ramp) -> int | None:
     smooth = np.asarray(suggestion.curve.smoothed_loss)
     level, top = initial_level(smooth), float(smooth.max())
     rise = first_above(smooth, (level + top) / 2, 0)
-    if count < 2 * TAIL_STEPS or rise is None or smooth[-1] <= level or rise + TAIL_STEPS > MOST_CONTROL_STEPS:
+    if count < CONTROL_STEPS or rise is None or smooth[-1] <= level or rise + TAIL_STEPS > MOST_CONTROL_STEPS:
         return None
     return min(count, rise + 2 * TAIL_STEPS)
 

@@ -24,7 +24,7 @@ from lrtool.workload.user_code import is_users_file
 SAME_LR = 1e-6
 """Relative: what single precision makes of an LR."""
 SAME_NORM = 1e-3
-LOOKS_APART = 16
+LOOKS_APART = 24
 """Steps between two looks at the gradients, so that they cost next to nothing."""
 FEWEST_NORMS = 4
 Looked = tuple[dict[str, Any], int]

@@ -18,6 +18,9 @@ SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_dec
 """Of an optimizer's settings those that move the range; the others are in the JSON."""
 
 
+MANY_TIMES = 20
+
+
 def answer(result: RangeTest) -> str:
     """The range test in one sentence."""
     if result.base_lr is None or result.max_lr is None:
@@ -75,9 +78,9 @@ def fact_table(result: RangeTest) -> Facts:
 
 
 def _epochs(result: RangeTest) -> str:
-    """How often the ramp saw each sample, where that is more than once."""
+    """How often the ramp saw each sample, where that is so often that the data must be few."""
     times = 0.0 if not result.steps_per_epoch else len(result.curve.lr) / result.steps_per_epoch
-    return f" (the ramp saw each sample {times:.0f} times)" if times >= 2 else ""
+    return f" (the ramp saw each sample {times:.0f} times)" if times >= MANY_TIMES else ""
 
 
 def _interval(result: RangeTest) -> list[tuple[str, str]]:
