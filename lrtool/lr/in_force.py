@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrtool.units import format_lr
@@ -24,9 +24,9 @@ from lrtool.workload.user_code import is_users_file
 SAME_LR = 1e-6
 """Relative: what single precision makes of an LR."""
 SAME_NORM = 1e-3
-LOOKS_APART = 24
+LOOKS_APART = 40
 """Steps between two looks at the gradients, so that they cost next to nothing."""
-FEWEST_NORMS = 4
+FEWEST_NORMS = 3
 Looked = tuple[dict[str, Any], int]
 """A parameter group, and the number of the optimizer's group whose LR it is to have."""
 
@@ -42,8 +42,8 @@ class LrWatch:
         self._optimizer = optimizer
         self._hooks: list[Any] = []
         self._looked: list[Looked] = []
-        self._asked: list[tuple[Any, int]] = []
-        self._lrs: list[float] = []
+        self._asked: list[tuple[Any, int | None]] = []
+        self._lrs: Sequence[float] = ()
         self._found: tuple[str, str] | None = None
         self._num_steps = 0
         self._num_looks = 0
@@ -69,7 +69,7 @@ class LrWatch:
 
     def expect(self, lrs: Sequence[float]) -> None:
         """The groups have just been set to `lrs`, for the step to come."""
-        self._lrs = list(lrs)
+        self._lrs = lrs
         self._asked = [(group["lr"], _version(group["lr"])) for group in self._optimizer.param_groups]
 
     @property
@@ -115,7 +115,9 @@ class LrWatch:
             for group, index in looked:
                 value, version = self._asked[index]
                 lr = group.get("lr")
-                if (lr is not value or _version(lr) != version) and self._found is None and self._differ(group, index):
+                if lr is value and (version is None or lr._version == version):
+                    continue
+                if self._found is None and self._differ(group, index):
                     told = f"{format_lr(float(group['lr']))} at the step, not {format_lr(self._lrs[index])}"
                     self._found = told, setter
 
@@ -133,17 +135,12 @@ def _with_gradients(optimizer: Optimizer) -> frozenset[int]:
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """The length of all gradients together, on their device."""
-    gradients = [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
-    norms = [
-        torch.linalg.vector_norm(each.detach().float())
-        for each in gradients
-        if type(each) is Tensor and not each.is_sparse
-    ]
-    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm() if norms else torch.zeros(())
+    gradients = [each.grad for group in optimizer.param_groups for each in group["params"] if type(each.grad) is Tensor]
+    return nn.utils.get_total_norm([each for each in gradients if not each.is_sparse])
 
 
-def _version(lr: Any) -> int:
-    return lr._version if isinstance(lr, Tensor) else 0
+def _version(lr: Any) -> int | None:
+    return lr._version if isinstance(lr, Tensor) else None
 
 
 def _looked_at(optimizer: Optimizer, outer: Optimizer) -> list[Looked]:
