@@ -64,7 +64,9 @@ app.command("doctor", rich_help_panel="Check")(doctor.command)
 app.command("cards", rich_help_panel="Check")(cards.command)
 app.command("init", rich_help_panel="Set up")(init.command)
 
-MEASURING = ("range-test", "mem-sweep", "diagnose", "replay", "doctor")
+MEASURING = ("range-test", "lr-find", "mem-sweep", "diagnose", "replay", "doctor")
+ALIASES = {"lr-find": "range-test", "lr_find": "range-test"}
+"""What other tools call a command."""
 CONFIRM = ("cyclic", *(schedule for schedule in get_args(Confirm) if schedule != "cyclic"))
 """The values that --confirm takes; it may be given without one, and then has the first."""
 
@@ -96,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     terminal = open_terminal()
     try:
-        words = options.with_value(given, "--confirm", values=CONFIRM)
+        words = options.with_value(_named(given), "--confirm", values=CONFIRM)
         if app(words, prog_name="lrtool", standalone_mode=False) == EXIT_INTERRUPTED:  # typer's word for Ctrl-C
             raise KeyboardInterrupt
     except LrtoolError as error:
@@ -118,6 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
         terminal.error(failure)
         return failure.exit_code
     return EXIT_DONE
+
+
+def _named(given: list[str]) -> list[str]:
+    """The words of a command line with the command's own name."""
+    return [ALIASES.get(given[0], given[0]), *given[1:]] if given else given
 
 
 def _has_no_room(error: BaseException) -> bool:

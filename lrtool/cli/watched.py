@@ -146,7 +146,12 @@ def _is_to_be_watched(arguments: Sequence[str]) -> bool:
     command = next((word for word in arguments if not word.startswith("-")), None)
     is_alone = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
     is_launched = all(os.environ.get(name) for name in VARIABLES)
-    return command == "range-test" and is_alone and not is_launched and not {"-h", "--help"} & set(arguments)
+    return (
+        command in ("range-test", "lr-find", "lr_find")
+        and is_alone
+        and not is_launched
+        and not {"-h", "--help"} & set(arguments)
+    )
 
 
 def _end_with(parent: int) -> None:

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from lrtool.config import Confirm, RangeTestSettings
 from lrtool.errors import WorkloadError
-from lrtool.lr.curve.confidence import Intervals
 from lrtool.lr.curve.landmarks import initial_level
 from lrtool.lr.curve.rates import CONSTANT_OVER_MAX, Rates, from_max
-from lrtool.lr.curve.suggest import Suggestion, in_ratio
+from lrtool.lr.curve.suggest import Suggestion, moved_to, none_of
 from lrtool.lr.halving import (
     ONE_CYCLE_STEPS,
     ROUNDS,
@@ -32,7 +31,7 @@ from lrtool.lr.halving import (
 )
 from lrtool.lr.measure import OnProgress, Progress, set_lr
 from lrtool.lr.source import Ready, Source, ready
-from lrtool.results import Confirmation, ConfirmingRun, ConfirmingSchedule, GroupRange, Interval
+from lrtool.results import Confirmation, ConfirmingRun, ConfirmingSchedule
 from lrtool.units import format_lr
 from lrtool.workload.batches import Batches, batch_source
 from lrtool.workload.step import compute_loss
@@ -71,9 +70,13 @@ class Runs:
             losses = self._losses(start, schedule_lrs(schedule, max_lr, num_steps))
             self.num_steps += len(losses)
             final = tail_mean(losses)
+            val: tuple[float, ...] = ()
             if final is not None and self.judged_by == "val":
-                final = val_loss(start.workload, self.source.device)
-        run = ConfirmingRun(schedule=schedule, max_lr=max_lr, loss=finite_part(losses), final_loss=final)
+                val = val_losses(start.workload, self.source.device)
+                final = mean_of(val)
+        run = ConfirmingRun(
+            schedule=schedule, max_lr=max_lr, loss=finite_part(losses), final_loss=final, val_loss=finite_part(val)
+        )
         self.done.append(run)
         return run
 
@@ -117,7 +120,7 @@ def confirm(
     try:
         if runs.judged_by == "val":
             with ready(source, seed=seed) as start:
-                runs.initial_loss = val_loss(start.workload, source.device)
+                runs.initial_loss = float(np.mean(val_losses(start.workload, source.device)))
         _RUNS[settings.confirm](runs, suggestion.rates)
     except BaseException as raised:
         error = raised
@@ -149,7 +152,7 @@ _RUNS: dict[str, Callable[[Runs, Rates], None]] = {
 
 def _concluded(runs: Runs, asked: Confirm, error: BaseException | None, *, duration_s: float) -> Confirmed:
     assert asked != "off"
-    difference = compare(runs.last_round)
+    difference = compare(runs.last_round, judged_by=runs.judged_by)
     is_choice = asked != "super-convergence" and error is None
     return Confirmed(
         confirmation=Confirmation(
@@ -173,8 +176,13 @@ def finite_part(losses: Sequence[float]) -> tuple[float, ...]:
     return tuple(takewhile(math.isfinite, losses))
 
 
-def val_loss(workload: Workload, device: torch.device) -> float:
-    """The mean loss over the first MOST_VAL_BATCHES of the validation loader, in eval mode; modes are put back.
+def mean_of(losses: Sequence[float]) -> float | None:
+    """The mean of losses; None where one is not finite."""
+    return float(np.mean(losses)) if all(map(math.isfinite, losses)) else None
+
+
+def val_losses(workload: Workload, device: torch.device) -> tuple[float, ...]:
+    """The losses of the first MOST_VAL_BATCHES of the validation loader, in eval mode; modes are put back.
 
     Raises WorkloadError where the workload has no val_loader, or takes its own training step and has no loss.
     """
@@ -188,7 +196,7 @@ def val_loss(workload: Workload, device: torch.device) -> float:
     loss_of = compute_loss(workload, device)
     with _evaluating(workload), torch.no_grad():
         losses = [loss_of(next_batch()) for _ in range(count)]
-        return float(torch.stack([loss.reshape(()).double() for loss in losses]).mean())
+        return tuple(torch.stack([loss.reshape(()).double() for loss in losses]).tolist())
 
 
 @contextmanager
@@ -203,31 +211,44 @@ def _evaluating(workload: Workload) -> Iterator[None]:
 
 
 CONFIRMED_RULE = "confirming runs around the landmarks' centre"
-HALF_SPACING = 10**0.25
-"""Candidates stand half a decade apart: which of two neighbours an LR belongs to is known to half of that."""
+CLEAR_MARGIN = 2.0
 
 
 def confirmed(suggestion: Suggestion, confirmation: Confirmation, *, lr: float | None) -> Suggestion:
     """The suggestion after runs that stand for `lr` (max_lr of cycles, a constant LR of constant ones), None for none."""
-    told = f"{suggestion.reason}; {what_they_said(confirmation)}"
+    told, runs = f"{suggestion.reason}; {what_they_said(confirmation)}", confirmation.runs
+    twins = same_runs(runs)
+    if twins is not None:
+        return not_in_force(suggestion, *twins)
     if confirmation.schedule == "super-convergence":
         return replace(suggestion, reason=told)
-    if all(run.final_loss is None for run in confirmation.runs):
-        return _refuted(suggestion)
+    if all(run.final_loss is None for run in runs):
+        advice = "the model is not stable at any of them: lower --end-lr, clip gradients, or normalize the inputs"
+        return none_of(suggestion, reason="every confirming run diverged", advice=advice)
     if lr is None:
-        advice = "take more steps, --repeats 3, or check that the model learns at all"
+        more = "more steps (--num-steps 800)" if len(suggestion.repeats) >= 3 else "more steps, --repeats 3"
+        advice = f"take {more}, or check that the model learns at all"
         return replace(suggestion, confidence="low", reason=told, advice=advice)
     assert suggestion.landmarks is not None
     max_lr = lr if confirmation.schedule == "cyclic" else lr / CONSTANT_OVER_MAX
     found = from_max(max_lr, descent=suggestion.landmarks.descent)
-    return replace(
-        suggestion,
-        groups=_moved(suggestion, found),
-        rule=CONFIRMED_RULE,
-        reason=told,
-        rates=found,
-        spread=_within_spacing(found),
-    )
+    return _with_advice(moved_to(suggestion, found, rule=CONFIRMED_RULE, reason=told), confirmation)
+
+
+def _with_advice(suggestion: Suggestion, confirmation: Confirmation) -> Suggestion:
+    """What is left to do after the runs: not to run them once more."""
+    edge = edge_of(confirmation)
+    if edge is not None:
+        advice = (
+            f"the best run has the {edge[0]} LR tried: train a little at {format_lr(edge[1])} to see whether it goes on"
+        )
+        confidence = "medium" if suggestion.confidence == "high" else suggestion.confidence
+        return replace(suggestion, confidence=confidence, advice=advice)
+    if suggestion.advice is None or "--confirm" not in suggestion.advice:
+        return suggestion
+    margin = confirmation.margin_over_noise
+    is_clear = margin is not None and margin >= CLEAR_MARGIN
+    return replace(suggestion, advice=None if is_clear else "the best runs hardly differ: any of their LRs will do")
 
 
 def what_they_said(confirmation: Confirmation) -> str:
@@ -235,34 +256,47 @@ def what_they_said(confirmation: Confirmation) -> str:
     best, lost = confirmation.winner, confirmation.margin_over_noise
     if best is None:
         return "no confirming run was finished"
-    by = "" if lost is None else f" by {lost:.1f} times the noise"
+    noise = "the noise" if confirmation.judged_by == "train" else "the noise of the validation loss"
+    by = "" if lost is None else f" by {lost:.1f} times {noise}"
     kind = "" if confirmation.schedule != "super-convergence" else f"{best.schedule} "
-    return f"of {len(confirmation.runs)} confirming runs {kind}{format_lr(best.max_lr)} ended lowest{by}"
+    edge = edge_of(confirmation)
+    where = "" if edge is None else f", the {edge[0]} LR tried,"
+    return f"of {len(confirmation.runs)} confirming runs {kind}{format_lr(best.max_lr)}{where} ended lowest{by}"
 
 
-def _refuted(suggestion: Suggestion) -> Suggestion:
-    empty = GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
-    return replace(
+def edge_of(confirmation: Confirmation) -> tuple[str, float] | None:
+    """Whether the winner is the "highest" or "lowest" of all LRs tried, and the LR half a decade beyond; None for neither."""
+    best, lrs = confirmation.winner, {run.max_lr for run in confirmation.runs}
+    if best is None or confirmation.schedule == "super-convergence" or len(lrs) < 2:
+        return None
+    if best.max_lr == max(lrs):
+        return "highest", best.max_lr * 10**0.5
+    return ("lowest", best.max_lr / 10**0.5) if best.max_lr == min(lrs) else None
+
+
+def same_runs(runs: Sequence[ConfirmingRun]) -> tuple[float, float] | None:
+    """The LRs of two runs whose losses are the same to the last bit; None where there are none."""
+    for index, run in enumerate(runs):
+        for other in runs[index + 1 :]:
+            if run.max_lr != other.max_lr and are_the_same(run.loss, other.loss):
+                return run.max_lr, other.max_lr
+    return None
+
+
+FEWEST_EQUAL = 5
+
+
+def are_the_same(losses: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether two runs at different LRs have the same losses to the last bit, which no LR in force would leave so."""
+    count = min(len(losses), len(others))
+    return count >= FEWEST_EQUAL and len(set(losses[:count])) > 1 and list(losses[:count]) == list(others[:count])
+
+
+def not_in_force(suggestion: Suggestion, lr: float, other: float) -> Suggestion:
+    """No suggestion: two runs at different LRs had the same losses."""
+    return none_of(
         suggestion,
-        groups=tuple(empty for _ in suggestion.groups),
-        confidence="none",
-        reason="every confirming run diverged",
-        advice="the model is not stable at any of them: lower --end-lr, clip gradients, or normalize the inputs",
-        rates=None,
-        spread=None,
-    )
-
-
-def _moved(suggestion: Suggestion, found: Rates) -> tuple[GroupRange, ...]:
-    """Every group's LRs, in the ratio they had."""
-    largest = max(group.max_lr or 0.0 for group in suggestion.groups)
-    return in_ratio(found, [(group.max_lr or 0.0) / largest for group in suggestion.groups])
-
-
-def _within_spacing(found: Rates) -> Intervals:
-    def around(lr: float) -> Interval:
-        return Interval(low=lr / HALF_SPACING, high=lr * HALF_SPACING)
-
-    return Intervals(
-        base_lr=around(found.base_lr), max_lr=around(found.max_lr), suggested_lr=around(found.suggested_lr)
+        reason=f"the learning rate is not in force: at {format_lr(lr)} the losses are the same to the last bit as at "
+        f"{format_lr(other)}",
+        advice="look for an optimizer or a step that finds an LR of its own",
     )

@@ -20,10 +20,13 @@ def step_size_up(steps_per_epoch: int | None) -> int | None:
 def schedule_line(
     groups: Sequence[GroupRange], *, step_size_up: int | None, optimizer: str = "optimizer"
 ) -> str | None:
-    """The call to paste; None where there is no suggestion. An unknown step size is left out: CyclicLR's own is 2000 steps."""
-    base, high = [group.base_lr for group in groups], [group.max_lr for group in groups]
-    if None in base or None in high:
+    """The call to paste; None where no group has a suggestion.
+
+    An unknown step size is left out: CyclicLR's own is 2000 steps.
+    """
+    if all(group.max_lr is None for group in groups):
         return None
+    base, high = [group.base_lr for group in groups], [group.max_lr for group in groups]
     steps = [] if step_size_up is None else [f"step_size_up={step_size_up}"]
     return _call("CyclicLR", optimizer, f"base_lr={_literal(base)}", f"max_lr={_literal(high)}", *steps)
 
@@ -33,7 +36,7 @@ def one_cycle_line(
 ) -> str | None:
     """The same for OneCycleLR, which has to know how long the training is: `num_epochs`, or `num_steps`, is the user's."""
     high = [group.max_lr for group in groups]
-    if None in high:
+    if all(each is None for each in high):
         return None
     length = (
         ["total_steps=num_steps"]
@@ -48,6 +51,6 @@ def _call(name: str, *arguments: str) -> str:
 
 
 def _literal(lrs: Sequence[float | None]) -> str:
-    """One number where all groups have the same, else a list."""
-    texts = [format_lr(lr) for lr in lrs if lr is not None]
+    """One number where all groups have the same, else a list; a group that keeps out has 0."""
+    texts = [format_lr(lr or 0.0) for lr in lrs]
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -90,17 +91,24 @@ def winner(runs: Sequence[ConfirmingRun]) -> ConfirmingRun | None:
     return next(iter(_from_best(runs)), None)
 
 
-def compare(runs: Sequence[ConfirmingRun]) -> Comparison:
-    """The winner against the second best, over the steps of their tails, which saw the same batches."""
+def compare(runs: Sequence[ConfirmingRun], *, judged_by: Literal["train", "val"] = "train") -> Comparison:
+    """The winner against the second best, over what judged them: the steps of their tails, or the validation batches.
+
+    Both saw the same ones, so their differences are free of what makes one batch harder than another.
+    """
     ranked = _from_best(runs)[:2]
     if len(ranked) < 2:
         return Comparison(margin=None, margin_over_noise=None)
     first, second = (run.final_loss for run in ranked)
     assert first is not None
     assert second is not None
-    length = _tail_length(min(len(run.loss) for run in ranked))
-    differences = np.subtract(ranked[1].loss[-length:], ranked[0].loss[-length:])
-    error = float(np.std(differences, ddof=1)) / math.sqrt(length) if length > 1 else 0.0
+    lines = [run.loss if judged_by == "train" else run.val_loss for run in ranked]
+    count = min(map(len, lines))
+    length = _tail_length(count) if judged_by == "train" else count
+    if length < 2:
+        return Comparison(margin=second - first, margin_over_noise=None)
+    differences = np.subtract(lines[1][-length:], lines[0][-length:])
+    error = float(np.std(differences, ddof=1)) / math.sqrt(length)
     return Comparison(
         margin=second - first, margin_over_noise=float(np.mean(differences)) / error if error > 0 else None
     )

@@ -68,7 +68,8 @@ class DivergenceWatch:
     (the "catapult", Lewkowycz et al. 2020, arXiv:2003.02218).
     """
 
-    def __init__(self, lrs: list[float]) -> None:
+    def __init__(self, lrs: list[float], *, done: int = 0) -> None:
+        self._done = done
         self.losses: list[float] = []
         self.best = math.inf
         self._lrs = lrs
@@ -110,7 +111,7 @@ class DivergenceWatch:
         return rise > RISE_OVER_NOISE * self._changes[len(self._changes) // 2]
 
     def _where(self, index: int) -> str:
-        return f"step {index + 1} (LR {format_lr(self._lrs[index])})"
+        return f"step {self._done + index + 1} (LR {format_lr(self._lrs[index])})"
 
 
 DEFAULT = RangeTestSettings()

@@ -16,9 +16,12 @@ from lrtool.lr.batch_sizes import (
     with_batch_size,
 )
 from lrtool.lr.confirm import Confirmed, confirm, confirmed
+from lrtool.lr.curve.cautions import Circumstances
 from lrtool.lr.curve.rules import compared
 from lrtool.lr.curve.smoothing import smoothed_curve
 from lrtool.lr.curve.suggest import Suggestion, suggest
+from lrtool.lr.curve.support import Ended
+from lrtool.lr.doubt import Doubt, settle
 from lrtool.lr.measure import Measurement, OnProgress, Ramp, as_error, measure, parts_of
 from lrtool.lr.per_group import found_ratios, ramp_each_alone
 from lrtool.lr.ramp import num_ramp_steps
@@ -133,13 +136,25 @@ def run(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: 
 def _main_test(source: Source, *, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> Outcome:
     """The ramps, what they suggest, and the runs that confirm it."""
     measurement = measure(source, settings=settings, seed=seed, on_progress=on_progress)
-    suggestion = suggestion_of(measurement)
-    runs = None
+    suggestion = suggestion_of(measurement, is_confirmed=settings.confirm != "off")
+    source = replace(source, group_ratios=measurement.setup.group_ratios)
+    runs, doubt = None, None
     if settings.confirm != "off" and measurement.error is None and suggestion.rates is not None:
         runs = confirm(source, suggestion, settings=settings, seed=seed, on_progress=on_progress)
-    error = measurement.error or (None if runs is None else runs.error)
+    elif measurement.error is None:
+        suggestion, doubt = settle(source, suggestion, measured(measurement)[0], seed=seed)
+    error = measurement.error or (None if runs is None else runs.error) or (None if doubt is None else doubt.error)
     names = tuple(name for name in measurement.setup.optimizer_names if name != measurement.setup.optimizer_name)
-    return Outcome(result=conclude(measurement, suggestion, runs, target=source.name), error=error, others=names)
+    result = conclude(measurement, suggestion, runs, target=source.name)
+    return Outcome(result=result if doubt is None else with_doubt(result, doubt), error=error, others=names)
+
+
+def with_doubt(result: RangeTest, doubt: Doubt) -> RangeTest:
+    """The result with the steps that settled a doubt, their cost counted."""
+    num_steps = result.num_steps + sum(len(run.loss) for run in doubt.runs)
+    return replace(
+        result, doubt_runs=tuple(doubt.runs), num_steps=num_steps, duration_s=result.duration_s + doubt.duration_s
+    )
 
 
 def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_progress: OnProgress) -> RangeTest:
@@ -150,10 +165,30 @@ def _test_or_raise(source: Source, settings: RangeTestSettings, seed: int, on_pr
     return outcome.result
 
 
-def suggestion_of(measurement: Measurement) -> Suggestion:
-    """What the ramps suggest."""
+def suggestion_of(measurement: Measurement, *, is_confirmed: bool = False) -> Suggestion:
+    """What the ramps suggest, by itself or as the centre of confirming runs."""
+    ramps = measured(measurement)
     return suggest(
-        [(ramp.lrs, ramp.losses) for ramp in measured(measurement)], group_ratios=measurement.setup.group_ratios
+        [(ramp.lrs, ramp.losses) for ramp in ramps],
+        group_ratios=measurement.setup.group_ratios,
+        ended=Ended(
+            stopped=ramps[-1].stop.kind,
+            reason=ramps[-1].stop.reason,
+            num_repeats=len(ramps),
+            is_confirmed=is_confirmed,
+            taken=_circumstances(measurement.setup, ramps),
+        ),
+    )
+
+
+def _circumstances(setup: Setup, ramps: Sequence[Ramp]) -> Circumstances:
+    return Circumstances(
+        num_samples=setup.num_samples,
+        steps_per_epoch=setup.steps_per_epoch,
+        is_in_order=setup.is_in_order,
+        clipped_part=max(ramp.clipped_part for ramp in ramps),
+        optimizer=setup.optimizer_caution,
+        samples_actions=any(ramp.samples_actions for ramp in ramps),
     )
 
 

@@ -1,6 +1,7 @@
 """Where workloads come from, and for which training a suggestion holds: optimizer settings and samples in a step."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from lrtool.errors import UsageError, WorkloadError
 from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReader
@@ -23,6 +25,7 @@ from lrtool.workload.user_code import user_code
 from lrtool.workload.workload import Workload, from_mapping, loader_length
 
 _SWITCHES = ("nesterov", "amsgrad")
+_ABSENT = object()
 
 
 def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, ...]]:
@@ -55,17 +58,73 @@ def _numbers(group: dict[str, object]) -> dict[str, float]:
 
 def _named(name: str, value: object) -> dict[str, float]:
     if isinstance(value, int | float):
-        return {name: float(value)}
+        return {name: float(value)} if math.isfinite(value) else {}  # growth_rate=inf of Prodigy: no limit
     if name == "betas" and isinstance(value, tuple | list):
         return {f"beta{number}": float(beta) for number, beta in enumerate(value, 1)}
     return {}
 
 
 def group_ratios(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """Each group's LR as the user gave it, over the largest of them; before a scheduler's warm-up where there is one."""
-    lrs = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    """Each group's LR as the user gave it, over the largest of those that train; before a scheduler's warm-up.
+
+    A `lr_scale` (timm's layer-wise decay) counts, which a schedule of timm multiplies in, unless the LRs show that already.
+    A group with LR 0, or whose parameters are all frozen, keeps out: its ratio is 0.
+    """
+    refuse_without_lr(optimizer)
+    groups = optimizer.param_groups
+    lrs = [float(group.get("initial_lr", group["lr"])) for group in groups]
+    scales = [float(group.get("lr_scale", 1.0)) for group in groups]
+    if not _is_scaled(lrs, scales):
+        lrs = [lr * scale for lr, scale in zip(lrs, scales, strict=True)]
+    if max(lrs) <= 0:
+        lrs = [1.0] * len(groups)
+    trained = [any(each.requires_grad for each in group["params"]) for group in groups]
+    lrs = [lr if trains else 0.0 for lr, trains in zip(lrs, trained, strict=True)] if any(trained) else lrs
     largest = max(lrs)
     return tuple(lr / largest if largest > 0 else 1.0 for lr in lrs)
+
+
+def _is_scaled(lrs: Sequence[float], scales: Sequence[float]) -> bool:
+    """Whether LRs that differ do so by their scales: then they have been multiplied in."""
+    rest = [lr / scale for lr, scale in zip(lrs, scales, strict=True) if scale > 0]
+    return max(lrs) > min(lrs) and max(scales) > min(scales) and math.isclose(max(rest), min(rest), rel_tol=1e-4)
+
+
+def num_samples(loader: Any) -> int | None:
+    """Samples in an epoch; None where the loader does not say."""
+    try:
+        return len(loader.sampler)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def optimizer_caution(optimizer: torch.optim.Optimizer) -> str | None:
+    """Why a ramp shows less of this optimizer than of others, as a clause; None where it does not."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return "LBFGS takes the curvature from its last steps, which the ramp took at other LRs"
+    return None
+
+
+def refuse_deaf(optimizer: torch.optim.Optimizer) -> None:
+    """Raises WorkloadError for Rprop, which reads its LR at its first step, as the size of that one (torch/optim/rprop.py)."""
+    if isinstance(optimizer, torch.optim.Rprop):
+        raise WorkloadError(
+            f"{type(optimizer).__name__} reads its learning rate at its first step only: a ramp would move nothing",
+            hint="Rprop finds the size of its steps by itself; its lr need not be tuned, nor cycled",
+        )
+
+
+def refuse_without_lr(optimizer: torch.optim.Optimizer) -> None:
+    """Raises WorkloadError where a group has no LR that could be ramped, as Adafactor's have none with relative_step."""
+    for group in optimizer.param_groups:
+        lr = group.get("lr", _ABSENT)
+        if isinstance(lr, int | float) or (isinstance(lr, Tensor) and lr.numel() == 1):
+            continue
+        has = "no lr in its groups" if lr is _ABSENT else f"lr={lr!r}"
+        raise WorkloadError(
+            f"{type(optimizer).__name__} has {has}: there is no learning rate to ramp",
+            hint="give it an lr, and switch off what finds one by itself (Adafactor: relative_step=False, warmup_init=False)",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +144,9 @@ class Setup:
     optimizer_name: str | None
     optimizer_names: tuple[str, ...]
     optimizer_is_listed: bool
+    num_samples: int | None = None
+    is_in_order: bool = False
+    optimizer_caution: str | None = None
 
 
 class StepObserver(Protocol):
@@ -164,6 +226,7 @@ def ready(source: Source, *, seed: int) -> Iterator[Ready]:
 def _prepared(source: Source, workload: Workload) -> Ready:
     device, team = source.device, source.team
     refuse_one_batch(loader_length(workload.train_loader))
+    refuse_deaf(workload.optimizer)
     with user_code("moving the model to its device"):
         place(workload, device)
     workload = workload if team is None else team.distribute(workload)
@@ -245,4 +308,7 @@ def _describe(workload: Workload, source: Source) -> Setup:
         optimizer_names=names,
         optimizer_is_listed=bool(names) and not isinstance(given_optimizer(every), Mapping),
         has_initial_lr=any("initial_lr" in group for group in optimizer.param_groups),
+        num_samples=num_samples(workload.train_loader),
+        is_in_order=isinstance(getattr(workload.train_loader, "sampler", None), SequentialSampler),
+        optimizer_caution=optimizer_caution(optimizer),
     )

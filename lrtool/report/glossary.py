@@ -77,14 +77,15 @@ GROUPS = (
             "noise": Term(
                 field="reason",
                 formula="1.4826 * median of |raw loss - smoothed loss|, up to the minimum",
-                meaning="how far single losses lie from the curve; a suggestion needs a descent of at least four standard "
-                "errors of the smoothed loss",
+                meaning="how far single losses lie from the curve; a suggestion needs a descent of at least three times "
+                "that, and of four standard errors of the smoothed loss",
             ),
             "confidence": Term(
                 field="confidence",
                 formula="high: one descent whose start and end were seen, 10 times the noise or more, max_lr's interval "
-                "within 0.3 decades, 20 points a decade or more; medium: 3 times, 0.7 decades; low: less, two descents, or "
-                "an end that was not seen; none: no suggestion",
+                "within 0.3 decades, 20 points a decade or more; medium: 3 times, 0.7 decades, or clipped gradients; low: "
+                "less, two descents, an end that was not seen, batches in an order, samples seen over 40 times, LBFGS, "
+                "a surrogate loss; none: no suggestion",
                 meaning="how far to trust the suggestion",
             ),
             "interval": Term(

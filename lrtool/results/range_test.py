@@ -10,7 +10,7 @@ from lrtool.results.ranks import Ranks
 
 Confidence = Literal["high", "medium", "low", "none"]
 ConfirmingSchedule = Literal["cyclic", "constant", "one-cycle"]
-Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "interrupted", "failed"]
+Stopped = Literal["end", "diverged", "non-finite", "loader-ended", "overridden", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,14 +41,15 @@ class Band:
 class Landmarks:
     """Places on a smoothed curve, as LRs; None where the curve does not reach them.
 
-    `drop` is how far the loss fell, `noise` the standard deviation of the raw losses around the smoothed ones up to the
-    minimum, `noise_at_minimum` the same shortly before it, `second_descent` where the loss comes down again after it had
-    diverged, `plateau` where it rests halfway.
+    `settled` is where nine tenths of the descent are done, `drop` how far the loss fell, `noise` the standard deviation of the
+    raw losses around the smoothed ones up to the minimum, `noise_at_minimum` the same shortly before it, `second_descent`
+    where the loss comes down again after it had diverged, `plateau` where it rests halfway.
     """
 
     descent: LearningRate
     half_descent: LearningRate
     minimum: LearningRate
+    settled: LearningRate | None = None
     upturn: LearningRate | None
     divergence: LearningRate | None
     second_descent: LearningRate | None
@@ -72,7 +73,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRange:
-    """The suggestion for one parameter group; None where the curve supports none."""
+    """The suggestion for one parameter group; None where the curve supports none, or the group keeps out of training."""
 
     base_lr: LearningRate | None
     max_lr: LearningRate | None
@@ -83,7 +84,8 @@ class GroupRange:
 class ConfirmingRun:
     """A short training run from the initial weights with `max_lr` as its largest LR, or as its constant one.
 
-    `final_loss` is the mean of the last training losses, or the validation loss; None where the run diverged. Runs that
+    `final_loss` is the mean of the last training losses, or of the validation loss (`val_loss`, of each batch that judged it);
+    None where the run diverged. Runs that
     are shorter than the longest ones were dropped after their round.
     """
 
@@ -91,14 +93,15 @@ class ConfirmingRun:
     max_lr: LearningRate
     loss: tuple[float, ...]
     final_loss: float | None
+    val_loss: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
     """What the confirming runs said: the best of them, and by how much over the second best, in its standard errors.
 
-    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step, on the same
-    batches. None where there is no second run, or no spread.
+    `margin` is how much lower the winner's final loss is; `margin_over_noise` compares the two step by step on the same
+    batches, or by validation batches where these judge. None where there is no second run, or no spread.
     """
 
     schedule: Literal["cyclic", "constant", "super-convergence"]
@@ -206,7 +209,8 @@ def unsupported_sizes(points: Sequence[tuple[int, float | None]]) -> tuple[int, 
 class RangeTest:
     """What `lrtool range-test` measured and suggests; top-level LRs are those of the group with the largest LR.
 
-    `num_steps` are all that were taken, of ramps that began too high (`false_starts`) and confirming runs too. It holds for
+    `num_steps` are all that were taken, of ramps that began too high (`false_starts`), of confirming runs, and of those that
+    settled a doubt which the curve left (`doubt_runs`) too. It holds for
     `batch_size` samples in an optimizer step and for `optimizer_settings`, a value for each group by name. `ranks` is
     None where the run was not spread over several processes. `schedule_line` and `one_cycle_line` are calls, `snippet` is what
     to paste in the training's framework, line by line; `group_names` are empty where the groups have none.
@@ -234,6 +238,7 @@ class RangeTest:
     band: Band | None
     landmarks: Landmarks | None = None
     confirmation: Confirmation | None = None
+    doubt_runs: tuple[ConfirmingRun, ...] = ()
     false_starts: tuple[Curve, ...] = ()
     device: str
     optimizer: str

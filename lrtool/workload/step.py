@@ -156,6 +156,8 @@ def _by_position(function: Callable[..., Any], model: nn.Module, optimizer: Any)
 def _number_as_tensor(loss: Any) -> Tensor:
     if not hasattr(loss, "__float__"):
         returned = "None" if loss is None else f"a {type(loss).__name__}"
+        if isinstance(loss, Mapping):
+            returned = f"a dict with the keys {', '.join(map(repr, loss))}"
         raise WorkloadError(
             f"step() returned {returned}, not a loss", hint="return the step's loss, a scalar tensor or a number"
         )
@@ -214,6 +216,11 @@ def compute_loss(workload: Workload, device: torch.device) -> Callable[[Any], Te
 
 def _tensor_loss(compute: Callable[[Any], Any], batch: Any) -> Tensor:
     loss = compute(batch)
+    if isinstance(loss, Mapping):
+        raise WorkloadError(
+            f"the loss is a dict with the keys {', '.join(map(repr, loss))}, not a tensor",
+            hint="return what is to be minimized: one of them, or their sum",
+        )
     if not isinstance(loss, Tensor):
         raise WorkloadError(
             f"the loss is a {type(loss).__name__}, not a tensor",

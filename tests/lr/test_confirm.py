@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import lrtool
 from lrtool.lr.confirm import confirmed
 from lrtool.lr.curve.suggest import suggest
-from lrtool.lr.halving import candidates
+from lrtool.lr.halving import candidates, compare
 from lrtool.results import Confirmation, ConfirmingRun, RangeTest
 from tests.lr.curve.test_suggest import curve
 from tests.workloads.good import build as good
@@ -131,11 +132,74 @@ def test_an_error_in_a_run_is_raised_as_in_a_ramp() -> None:
         confirm(lambda: {**good(), "loss": loss})
 
 
-def told_of(runs: tuple[ConfirmingRun, ...]) -> Confirmation:
-    return Confirmation(
+def told_of(runs: tuple[ConfirmingRun, ...], **changes: Any) -> Confirmation:
+    plain = Confirmation(
         schedule="cyclic", judged_by="train", budget_steps=600, num_steps=600, runs=runs, winner=None, margin=None,
         margin_over_noise=None,
     )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def run_at(
+    lr: float, final: float, *, loss: tuple[float, ...] = (2.0, 1.0), val: tuple[float, ...] = ()
+) -> ConfirmingRun:
+    return ConfirmingRun(schedule="cyclic", max_lr=lr, loss=loss, final_loss=final, val_loss=val)
+
+
+def test_the_margin_of_the_validation_loss_is_told_in_its_own_noise() -> None:
+    """By training losses the second run is far ahead; by validation batches it is behind by 0.4, 0.5 and 0.6."""
+    first = run_at(0.1, 1.0, loss=(5.0,) * 60, val=(0.9, 1.0, 1.1))
+    second = run_at(0.3, 1.5, loss=tuple(0.01 * (i % 3) for i in range(60)), val=(1.3, 1.5, 1.7))
+    told = compare([first, second], judged_by="val")
+
+    assert told.margin == pytest.approx(0.5)
+    assert told.margin_over_noise == pytest.approx(0.5 / (0.1 / 3**0.5))
+
+
+def test_one_validation_batch_has_no_noise_to_tell() -> None:
+    told = compare([run_at(0.1, 1.0, val=(1.0,)), run_at(0.3, 1.5, val=(1.5,))], judged_by="val")
+
+    assert told.margin == pytest.approx(0.5)
+    assert told.margin_over_noise is None
+
+
+def test_validation_batches_are_kept_with_the_run() -> None:
+    found, told = confirm(with_val, confirm_loss="val")
+
+    assert all(len(run.val_loss) == 2 for run in told.runs)
+    assert all(run.final_loss == pytest.approx(sum(run.val_loss) / 2) for run in told.runs)
+    assert told.margin_over_noise is None or told.margin_over_noise > 0
+    assert "noise of the validation loss" in found.reason or told.margin_over_noise is None
+
+
+@pytest.mark.parametrize(("winner", "which", "beyond"), [(0.32, "highest", "1.01"), (0.01, "lowest", "0.00316")])
+def test_a_winner_at_the_edge_is_called_one(winner: float, which: str, beyond: str) -> None:
+    runs = tuple(run_at(lr, abs(lr - winner)) for lr in (0.01, 0.032, 0.1, 0.32))
+    best = next(run for run in runs if run.max_lr == winner)
+    found = confirmed(suggest([curve()]), told_of(runs, winner=best, margin=0.1, margin_over_noise=9.0), lr=winner)
+
+    assert f"the {which} LR tried" in found.reason
+    assert found.advice is not None
+    assert beyond in found.advice
+    assert found.confidence == "medium"
+
+
+@pytest.mark.parametrize(("clear", "advice"), [(9.0, None), (0.5, "the best runs hardly differ")])
+def test_what_was_just_done_is_not_advised_again(clear: float, advice: str | None) -> None:
+    noisy = replace(suggest([curve()]), advice="the curve is noisy: take more steps, --repeats 3, or --confirm")
+    runs = tuple(run_at(lr, abs(lr - 0.1)) for lr in (0.01, 0.032, 0.1, 0.32))
+    found = confirmed(noisy, told_of(runs, winner=runs[2], margin=0.1, margin_over_noise=clear), lr=0.1)
+
+    assert found.advice is None if advice is None else advice in (found.advice or "")
+
+
+def test_equal_runs_at_different_lrs_prove_that_the_lr_is_not_in_force() -> None:
+    losses = tuple(2.0 - 0.01 * i for i in range(60))
+    runs = tuple(run_at(lr, 1.4, loss=losses) for lr in (0.1, 0.3))
+    found = confirmed(suggest([curve()]), told_of(runs, winner=runs[0]), lr=0.1)
+
+    assert found.confidence == "none"
+    assert "not in force" in found.reason
 
 
 def test_where_every_run_diverges_nothing_is_suggested() -> None:

@@ -41,8 +41,8 @@ def test_one_cycle_asks_for_the_length_that_only_the_user_knows() -> None:
 
 
 def test_without_a_suggestion_there_is_no_line() -> None:
-    assert schedule_line([ONE, NONE], step_size_up=92) is None
-    assert one_cycle_line([ONE, NONE], steps_per_epoch=23) is None
+    assert schedule_line([NONE, NONE], step_size_up=92) is None
+    assert one_cycle_line([NONE, NONE], steps_per_epoch=23) is None
 
 
 def momentum_of(optimizer: torch.optim.Optimizer) -> list[Any]:
@@ -80,3 +80,10 @@ def test_momentum_is_what_it_was_at_every_step(schedule: str, optimizer: torch.o
 
     assert all(each == before for each in seen)
     assert max(lrs) == pytest.approx(0.3)
+
+
+def test_a_group_that_keeps_out_stands_in_the_lists_with_zero() -> None:
+    line = schedule_line([ONE, NONE], step_size_up=92)
+
+    assert line is not None
+    assert line.count(", 0]") == 2

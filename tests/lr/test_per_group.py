@@ -65,13 +65,13 @@ def test_the_line_to_paste_and_the_table_have_every_group(lrtool: Lrtool, worklo
 
 
 @pytest.mark.painted
-def test_a_group_that_does_nothing_is_told_and_keeps_its_ratio(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
+def test_a_group_without_gradients_is_told_and_keeps_out(lrtool: Lrtool, workload_file: WorkloadFile) -> None:
     document = lrtool("range-test", workload_file("two_bowls"), "-p", "idle=true", "--per-group", "--json").json
     lines = lrtool("report", "last").out
 
     assert [test["half_descent"] is None for test in document["group_tests"]] == [False, False, True]
-    assert "group 2 shows no descent" in " ".join(lines.split())
-    assert all(group["max_lr"] > 0 for group in document["param_groups"])
+    assert "group 2 shows no descent and keeps out" in " ".join(lines.split())
+    assert [group["max_lr"] is None for group in document["param_groups"]] == [False, False, True]
 
 
 def test_a_single_group_is_tested_as_ever(lrtool: Lrtool, workload_file: WorkloadFile) -> None:

@@ -9,11 +9,10 @@ import numpy as np
 from lrtool.lr.curve.landmarks import find_places
 from lrtool.lr.curve.rates import Rates, rates
 from lrtool.lr.curve.smoothing import Losses, smooth_columns, tamed
+from lrtool.lr.curve.support import CLEAR_DROP, VISIBLE_DROP, Ended, unseen
 from lrtool.results import Confidence, Curve, Interval, Landmarks
 from lrtool.units import format_lr
 
-CLEAR_DROP = 10.0
-VISIBLE_DROP = 3.0
 NARROW_DECADES = 0.3
 WIDE_DECADES = 0.7
 ENOUGH_POINTS_PER_DECADE = 20.0
@@ -28,10 +27,10 @@ class Intervals:
     suggested_lr: Interval
 
 
-def judge(curve: Curve, marks: Landmarks, spread: Intervals) -> tuple[Confidence, str, str | None]:
+def judge(curve: Curve, marks: Landmarks, spread: Intervals, ended: Ended) -> tuple[Confidence, str, str | None]:
     """Confidence, reason and advice: sure only of one clear descent whose start and end were both seen."""
     reason = fall(marks)
-    doubt = unseen(marks) or two_steps(marks)
+    doubt = unseen(marks, curve, ended) or two_steps(marks)
     if doubt is not None:
         return "low", f"{reason}, but {doubt[0]}", doubt[1]
     reason = f"{reason}, and turns up at {format_lr(marks.upturn or marks.minimum)}"
@@ -49,15 +48,6 @@ def fall(marks: Landmarks) -> str:
     clear = "" if times > 1e4 else f" ({times:.0f} times its noise)"
     between = f"between {format_lr(marks.descent)} and its minimum at {format_lr(marks.minimum)}"
     return f"the loss falls by {marks.drop:.3g}{clear} {between}"
-
-
-def unseen(marks: Landmarks) -> tuple[str, str] | None:
-    """What the ramp did not reach, and what to do about it."""
-    if marks.falls_from_start:
-        return "it falls from the first step on", "start lower, with --start-lr"
-    if marks.upturn is None:
-        return "it never turns up again", "go on to a larger --end-lr"
-    return None
 
 
 def two_steps(marks: Landmarks) -> tuple[str, str] | None:

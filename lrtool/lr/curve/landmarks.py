@@ -28,6 +28,7 @@ class Places:
     descent: int
     half_descent: int
     minimum: int
+    settled: int
     upturn: int | None
     divergence: int | None
     drop: float
@@ -45,6 +46,7 @@ def landmarks(curve: Curve) -> Landmarks:
         minimum=curve.lr[places.minimum],
         upturn=None if places.upturn is None else curve.lr[places.upturn],
         divergence=None if places.divergence is None else curve.lr[places.divergence],
+        settled=curve.lr[places.settled],
         second_descent=None if second is None else curve.lr[second],
         plateau=None if plateau is None else curve.lr[plateau],
         drop=places.drop,
@@ -63,6 +65,7 @@ def find_places(smooth: Losses) -> Places:
         descent=last_above(smooth, level - BEGUN * drop, lowest),
         half_descent=last_above(smooth, level - HALF * drop, lowest),
         minimum=lowest,
+        settled=last_above(smooth, float(smooth[lowest]) + GIVEN_BACK * drop, lowest),
         upturn=first_above(smooth, float(smooth[lowest]) + GIVEN_BACK * drop, lowest),
         divergence=first_above(smooth, float(smooth[lowest]) + DIVERGED * drop, lowest),
         drop=drop,

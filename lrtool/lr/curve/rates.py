@@ -1,5 +1,6 @@
 """From landmarks to base_lr, max_lr and a constant LR: the rule, in one place. Pure."""
 
+import math
 from dataclasses import dataclass
 
 from lrtool.lr.curve.landmarks import Places
@@ -24,13 +25,18 @@ class Rates:
 def rates(lrs: Losses, places: Places) -> Rates:
     """The LRs that landmarks at `places` of the ramp `lrs` support.
 
-    The centre is the geometric mean of where descent is half done, the minimum, the upturn and the divergence (the last
-    LR seen, where there is none): early landmarks fall short where training goes on to gain, late ones run into the
-    explosion, and their errors have opposite signs. The factors are fits: docs/lr-suggestion.md.
+    The centre is the geometric mean of where descent is half done, the minimum, the upturn and the divergence: early landmarks
+    fall short where training goes on to gain, late ones run into the explosion, and their errors have opposite signs. The
+    factors are fits: docs/lr-suggestion.md. What was not seen is no landmark: without a divergence the upturn stands for it,
+    and without an upturn the centre lies between half of the descent and nine tenths, where the loss was seen to fall.
     """
-    last = len(lrs) - 1
-    late = [last if place is None else place for place in (places.upturn, places.divergence)]
-    centre = float(lrs[[places.half_descent, places.minimum, *late]].prod()) ** 0.25
+    upturn = places.upturn
+    seen = (
+        [places.half_descent, places.settled]
+        if upturn is None
+        else [places.half_descent, places.minimum, upturn, upturn if places.divergence is None else places.divergence]
+    )
+    centre = math.prod(float(lrs[place]) ** (1 / len(seen)) for place in seen)
     return from_max(MAX_OVER_CENTRE * centre, descent=float(lrs[places.descent]))
 
 

@@ -4,23 +4,20 @@ The whole shape of the curve is used, not its steepest point: on noisy curves th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lrtool.lr.curve.cautions import are_alike, capped, cautions, ordered
 from lrtool.lr.curve.confidence import Intervals, intervals, judge
-from lrtool.lr.curve.landmarks import find_places, landmarks, standard_error
+from lrtool.lr.curve.landmarks import find_places, landmarks
 from lrtool.lr.curve.rates import RULE, Rates
 from lrtool.lr.curve.rates import rates as rates_at
-from lrtool.lr.curve.smoothing import head_length, median_curve, smoothed_curve
-from lrtool.results import Confidence, Curve, GroupRange, Landmarks
-from lrtool.units import count_of
+from lrtool.lr.curve.smoothing import median_curve, smoothed_curve
+from lrtool.lr.curve.support import Ended, unsupported
+from lrtool.results import Confidence, Curve, GroupRange, Interval, Landmarks
 
 Points = tuple[Sequence[float], Sequence[float]]
-
-MIN_POINTS = 12
-SIGNIFICANT_DROP = 4.0
-ROUNDING = 1e-12  # relative: more than what smoothing's own arithmetic makes of a loss that does not change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +39,13 @@ class Suggestion:
     spread: Intervals | None = None
 
 
-def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,)) -> Suggestion:
-    """The suggestion of one or more curves (LRs, losses) over the same ramp; losses of any sign and scale.
+def suggest(
+    curves: Sequence[Points],
+    *,
+    group_ratios: Sequence[float] = (1.0,),
+    ended: Ended | None = None,
+) -> Suggestion:
+    """The suggestion of one or more curves (LRs, losses) over the same ramp, which `ended` so; losses of any sign and scale.
 
     `group_ratios` are the groups' LRs over the largest of them. Raises ValueError for an empty curve.
     """
@@ -51,13 +53,18 @@ def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,))
         raise ValueError("a curve needs at least one point, and as many losses as LRs")
     repeats = tuple(smoothed_curve(lrs, losses) for lrs, losses in curves)
     curve = repeats[0] if len(repeats) == 1 else median_curve(repeats)
-    reason = unsupported(curve)
+    ended = ended or Ended()
+    reason = unsupported(curve, ended)
     if reason is not None:
+        if ended.stopped not in ("overridden", "loader-ended") and are_alike(curve.loss, drop=0.0):
+            caution = ordered(ended.taken)
+            reason = f"{reason[0]}; {caution.reason}", caution.advice or reason[1]
         return none(curve, repeats, group_ratios, reason=reason)
     marks = landmarks(curve)
     found = rates_at(np.asarray(curve.lr), find_places(np.asarray(curve.smoothed_loss)))
     spread = intervals(repeats, found)
-    confidence, why, advice = judge(curve, marks, spread)
+    found_cautions = list(cautions(curve, marks, ended.taken))
+    confidence, why, advice = capped(*judge(curve, marks, spread, ended), found_cautions)
     return Suggestion(
         groups=in_ratio(found, group_ratios),
         confidence=confidence,
@@ -73,28 +80,13 @@ def suggest(curves: Sequence[Points], *, group_ratios: Sequence[float] = (1.0,))
 
 
 def in_ratio(found: Rates, ratios: Sequence[float]) -> tuple[GroupRange, ...]:
-    """The LRs of every parameter group."""
+    """The LRs of every parameter group; none for one whose ratio is 0, which keeps out."""
     return tuple(
         GroupRange(base_lr=found.base_lr * ratio, max_lr=found.max_lr * ratio, suggested_lr=found.suggested_lr * ratio)
+        if ratio > 0
+        else GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
         for ratio in ratios
     )
-
-
-def unsupported(curve: Curve) -> tuple[str, str] | None:
-    """Why a curve supports no suggestion, and what to do about it; None where it supports one."""
-    if len(curve.lr) < MIN_POINTS:
-        advice = "start lower (--start-lr) if the loss blew up at once, or take more steps (--num-steps)"
-        return f"it has {count_of(len(curve.lr), 'point')}, and {MIN_POINTS} are needed", advice
-    marks = landmarks(curve)
-    rounding = ROUNDING * abs(curve.smoothed_loss[0])
-    is_significant = marks.drop > max(SIGNIFICANT_DROP * standard_error(marks.noise, len(curve.lr)), rounding)
-    if is_significant and marks.minimum > curve.lr[head_length(len(curve.lr))]:
-        return None
-    rise = curve.smoothed_loss[-1] - curve.smoothed_loss[0]
-    if rise > SIGNIFICANT_DROP * marks.noise:
-        return "the loss only rises", "start at a far smaller LR, with --start-lr"
-    advice = "go on to a larger --end-lr, take more steps (--num-steps 800), or check that the model learns at all"
-    return "the loss does not fall by more than its noise", advice
 
 
 def none(
@@ -111,3 +103,40 @@ def none(
         curve=curve,
         repeats=repeats,
     )
+
+
+def none_of(suggestion: Suggestion, *, reason: str, advice: str) -> Suggestion:
+    """The suggestion withdrawn, for a reason that the curve itself did not show."""
+    empty = GroupRange(base_lr=None, max_lr=None, suggested_lr=None)
+    return replace(
+        suggestion,
+        groups=tuple(empty for _ in suggestion.groups),
+        confidence="none",
+        reason=reason,
+        advice=advice,
+        rates=None,
+        spread=None,
+    )
+
+
+HALF_SPACING = 10**0.25
+"""Runs at several LRs stand half a decade apart: which of two neighbours an LR belongs to is known to half of that."""
+
+
+def moved_to(suggestion: Suggestion, found: Rates, *, rule: str, reason: str) -> Suggestion:
+    """The suggestion with LRs that runs half a decade apart stand for, those of all groups in the ratio they had."""
+    largest = max(group.max_lr or 0.0 for group in suggestion.groups)
+    return replace(
+        suggestion,
+        groups=in_ratio(found, [(group.max_lr or 0.0) / largest for group in suggestion.groups]),
+        rule=rule,
+        reason=reason,
+        rates=found,
+        spread=Intervals(
+            base_lr=_around(found.base_lr), max_lr=_around(found.max_lr), suggested_lr=_around(found.suggested_lr)
+        ),
+    )
+
+
+def _around(lr: float) -> Interval:
+    return Interval(low=lr / HALF_SPACING, high=lr * HALF_SPACING)

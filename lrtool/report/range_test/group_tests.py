@@ -13,8 +13,11 @@ MAX_PANELS = 12
 
 def groups_text(result: RangeTest) -> str:
     """How the groups' ratios came about, and which of them are not measured."""
-    silent = [str(number) for number, test in enumerate(result.group_tests) if test.half_descent is None]
-    kept = f"; alone, {_named(silent)} no descent and keeps the ratio it was given" if silent else ""
+    pairs = enumerate(zip(result.group_tests, result.param_groups, strict=True))
+    silent = [(str(number), group.max_lr is not None) for number, (test, group) in pairs if test.half_descent is None]
+    given, out = ([number for number, has_lr in silent if has_lr is kept] for kept in (True, False))
+    kept = f"; alone, {_named(given)} no descent and keeps the ratio it was given" if given else ""
+    kept += f"; {_named(out)} no descent and keeps out of the last ramp, for want of gradients" if out else ""
     return (
         "each ramped alone first, the others held at LR 0; the LRs at which half of each descent is done give the ratios "
         f"of the last ramp, of all together{kept}"

@@ -24,6 +24,9 @@ SHOWN_SETTINGS = ("momentum", "nesterov", "beta1", "beta2", "alpha", "weight_dec
 """Of an optimizer's settings those that move the range; the others are in the JSON."""
 
 
+MANY_TIMES = 20
+
+
 def answer(result: RangeTest) -> str:
     """The range test in one sentence."""
     if result.optimizer_tests:
@@ -85,7 +88,8 @@ def group_name(result: RangeTest, number: int) -> str:
 def fact_table(result: RangeTest) -> Facts:
     """Why to believe it, as label and text; the text is folded under itself."""
     advice = [("try", result.advice)] if result.advice else []
-    ended = f"{result.stop_reason}; {count_of(result.num_steps, 'step')}, {format_duration(result.duration_s)}"
+    steps = f"{count_of(result.num_steps, 'step')}{_epochs(result)}"
+    ended = f"{result.stop_reason}; {steps}, {format_duration(result.duration_s)}"
     groups = [("groups", groups_text(result))] if result.group_tests else []
     scaling = [("scaling", scaling_sentence(result.batch_scaling))] if result.batch_scaling is not None else []
     facts = [("why", result.reason), *advice, ("rule", result.rule), *_interval(result), ("ended", ended)]
@@ -95,6 +99,12 @@ def fact_table(result: RangeTest) -> Facts:
         about = f"{result.optimizer_name}, judged by its own loss; the others kept the LRs that build() gave them"
         facts = [("optimizer", about), *facts]
     return labelled([*facts, *groups, ("holds for", _holds_for(result)), *scaling])
+
+
+def _epochs(result: RangeTest) -> str:
+    """How often the ramp saw each sample, where that is so often that the data must be few."""
+    times = 0.0 if not result.steps_per_epoch else len(result.curve.lr) / result.steps_per_epoch
+    return f" (the ramp saw each sample {times:.0f} times)" if times >= MANY_TIMES else ""
 
 
 def _interval(result: RangeTest) -> list[tuple[str, str]]:
