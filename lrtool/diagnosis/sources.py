@@ -26,7 +26,8 @@ from lrtool.memory.snapshot.reader import read_trace_and_snapshot
 from lrtool.memory.trace.allocation_trace import AllocationTrace, FailedRequest, Op
 from lrtool.results import Budget, Category, Oom, StepSeries, Trial
 from lrtool.tracing.tracer.caught import CaughtOom
-from lrtool.tracing.tracer.leaks import Leak
+from lrtool.tracing.tracer.growth.leaks import Leak
+from lrtool.tracing.tracer.tracer import TracedRun
 
 FEW_SIZES = 0.2
 MANY_REQUESTS = 20
@@ -82,15 +83,11 @@ def figures_of_traced_run(
     free = limited if scenario.capacity_bytes is None or catches else replay(trace, unlimited)
     interval = peak_interval(trace, scenario, traced.assumptions)
     evaluation = _evaluation(trace, free) if traced.has_evaluation else None
-    known_steps = traced.num_traced_steps * (1 if traced.period is None else 2)  # equal steps are known to go on
-    levels = [each.allocated_bytes for each in free.steps[:known_steps]]
-    bounded = bounded_growth(levels)
-    leaks = traced.leaks if bounded is None else traced.early_leaks
-    bounded = bounded or _full_holder(leaks, levels)
     profiles = profile_steps(trace)
+    training = free if evaluation is None else replace(free, steps=free.steps[:-1])
     return _replayed(
         scenario,
-        free if evaluation is None else replace(free, steps=free.steps[:-1]),
+        training,
         segments_after(trace, unlimited, request=free.num_played),
         target=target,
         recorder="cpu" if traced.kind == "cpu" else "predicted",
@@ -100,13 +97,8 @@ def figures_of_traced_run(
         profiles=profiles[:-1] if evaluation is not None else profiles,
         evaluation=evaluation,
         leftovers=leftovers(trace),
-        sources=tuple(map(source_of, leaks)),
-        bounded_growth=bounded,
-        peak_lines=peak_lines(trace),
-        loss_shape=_largest_shape(trace, LOG_SOFTMAX),
-        has_checkpointing=_computes_again(trace),
-        computes_in_half=_computes_in_half(trace),
-        has_kept_graph=any(leak.has_graph for leak in leaks),
+        **_growth_of(traced, training),
+        **_peak_of(trace),
         garbage_bytes=traced.garbage_bytes[0],
         step_garbage_bytes=max(traced.garbage_bytes[1:], default=0),
         settings_problems=settings_problems,
@@ -118,6 +110,29 @@ def figures_of_traced_run(
         devices=fullest.devices,
         on_card=card_memory(gpu, free.peaks.reserved_bytes, interval, num_ranks=traced.num_ranks) if gpu else None,
     )
+
+
+def _growth_of(traced: TracedRun, training: ReplayResult) -> dict[str, Any]:
+    """What grew, and whether it came to its end."""
+    known_steps = traced.num_traced_steps * (1 if traced.period is None else 2)  # equal steps are known to go on
+    levels = [each.allocated_bytes for each in training.steps[:known_steps]]
+    bounded = bounded_growth(levels)
+    leaks = traced.leaks if bounded is None else traced.early_leaks
+    return {
+        "sources": tuple(map(source_of, leaks)),
+        "bounded_growth": bounded or _full_holder(leaks, levels),
+        "has_kept_graph": any(leak.has_graph for leak in leaks),
+    }
+
+
+def _peak_of(trace: AllocationTrace) -> dict[str, Any]:
+    """What is live at the peak, and what of cures is in force there."""
+    return {
+        "peak_lines": peak_lines(trace),
+        "loss_shape": _largest_shape(trace, LOG_SOFTMAX),
+        "has_checkpointing": _computes_again(trace),
+        "computes_in_half": _computes_in_half(trace),
+    }
 
 
 def _failed_retry(caught: CaughtOom | None) -> FailedRetry | None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrtool.units import format_lr
-from lrtool.workload.inner_optimizers import with_inner
+from lrtool.workload.optimizers.inner import with_inner
 from lrtool.workload.user_code import is_users_file
 
 SAME_LR = 1e-6

@@ -204,7 +204,6 @@ def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed |
         suggestion = confirmed(suggestion, runs.confirmation, lr=runs.lr)
     main = max(suggestion.groups, key=lambda group: group.max_lr or 0.0)
     spread = suggestion.spread
-    step_size = cyclic.step_size_up(setup.steps_per_epoch)
     ramp_steps = sum(len(ramp.losses) for ramp in (*ramps, *measurement.false_starts))
     return RangeTest(
         target=target,
@@ -231,18 +230,26 @@ def conclude(measurement: Measurement, suggestion: Suggestion, runs: Confirmed |
         device=setup.device,
         optimizer=setup.optimizer,
         steps_per_epoch=setup.steps_per_epoch,
-        step_size_up=step_size,
-        schedule_line=cyclic.schedule_line(suggestion.groups, step_size_up=step_size, optimizer=_variable(setup)),
-        one_cycle_line=cyclic.one_cycle_line(
-            suggestion.groups, steps_per_epoch=setup.steps_per_epoch, optimizer=_variable(setup)
-        ),
         optimizer_name=setup.optimizer_name,
-        snippet=snippet(suggestion.groups, _training(setup)),
+        **_to_paste(suggestion, setup),
         group_names=setup.group_names,
         duration_s=measurement.duration_s + (0.0 if runs is None else runs.duration_s),
         optimizer_settings=setup.optimizer_settings,
         batch_size=setup.batch_size,
     )
+
+
+def _to_paste(suggestion: Suggestion, setup: Setup) -> dict[str, Any]:
+    """The schedules for the suggestion, as calls and in the training's framework."""
+    step_size, groups = cyclic.step_size_up(setup.steps_per_epoch), suggestion.groups
+    return {
+        "step_size_up": step_size,
+        "schedule_line": cyclic.schedule_line(groups, step_size_up=step_size, optimizer=_variable(setup)),
+        "one_cycle_line": cyclic.one_cycle_line(
+            groups, steps_per_epoch=setup.steps_per_epoch, optimizer=_variable(setup)
+        ),
+        "snippet": snippet(groups, _training(setup)),
+    }
 
 
 def _training(setup: Setup) -> Training:

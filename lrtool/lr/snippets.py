@@ -8,7 +8,7 @@ from textwrap import fill, indent
 from lrtool.lr.cyclic import one_cycle_line, schedule_line
 from lrtool.results import GroupRange
 from lrtool.units import format_lr
-from lrtool.workload.framework import Framework
+from lrtool.workload.frameworks.framework import Framework
 
 WIDTH = 80
 

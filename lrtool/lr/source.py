@@ -16,8 +16,8 @@ from lrtool.lr.loss_reader import AveragedLossReader, LossReader, TimedLossReade
 from lrtool.workload.batches import Batches
 from lrtool.workload.devices import model_device, pick_device, place
 from lrtool.workload.distributed.team import Team
-from lrtool.workload.framework import Framework, framework_of, group_names
-from lrtool.workload.optimizers import Optimizers, given_optimizer
+from lrtool.workload.frameworks.framework import Framework, framework_of, group_names
+from lrtool.workload.optimizers.several import Optimizers, given_optimizer
 from lrtool.workload.restore import restored
 from lrtool.workload.step import Step, make_step
 from lrtool.workload.target import Factory, from_callable, load, seed_everything

@@ -21,8 +21,8 @@ from lrtool.sweep.executors.ranks import spread
 from lrtool.sweep.lr_watch import LrWatch
 from lrtool.sweep.schedulers import cyclic, for_groups, forget_earlier, one_cycle
 from lrtool.workload.adapters import as_workload
-from lrtool.workload.framework import own_scheduler
-from lrtool.workload.optimizers import Optimizers, all_optimizers
+from lrtool.workload.frameworks.framework import own_scheduler
+from lrtool.workload.optimizers.several import Optimizers, all_optimizers
 from lrtool.workload.schedulers import MoveOn, mover_of
 from lrtool.workload.target import Factory
 from lrtool.workload.user_code import parameters_of

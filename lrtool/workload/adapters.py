@@ -16,8 +16,14 @@ from torch.utils.data import DataLoader
 
 from lrtool.errors import WorkloadError
 from lrtool.workload.batches import move
-from lrtool.workload.framework_loops import LIGHTNING, evaluate_lightning, evaluate_trainer, overrides, with_epoch_hooks
-from lrtool.workload.manual_optimization import manual_step, stand_in
+from lrtool.workload.frameworks.loops import (
+    LIGHTNING,
+    evaluate_lightning,
+    evaluate_trainer,
+    overrides,
+    with_epoch_hooks,
+)
+from lrtool.workload.frameworks.manual_optimization import manual_step, stand_in
 from lrtool.workload.schedulers import EpochScheduler, takes_loss
 from lrtool.workload.user_code import user_code
 from lrtool.workload.workload import CONVENTION, Workload, from_mapping, loader_length

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrtool.errors import WorkloadError
-from lrtool.workload.optimizers import Optimizers
+from lrtool.workload.optimizers.several import Optimizers
 
 
 @contextmanager

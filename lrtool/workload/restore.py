@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lrtool.workload.optimizer_state import generator_state, optimizer_state, optimizers_of, tensor_values
+from lrtool.workload.optimizers.state import generator_state, optimizer_state, optimizers_of, tensor_values
 from lrtool.workload.workload import Workload, optimizer_parameters
 
 Restore = Callable[[], object]

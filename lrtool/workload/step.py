@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lrtool.errors import WorkloadError, did_you_mean
 from lrtool.workload.batches import Batches, batch_source
-from lrtool.workload.optimizers import given_optimizer
+from lrtool.workload.optimizers.several import given_optimizer
 from lrtool.workload.own_losses import own_loss_of
 from lrtool.workload.schedulers import mover_of
 from lrtool.workload.user_code import POSITIONAL, parameters_of

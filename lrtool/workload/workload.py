@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lrtool.errors import WorkloadError, did_you_mean
-from lrtool.workload.optimizers import all_optimizers, as_optimizer
+from lrtool.workload.optimizers.several import all_optimizers, as_optimizer
 
 Precision = Literal["fp32", "bf16", "fp16"]
 CONVENTION = "build() must return a dict with model, optimizer, train_loader and loss"

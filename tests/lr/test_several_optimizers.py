@@ -10,7 +10,7 @@ from lrtool import range_test
 from lrtool.errors import UsageError, WorkloadError
 from lrtool.lr.source import find_source, ready
 from lrtool.results import RangeTest
-from lrtool.workload.optimizers import Optimizers
+from lrtool.workload.optimizers.several import Optimizers
 from tests import WORKLOADS
 from tests.workloads.gan import OWN_LR
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CyclicLR, LinearLR
 from lrtool.lr.snippets import WIDTH, Training, snippet
 from lrtool.results import GroupRange
 from lrtool.workload.adapters import as_workload
-from lrtool.workload.framework import Framework, framework_of, group_names
+from lrtool.workload.frameworks.framework import Framework, framework_of, group_names
 from lrtool.workload.target import load
 from tests import WORKLOADS
 

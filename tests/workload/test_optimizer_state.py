@@ -15,8 +15,8 @@ from torch.optim import SGD, Adam, Optimizer
 
 import lrtool
 from lrtool.errors import WorkloadError
-from lrtool.workload.inner_optimizers import with_inner
-from lrtool.workload.optimizer_state import optimizer_state
+from lrtool.workload.optimizers.inner import with_inner
+from lrtool.workload.optimizers.state import optimizer_state
 from lrtool.workload.workload import Workload
 from tests.workloads.good import build as good
 

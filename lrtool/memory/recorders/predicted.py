@@ -22,7 +22,7 @@ from lrtool.results import CardMemory, GrowthSource, Oom, PeakInterval, PeakLine
 from lrtool.tracing.fake_cuda.gpu import H100, FakeGpu
 from lrtool.tracing.tracer.alternatives import trace_with_alternatives
 from lrtool.tracing.tracer.caught import CaughtOom, may_catch, trace_with_limit
-from lrtool.tracing.tracer.leaks import Leak
+from lrtool.tracing.tracer.growth.leaks import Leak
 from lrtool.tracing.tracer.limit import Limit
 from lrtool.tracing.tracer.tracer import Kind, TracedRun, TraceSettings
 from lrtool.units import count_of, format_bytes

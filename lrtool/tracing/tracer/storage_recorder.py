@@ -115,13 +115,17 @@ class StorageRecorder(TorchDispatchMode):
         self._backward_source: str | None = None
         self.create_graph_source: str | None = None
         self._forward_sources: dict[int, str | None] = {}
-        self._listener.on_hidden_birth = lambda tensor: self._see(tensor, self._source())
-        self._listener.on_empty_cache = log.empty_cache
-        self._listener.on_record_stream = self._used_by_stream
-        self._listener.allocated_bytes = lambda: log.live_bytes
-        self._listener.peak_bytes = lambda: log.peak_bytes
-        self._listener.on_assumption = self._assume
+        self._listen()
         self._assumed: Counter[tuple[AssumptionKind, str | None, str, str, str | None]] = Counter()
+
+    def _listen(self) -> None:
+        """Hear of what comes by no operator, and tell what is allocated."""
+        self._listener.on_hidden_birth = lambda tensor: self._see(tensor, self._source())
+        self._listener.on_empty_cache = self.log.empty_cache
+        self._listener.on_record_stream = self._used_by_stream
+        self._listener.allocated_bytes = lambda: self.log.live_bytes
+        self._listener.peak_bytes = lambda: self.log.peak_bytes
+        self._listener.on_assumption = self._assume
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
@@ -371,16 +375,7 @@ class StorageRecorder(TorchDispatchMode):
         if self._failure is not None:  # of several that one operator returns, an earlier one did not fit
             return
         phase = self._phase()
-        note = OpenNote(
-            phase=phase,
-            category=self._category(phase),
-            source=source,
-            operator=self._operator,
-            module=self.module,
-            has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
-            shape=shape,
-            device=device,
-        )
+        note = self._note(phase, source, shape, device)
         self._listener.num_devices = max(self._listener.num_devices, device + 1)
         if size is not None:
             note.low_bytes, note.high_bytes = size.low_bytes, size.high_bytes
@@ -401,6 +396,18 @@ class StorageRecorder(TorchDispatchMode):
                     self.log.free(birth, num_bytes)
 
         self.live[key] = LiveStorage(birth, num_bytes, weakref.ref(storage, freed), self.engine.node(), source, device)
+
+    def _note(self, phase: str, source: str | None, shape: str | None, device: int) -> OpenNote:
+        return OpenNote(
+            phase=phase,
+            category=self._category(phase),
+            source=source,
+            operator=self._operator,
+            module=self.module,
+            has_graph=phase in ("forward", "evaluation") and torch.is_grad_enabled(),
+            shape=shape,
+            device=device,
+        )
 
     def _phase(self) -> str:
         if self.engine.is_running:

@@ -24,6 +24,8 @@ from lrtool.tracing.fake_values.answers import Answers
 from lrtool.tracing.fake_values.listener import Listener
 from lrtool.tracing.fake_values.values import EVERYTHING, FROM_THE_BATCH, Limits, ValueFollower
 from lrtool.tracing.tracer.collector import collector_held
+from lrtool.tracing.tracer.growth.lawful_growth import continued
+from lrtool.tracing.tracer.growth.leaks import Leak, LeakWatch
 from lrtool.tracing.tracer.hooks import (
     has_even_batches,
     labelled_collectives,
@@ -36,8 +38,6 @@ from lrtool.tracing.tracer.hooks import (
     watched_optimizers,
     watched_resizing,
 )
-from lrtool.tracing.tracer.lawful_growth import continued
-from lrtool.tracing.tracer.leaks import Leak, LeakWatch
 from lrtool.tracing.tracer.limit import Gate
 from lrtool.tracing.tracer.log import TracedStep, TraceLog
 from lrtool.tracing.tracer.own_groups import own_groups
@@ -244,7 +244,7 @@ class _Run:
         self._watch = LeakWatch(recorder)
         self._early_leaks: tuple[Leak, ...] = ()
         self._leaks: tuple[Leak, ...] | None = None
-        self._evaluation: TracedStep | None = None
+        self._evaluation: Evaluation | None = None
 
     def build(self) -> None:
         recorder = self._recorder
@@ -290,7 +290,7 @@ class _Run:
         with user_code("the evaluation"):
             evaluation()
         recorder.end_step()
-        self._evaluation = log.steps.pop()
+        self._evaluation = Evaluation(step=log.steps.pop(), after=len(self._durations))
         log.live_bytes_at_ends.pop()
 
     def result(self) -> TracedRun:
@@ -301,10 +301,6 @@ class _Run:
         leaks = self._watch.leaks(self._period) if self._leaks is None else self._leaks
         more = self._continued(leaks)
         num_steps = self._num_steps(leaks) + len(more)
-        if (
-            self._evaluation is not None and self._period is not None
-        ):  # which has to follow a step like that it followed
-            num_steps -= (num_steps - traced) % self._period.num_steps
         warnings = tuple(self._warnings)
         return TracedRun(
             trace=trace_of(
@@ -313,7 +309,7 @@ class _Run:
                 num_steps=num_steps,
                 name=self._factory.name,
                 warnings=warnings,
-                evaluation=None if self._evaluation is None else Evaluation(step=self._evaluation, after=traced),
+                evaluation=self._evaluation,
             ),
             kind=settings.kind,
             num_steps=num_steps,
@@ -351,6 +347,8 @@ class _Run:
         wanted, traced = self._settings.num_steps, len(self._durations)
         if self._period is None:
             return traced
+        if self._evaluation is not None:  # which has to follow a step like that it followed
+            wanted -= (wanted - traced) % self._period.num_steps
         if traced == wanted or not self._grows() or (leaks and all(each.may_end is False for each in leaks)):
             return wanted
         if leaks and leaks[0].until_step is not None:

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from lrtool.tracing.tracer.emptying import lines_of_scope, takes_out
+from lrtool.tracing.tracer.growth.emptying import lines_of_scope, takes_out
 
 
 @pytest.mark.parametrize(

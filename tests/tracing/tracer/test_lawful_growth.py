@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lrtool.memory.replay.replay import replay
 from lrtool.memory.trace.allocation_trace import Op
-from lrtool.tracing.tracer.lawful_growth import continued
+from lrtool.tracing.tracer.growth.lawful_growth import continued
 from lrtool.tracing.tracer.log import TracedStep
 from lrtool.tracing.tracer.tracer import TraceSettings, trace
 from lrtool.workload.target import load

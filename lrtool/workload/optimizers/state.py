@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrtool.errors import WorkloadError
-from lrtool.workload.inner_optimizers import with_inner
+from lrtool.workload.optimizers.inner import with_inner
 from lrtool.workload.workload import Workload
 
 DEEPEST = 3

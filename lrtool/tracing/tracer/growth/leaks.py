@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from lrtool.results import Category, GraphKept
+from lrtool.tracing.tracer.growth.referrers import Referrer, ReferrerSearch
 from lrtool.tracing.tracer.log import BUILD
-from lrtool.tracing.tracer.referrers import Referrer, ReferrerSearch
 from lrtool.tracing.tracer.steady_state import Period
 from lrtool.tracing.tracer.storage_recorder import LiveStorage, StorageRecorder
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lrtool.results import GraphKept
 from lrtool.results.mem_sweep import LRU_CACHE
-from lrtool.tracing.tracer.emptying import lines_of_scope, takes_out
+from lrtool.tracing.tracer.growth.emptying import lines_of_scope, takes_out
 from lrtool.workload.user_code import is_cached_users_file, is_users_file, users_files
 
 MAX_NODES = 20_000
