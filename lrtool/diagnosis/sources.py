@@ -89,6 +89,7 @@ def figures_of_traced_run(
         scenario,
         training,
         segments_after(trace, unlimited, request=free.num_played),
+        trace=trace,
         target=target,
         recorder="cpu" if traced.kind == "cpu" else "predicted",
         is_traced=True,
@@ -217,6 +218,7 @@ def figures_of_trace(trace: AllocationTrace, scenario: Scenario, *, target: str)
         scenario,
         free,
         segments_after(trace, unlimited, request=len(trace)),
+        trace=trace,
         target=target,
         is_file=True,
         oom=limited.oom if recorded is None else _as_oom(recorded),
@@ -270,9 +272,19 @@ def _measured(
     )
 
 
-def _replayed(scenario: Scenario, free: ReplayResult, segments: Iterable[SegmentView], **known: Any) -> RunFigures:
+def _own_streams(trace: AllocationTrace) -> frozenset[int]:
+    """Streams of torch's own: fully_shard gathers and reduces on its own, by design."""
+    kinds = (Category.COMMUNICATION_BUFFER, Category.UNSHARDED_PARAMETER, Category.GRADIENT_BUCKET)
+    by_design = {number for number, note in enumerate(trace.note_table) if note.category in kinds}
+    return frozenset(stream for note, stream in zip(trace.notes, trace.streams, strict=True) if note in by_design)
+
+
+def _replayed(
+    scenario: Scenario, free: ReplayResult, segments: Iterable[SegmentView], *, trace: AllocationTrace, **known: Any
+) -> RunFigures:
     """`free` is the replay without a limit, `segments` are those that the trace leaves in the end."""
-    side = [segment for segment in segments if segment.stream != 0]
+    own = {0, *_own_streams(trace)}
+    side = [segment for segment in segments if segment.stream not in own]
     return _run_figures(
         series_of(free.steps),
         _three(free.peaks),
