@@ -8,7 +8,7 @@ import pytest
 from lrtool.diagnosis.rules import diagnose
 from lrtool.diagnosis.run_figures import RunFigures
 from lrtool.memory.growth import step_growth
-from lrtool.results import Oom, StepSeries
+from lrtool.results import Assumption, Oom, StepSeries
 
 MIB, GIB = 2**20, 2**30
 
@@ -89,6 +89,8 @@ def test_a_death_by_fragmentation_shows_the_request_and_the_pieces() -> None:
 def test_memory_tied_to_side_streams_is_named() -> None:
     assert first(side_reserved_bytes=600 * MIB, side_free_bytes=500 * MIB) == "side-streams"
     assert first(side_reserved_bytes=600 * MIB, side_free_bytes=0) == "none"
+    graph = Assumption(kind="capture", source=None, asked="a graph", taken="once", times=1)
+    assert first(side_reserved_bytes=600 * MIB, side_free_bytes=500 * MIB, assumptions=(graph,)) == "none"
 
 
 def test_an_old_run_in_a_cycle_is_named_by_what_is_unreachable() -> None:

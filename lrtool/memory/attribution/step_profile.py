@@ -244,6 +244,8 @@ def _is_evaluation(note: Note, request: int, step: _Step) -> bool:
     """Whether it belongs to a pass that nothing goes back through, though its graph was recorded."""
     if note.category in OWNED or not note.has_graph:
         return False
-    if note.phase in ("evaluation", AFTER_UPDATE):
+    if note.phase == AFTER_UPDATE:  # averaged weights and the like are no pass through the model
+        return note.module is not None
+    if note.phase == "evaluation":
         return True
     return note.phase == "forward" and request > step.last_backward

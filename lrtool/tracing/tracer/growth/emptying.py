@@ -4,7 +4,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-_TAKING = frozenset({"pop", "popleft", "popitem", "clear", "remove", "discard", "cache_clear"})
+_TAKING = frozenset({"pop", "popleft", "popitem", "clear", "remove", "discard", "cache_clear", "setdefault"})
 
 
 @cache
@@ -50,15 +50,19 @@ def _takes_out(node: ast.AST, variable: str) -> bool:
         return isinstance(function, ast.Name) and function.id == "len" and any(_is_of(a, variable) for a in node.args)
     if isinstance(node, ast.Delete):
         return any(_is_of(target, variable) for target in node.targets)
-    if isinstance(node, ast.Assign):  # x[i] = ... replaces what was there; a dict's new key does not
+    if isinstance(node, ast.Compare):  # `if key not in x`: no key comes twice
+        is_asked = any(isinstance(operator, ast.In | ast.NotIn) for operator in node.ops)
+        return is_asked and any(_is_of(each, variable) for each in node.comparators)
+    if isinstance(node, ast.Assign):
         return any(isinstance(t, ast.Subscript) and _replaces(t, variable) for t in node.targets)
     return False
 
 
 def _replaces(target: ast.Subscript, variable: str) -> bool:
-    """`x[:] = ...`, `x[-8:] = ...` or `x[i % 8] = ...`."""
-    is_place = isinstance(target.slice, ast.Slice) or any(isinstance(each, ast.Mod) for each in ast.walk(target.slice))
-    return is_place and _is_of(target.value, variable)
+    """`x[:] = ...`, `x[i % 8] = ...`, `x[length] = ...`: a place may come again, but for one that has a name of its own,
+    `x["all"] = ...`, which has one tensor at any time.
+    """
+    return not isinstance(target.slice, ast.Constant) and _is_of(target.value, variable)
 
 
 def _is_set_again(tree: ast.AST, variable: str) -> bool:
