@@ -32,9 +32,15 @@ LOWER_BY = 10**-0.5
 NOISE_ALLOWED = 2.0
 CONTROL_STEPS = 40
 MOST_CONTROL_STEPS = 120
+EXPLODED = 100.0
+"""Times the first loss: an exception beyond it is one of weights that exploded."""
 CONTROL_LR = 1e-3
 """Over the first LR of the ramp."""
 RULE = "the highest LR, half a decade apart, at which 20 steps from the start are stable"
+
+
+class _CannotRunError(Exception):
+    """The user's code raised where its losses were still those of a training."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,13 +64,23 @@ class Doubt:
                     pending.append(start.step())
             except LrtoolError:
                 raise
-            except Exception:  # what the user's code makes of weights that exploded
-                pending.append(torch.tensor(math.nan))
+            except Exception as error:
+                if not _has_exploded(start.loss_reader().read(pending) if pending else []):
+                    raise _CannotRunError from error
+                pending.append(torch.tensor(math.nan))  # what the user's code makes of weights that exploded
             losses = start.loss_reader().read(pending) if pending else []
         finite = finite_part(losses)
         final = float(np.mean(finite[-TAIL_STEPS:])) if len(finite) == num_steps else None
         self.runs.append(ConfirmingRun(schedule="constant", max_lr=lr, loss=finite, final_loss=final))
         return list(finite)
+
+
+def _has_exploded(losses: Sequence[float]) -> bool:
+    """Whether losses have left the range in which they began, or are not finite."""
+    finite = finite_part(losses)
+    return len(finite) < len(losses) or (
+        len(finite) > 1 and max(map(abs, finite)) > EXPLODED * max(abs(finite[0]), 1.0)
+    )
 
 
 def settle(source: Source, suggestion: Suggestion, ramp: Ramp, *, seed: int) -> tuple[Suggestion, Doubt]:
@@ -74,6 +90,11 @@ def settle(source: Source, suggestion: Suggestion, ramp: Ramp, *, seed: int) -> 
         suggestion = _settled(doubt, suggestion, ramp)
     except LoaderEnded:  # of a live iterator the ramp took all batches
         pass
+    except _CannotRunError as failed:
+        raised = type(failed.__cause__).__name__
+        suggestion = replace(
+            suggestion, reason=f"{suggestion.reason}; steps from the start, to make sure, raised {raised}"
+        )
     except BaseException as error:
         doubt.error = error
     doubt.duration_s = time.perf_counter() - begin

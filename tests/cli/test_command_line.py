@@ -33,7 +33,7 @@ OPTIONS = {
     "diagnose": [
         "target", "--param", "-p", "--device", "--seed", "--config", "--snapshot",
         "--steps", "--settings", "--recorder", "--gpu", "--gpus", "--capacity", "--timeout",
-        "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps",
+        "--evaluate", "--cures", "--max-batch", "--only", "--checkpoint", "--cure-steps",
         "--executor", "--ray-address", "--trial-cpus", "--trial-memory", *SHARED,
     ],
     "replay": [

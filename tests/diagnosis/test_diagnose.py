@@ -31,8 +31,6 @@ CASES: dict[str, tuple[str, int | None]] = {
     "kept_by_a_hook": ("kept-tensors", None),
     "averaged_state": ("hidden-state", None),
     "gradients_with_graphs": ("retained-graph", None),
-    "remembers": ("none", None),
-    "remembers_for_long": ("kept-tensors", None),
     "joined_evaluation": ("evaluation", None),
     "kept_evaluation": ("evaluation", None),
     "retries_within_except": ("failed-retry", 400),
@@ -131,6 +129,21 @@ def test_a_holder_of_a_largest_length_ends_growth(diagnosed: Run) -> None:
     course = next(each for each in first.evidence if "until step" in each)
     assert "until step 300," in course
     assert course.endswith("stays there")
+
+
+def test_an_optimizer_that_remembers_up_to_its_bound_is_well(diagnosed: Run) -> None:
+    first = diagnosed("remembers", num_steps=60).findings[0]
+
+    assert first.cause == "none"
+    assert any("until step 13," in each and each.endswith("stays there") for each in first.evidence), first.evidence
+
+
+def test_an_optimizer_that_remembers_more_and_more_is_told(diagnosed: Run) -> None:
+    first = diagnosed("remembers_for_long", num_steps=16).findings[0]
+
+    assert (first.cause, first.confidence) == ("kept-tensors", "medium")
+    assert "optimizer's state grows" in first.title
+    assert not any("each backward pass" in each for each in first.evidence)
 
 
 def test_a_holder_that_is_full_too_late_is_growth(diagnosed: Run) -> None:

@@ -196,3 +196,29 @@ def test_steps_count_on_where_a_ramp_is_extended() -> None:
 def test_a_loss_dict_names_its_keys() -> None:
     with pytest.raises(lrtool.WorkloadError, match="a dict with the keys 'box', 'class'"):
         lrtool.range_test(lambda: {**good(), "loss": lambda model, batch: {"box": 1, "class": 2}})
+
+
+def test_an_exception_of_a_healthy_run_is_no_divergence() -> None:
+    """Code that cannot run a second time says nothing of the learning rate."""
+    builds: list[None] = []
+
+    def once() -> dict[str, Any]:
+        builds.append(None)
+        setup, seen = good(), []
+        compute = setup["loss"]
+
+        def loss(model: nn.Module, batch: Any) -> Tensor:
+            seen.append(None)
+            if len(builds) > 1 and len(seen) == 3:
+                raise OSError("closed already")
+            result: Tensor = compute(model, batch)
+            return result
+
+        return {**setup, "loss": loss}
+
+    found = lrtool.range_test(once, num_steps=30, device="cpu")
+
+    assert len(builds) > 1
+    assert found.max_lr is not None
+    assert "raised OSError" in found.reason
+    assert "diverge at" not in found.reason
