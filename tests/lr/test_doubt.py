@@ -204,7 +204,8 @@ def test_an_exception_of_a_healthy_run_is_no_divergence() -> None:
 
     def once() -> dict[str, Any]:
         builds.append(None)
-        setup, seen = good(), []
+        setup = good()
+        seen: list[None] = []
         compute = setup["loss"]
 
         def loss(model: nn.Module, batch: Any) -> Tensor:
